@@ -1,0 +1,12 @@
+"""The workloads in MLX; see array_programs.py."""
+
+import importlib.metadata
+
+import mlx.core as mx
+
+from . import array_programs
+
+VERSION = importlib.metadata.version("mlx")
+VARIANTS = {"compile": mx.compile, "eager": lambda program: program}
+
+globals().update(array_programs.make(mx))

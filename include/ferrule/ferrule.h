@@ -1,0 +1,325 @@
+/* ferrule.h - lazy arrays, fused kernels, compile: the C API. The header is the manual.
+ *
+ *     fr_scope *s = fr_scope_open();
+ *     fr_array *x = fr_random_normal((int64_t[]){1024, 1024}, 2, FR_FLOAT32, NULL);
+ *     fr_array *y = fr_sum(fr_mul(fr_exp(x), 0.5), NULL);
+ *     double v;
+ *     if (fr_item(y, &v)) puts(fr_error_message());
+ *     fr_scope_close(s);
+ *
+ * Laziness. An operation only notes what to compute. fr_eval, or anything that needs values
+ * (fr_item, fr_copy_out ...), computes: loose operations are bound into as few kernels as can be.
+ *
+ * Ownership. The result of an operation belongs to the innermost open scope of the thread, and
+ * goes when that closes. fr_keep makes a reference of your own, fr_free gives it back. While no
+ * scope is open a result belongs to the caller, who must fr_free it (bindings live like that).
+ * Arguments are never taken over.
+ *
+ * Errors stick. A wrong argument makes an operation return NULL and leaves a message; NULL in
+ * gives NULL out; while an error is set every operation returns NULL at once. So an expression
+ * is checked once, at its end: functions that return int give 0 on success and -1 on error.
+ * The message is the thread's, says which operation and which shapes, and stays until
+ * fr_error_clear(). Nothing is changed by a call that fails; the library never exits or prints.
+ *
+ * Threads. Any function may be called from any thread; arrays may be shared. An error, a scope
+ * and the current stream belong to one thread.
+ */
+#ifndef FERRULE_H
+#define FERRULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FR_API __attribute__((visibility("default")))
+#define FR_VERSION "0.1.0"
+#define FR_MAX_NDIM 32
+
+FR_API const char *fr_version(void); /* of the library in use */
+
+/* ---- element types -------------------------------------------------------------------- */
+
+typedef enum fr_dtype {
+    FR_BOOL,
+    FR_UINT8, FR_UINT16, FR_UINT32, FR_UINT64,
+    FR_INT8, FR_INT16, FR_INT32, FR_INT64,
+    FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64,
+    FR_COMPLEX64, /* in the table; no operation takes it yet: using it is a TYPE error */
+    FR_DTYPE_COUNT
+} fr_dtype;
+
+FR_API const char *fr_dtype_name(fr_dtype d); /* "float32" */
+FR_API size_t fr_dtype_size(fr_dtype d);      /* bytes of an element */
+/* The type both operands are brought to: bool < unsigned < signed < float, wider first; mixed
+ * signs take the next wider signed type; float16 with bfloat16 gives float32; an integer with a
+ * float gives that float. */
+FR_API fr_dtype fr_promote(fr_dtype a, fr_dtype b);
+
+/* ---- errors --------------------------------------------------------------------------- */
+
+typedef enum fr_error_kind {
+    FR_OK,
+    FR_ERROR_VALUE,    /* a shape, axis, range or argument that cannot be */
+    FR_ERROR_TYPE,     /* a dtype or kind of argument that cannot be */
+    FR_ERROR_INDEX,    /* an index outside its axis */
+    FR_ERROR_MEMORY,   /* no memory for it */
+    FR_ERROR_IO,       /* a file or the system refused */
+    FR_ERROR_TRACE,    /* a placeholder used where a value is needed */
+    FR_ERROR_DEVICE,   /* the device is missing or failed */
+    FR_ERROR_LIMIT,    /* larger than the library allows */
+    FR_ERROR_CALLBACK, /* a function of yours returned nonzero without an error of ours */
+    FR_ERROR_INTERNAL, /* a bug of ours */
+} fr_error_kind;
+
+FR_API fr_error_kind fr_error(void);          /* of this thread; FR_OK when none */
+FR_API const char *fr_error_message(void);    /* "" when none; until the thread's next error */
+FR_API void fr_error_clear(void);
+FR_API void fr_error_set(fr_error_kind kind, const char *message); /* for functions of yours */
+
+/* ---- scopes and references ------------------------------------------------------------- */
+
+typedef struct fr_array fr_array;
+typedef struct fr_scope fr_scope;
+
+/* Scopes nest, the innermost of the thread counts. Closing one closes those inside it that were
+ * left open. NULL: no memory (the error says so); closing NULL does nothing. */
+FR_API fr_scope *fr_scope_open(void);
+FR_API void fr_scope_close(fr_scope *s);
+
+FR_API fr_array *fr_keep(fr_array *x); /* gives x, with a reference of your own; NULL: NULL */
+FR_API void fr_free(fr_array *x);      /* gives back a reference of yours; NULL: nothing */
+/* For bindings: makes sure that x, a result just returned, is a reference of the caller's own:
+ * fr_keep if a scope is open (which owns x), nothing otherwise. */
+FR_API fr_array *fr_own(fr_array *x);
+
+/* ---- arrays ---------------------------------------------------------------------------- */
+
+FR_API int fr_ndim(const fr_array *x);                /* -1: x is NULL */
+FR_API const int64_t *fr_shape(const fr_array *x);    /* ndim sizes, as long as x lives */
+FR_API int64_t fr_size(const fr_array *x);            /* number of elements */
+FR_API size_t fr_nbytes(const fr_array *x);
+FR_API fr_dtype fr_dtype_of(const fr_array *x);
+/* True if values are there already (no pending work). */
+FR_API bool fr_is_done(const fr_array *x);
+/* True if x was made from a placeholder of a trace (and so has no value). */
+FR_API bool fr_is_traced(const fr_array *x);
+
+/* A copy of contiguous (row-major) data. shape may be NULL if ndim is 0.
+ * NULL: a negative size, more than FR_MAX_NDIM dimensions, no memory. */
+FR_API fr_array *fr_from_data(const void *data, fr_dtype dtype, const int64_t *shape, int ndim);
+/* Uses memory of yours without a copy. strides in bytes, NULL for contiguous; they must be
+ * multiples of the element's size and data aligned to it. release(ctx) is called once, when no array uses it any more
+ * (from any thread); if the call fails it is not called. The data must not change meanwhile. */
+FR_API fr_array *fr_from_buffer(void *data, fr_dtype dtype, const int64_t *shape, int ndim,
+                                const int64_t *strides, void (*release)(void *ctx), void *ctx);
+FR_API fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype);
+FR_API fr_array *fr_zeros(const int64_t *shape, int ndim, fr_dtype dtype);
+FR_API fr_array *fr_ones(const int64_t *shape, int ndim, fr_dtype dtype);
+/* start, start+step ... below (for a negative step above) stop: ceil((stop-start)/step) values. */
+FR_API fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype);
+/* A number as a 0-d array. strong: of dtype float32, int32, bool. weak (what numbers in an
+ * expression are): takes the other operand's dtype, unless that is of a lower kind (an int
+ * array plus 0.5 is float32). A weak number alone evaluates to the strong dtype. */
+FR_API fr_array *fr_number(double v);
+FR_API fr_array *fr_number_int(int64_t v);
+FR_API fr_array *fr_number_bool(bool v);
+FR_API bool fr_is_weak(const fr_array *x);
+
+/* ---- values ----------------------------------------------------------------------------- */
+
+/* Computes x, and what stands on the way that somebody holds. 0, or -1. */
+FR_API int fr_eval(fr_array *x);
+FR_API int fr_eval_all(int n, fr_array *const *x);
+/* The one element of x (any shape of size 1); evaluates. -1: more elements, or as fr_eval. */
+FR_API int fr_item(fr_array *x, double *to);
+FR_API int fr_item_int(fr_array *x, int64_t *to);
+/* All elements in row-major order into `to`, which has room for `bytes` = fr_nbytes(x) exactly. */
+FR_API int fr_copy_out(fr_array *x, void *to, size_t bytes);
+/* Where the values lie (evaluates). The memory belongs to x and must not be written to; valid
+ * while x has a reference. */
+typedef struct fr_view {
+    const void *data;
+    fr_dtype dtype;
+    int ndim;
+    int64_t shape[FR_MAX_NDIM], strides[FR_MAX_NDIM]; /* strides in bytes */
+} fr_view;
+FR_API int fr_access(fr_array *x, fr_view *to);
+/* x as text in the form `array([[1, 2], [3, 4]], dtype=int32)`, large axes abbreviated with
+ * "..."; evaluates. To be freed with fr_text_free. NULL: as fr_eval. */
+FR_API char *fr_to_text(fr_array *x);
+FR_API void fr_text_free(char *text);
+
+/* ---- shape: views that copy nothing --------------------------------------------------------
+ * All give NULL when the shapes don't fit. Negative axes count from the end. */
+
+/* One size may be -1: what is left. Copies only where strides don't allow a view. */
+FR_API fr_array *fr_reshape(fr_array *x, const int64_t *shape, int ndim);
+FR_API fr_array *fr_transpose(fr_array *x, const int *axes, int naxes); /* axes NULL: reversed */
+FR_API fr_array *fr_broadcast_to(fr_array *x, const int64_t *shape, int ndim);
+/* The common shape of n arrays; -1 with an error naming the first pair that doesn't fit. */
+FR_API int fr_broadcast_shapes(int n, fr_array *const *x, int64_t shape[FR_MAX_NDIM]);
+FR_API fr_array *fr_squeeze(fr_array *x, const int *axes, int naxes); /* axes NULL: all of size 1 */
+FR_API fr_array *fr_expand_dims(fr_array *x, const int *axes, int naxes); /* axes of the result */
+FR_API fr_array *fr_flatten(fr_array *x, int start, int end); /* axes start..end become one */
+/* For each dimension elements start, start+step, ... `count` of them; all in range, any sign of
+ * step but 0 (a caller with Python's rules normalises first). */
+FR_API fr_array *fr_slice(fr_array *x, const int64_t *start, const int64_t *step, const int64_t *count);
+FR_API fr_array *fr_contiguous(fr_array *x); /* the same values, row-major in memory */
+
+/* ---- operations element by element: ferrule/ops.h, made from the table src/op/ops.def ------- */
+
+/* ---- reductions -------------------------------------------------------------------------- */
+
+typedef struct fr_reduce_options {
+    const int *axes; /* NULL: all axes */
+    int naxes;
+    bool keepdims;
+    double ddof;     /* var, std: divides by n - ddof */
+} fr_reduce_options; /* options NULL: all axes, no keepdims, ddof 0 */
+
+/* sum, prod: bool, 8 and 16-bit integers add up as int32 (uint32 for unsigned); others keep
+ * their dtype, float16 and bfloat16 accumulate in float32. mean, var: integers give float32.
+ * Sums are made in fixed blocks and lanes: the same for any number of threads.
+ * min, max: NaN if there is one; NULL for an empty axis. An empty sum is 0, a product 1,
+ * any false, all true, a mean NaN. */
+FR_API fr_array *fr_sum(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_prod(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_max(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_min(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_any(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_all(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_mean(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_var(fr_array *x, const fr_reduce_options *options); /* two-pass: exact means */
+FR_API fr_array *fr_std(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *options);
+FR_API fr_array *fr_softmax(fr_array *x, const fr_reduce_options *options); /* keeps x's shape */
+
+/* ---- conversions --------------------------------------------------------------------------- */
+
+/* Float to integer truncates, NaN gives 0, beyond the range saturates; integer to narrower
+ * integer keeps the low bits; to bool: not zero. */
+FR_API fr_array *fr_astype(fr_array *x, fr_dtype dtype);
+
+/* ---- random numbers: Threefry-2x32 (Salmon et al. 2011), counter-based: the same on every
+ * device and for any number of threads. A key is uint32[2]; NULL takes the next one of the
+ * process's sequence, which fr_random_seed restarts. */
+FR_API int fr_random_seed(uint64_t seed);
+FR_API fr_array *fr_random_key(uint64_t seed);
+FR_API fr_array *fr_random_split(fr_array *key, int n);                  /* uint32 [n, 2] */
+FR_API fr_array *fr_random_bits(const int64_t *shape, int ndim, fr_array *key); /* uint32 */
+FR_API fr_array *fr_random_uniform(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key); /* [0, 1) */
+FR_API fr_array *fr_random_normal(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key); /* mean 0, variance 1 */
+
+/* ---- compile --------------------------------------------------------------------------------- */
+
+/* A function of arrays: writes n_out results (references as operations give them: it runs in a
+ * scope). 0, or nonzero: an error, set or not. It is run with placeholders, once for each new
+ * combination of shapes and dtypes; afterwards its program is. It should have no side effects. */
+typedef int fr_fn(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out);
+typedef struct fr_function fr_function;
+
+typedef struct fr_compile_options {
+    const char *name;           /* for messages; copied */
+    void (*free_ctx)(void *ctx); /* called when the function goes */
+    int cache_limit;            /* programs kept, least recently used go first; 0: 256 */
+} fr_compile_options;
+
+FR_API fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options);
+/* Runs at once: results are done on return (and owned as an operation's). With a traced array
+ * among its inputs it runs fn inline instead. */
+FR_API int fr_call(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out);
+FR_API fr_array *fr_call1(fr_function *f, fr_array *x); /* one in, one out */
+FR_API void fr_function_free(fr_function *f);
+
+/* The pieces fr_call is made of, for bindings whose arguments have structure. key: bytes that
+ * tell apart whatever of a call is not an array (structure, numbers, strings ...). */
+typedef struct fr_program fr_program;
+typedef struct fr_trace fr_trace;
+FR_API fr_function *fr_function_new(const char *name, int cache_limit); /* 0: 256 programs */
+/* The program of this key and these inputs' dtypes and shapes, a reference of the caller's; NULL
+ * without an error: there is none yet. */
+FR_API fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in, fr_array *const *in);
+/* Gives n_in placeholders (the caller's references). Until end or abandon this thread is inside
+ * the trace. origin: where the arguments come from ("train.py:31"), for messages; may be NULL. */
+FR_API fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders, const char *origin);
+/* Ends the trace with these results, stores the program under the key and gives a reference to
+ * it; NULL: an error, and nothing was stored. Frees t either way. */
+FR_API fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out, fr_array *const *out);
+FR_API void fr_trace_abandon(fr_trace *t);
+FR_API int fr_program_outputs(const fr_program *p);
+FR_API int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out);
+FR_API void fr_program_free(fr_program *p);
+/* A small value of the binding's (how to rebuild results), freed with the program. */
+FR_API void fr_program_attach(fr_program *p, void *data, void (*release)(void *data));
+FR_API void *fr_program_attached(const fr_program *p);
+
+/* Off: compiled functions run their function as it stands, lazily. Starts off if
+ * FERRULE_DISABLE_COMPILE or MLX_DISABLE_COMPILE is set. */
+FR_API void fr_compile_enable(bool on);
+FR_API bool fr_compile_enabled(void);
+
+/* ---- streams ---------------------------------------------------------------------------------- */
+
+typedef enum fr_device_kind { FR_CPU, FR_GPU } fr_device_kind;
+typedef struct fr_stream { uint16_t id; } fr_stream; /* 0: the CPU's default stream */
+FR_API int fr_device_count(fr_device_kind kind);
+FR_API fr_stream fr_stream_current(void);    /* of this thread: what new nodes record */
+FR_API int fr_stream_set(fr_stream s);       /* -1: no such stream */
+FR_API fr_stream fr_stream_new(fr_device_kind kind); /* error: no such device; gives stream 0 */
+FR_API fr_device_kind fr_stream_device(fr_stream s);
+FR_API int fr_synchronize(fr_stream s);
+
+/* ---- memory, threads, watching ------------------------------------------------------------------ */
+
+typedef struct fr_memory_info { size_t active, peak, cached, limit, cache_limit; } fr_memory_info; /* bytes */
+FR_API fr_memory_info fr_memory(void);
+FR_API void fr_memory_reset_peak(void);
+FR_API size_t fr_memory_set_limit(size_t bytes);       /* gives the old one */
+FR_API size_t fr_memory_set_cache_limit(size_t bytes); /* gives the old one */
+FR_API void fr_clear_cache(void);                      /* free blocks back to the system */
+
+FR_API int fr_threads(void);
+FR_API void fr_set_threads(int n); /* 0: as at start */
+
+typedef enum fr_counter {
+    FR_COUNT_KERNELS,   /* kernels launched */
+    FR_COUNT_PROGRAMS,  /* programs built: graphs that were simplified, fused, lowered, planned */
+    FR_COUNT_TRACES,    /* compiled functions traced */
+    FR_COUNT_GENERATED, /* kernels turned into machine code by LLVM */
+    FR_COUNT_DISK_HITS, /* kernels loaded from the disk cache */
+    FR_COUNT_INTERPRETED, /* launches that ran in the interpreter */
+    FR_COUNTERS
+} fr_counter;
+FR_API int64_t fr_count(fr_counter what); /* of this process so far */
+
+/* What evaluating x would do, as text: the trace after fusion and every kernel (what
+ * FERRULE_DEBUG=3 and 4 print). To be freed with fr_text_free. Evaluates nothing. */
+FR_API char *fr_describe(int n, fr_array *const *x);
+FR_API char *fr_program_describe(const fr_program *p);
+/* Warnings that the library has for its user (no LLVM, a bad environment variable); each once;
+ * NULL when there is none (left). Valid for ever. */
+FR_API const char *fr_next_warning(void);
+
+#include "ferrule/ops.h"
+
+/* ---- sugar: numbers as operands, fr_mul(x, 0.5). C only; the plain functions stand behind. ------ */
+
+FR_API fr_array *fr_operand_double(double v); /* a weak number that the operation takes over */
+FR_API fr_array *fr_operand_int(long long v);
+static inline fr_array *fr_operand_array(fr_array *x) { return x; }
+#ifndef __cplusplus
+#define FR_OPERAND(x)                                                                        \
+    _Generic((x), double: fr_operand_double, float: fr_operand_double, int: fr_operand_int,  \
+        long: fr_operand_int, long long: fr_operand_int, unsigned: fr_operand_int,           \
+        default: fr_operand_array)(x)
+#include "ferrule/sugar.h" /* made from the table: #define fr_mul(a, b) ... */
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,67 @@
+/* error.c - the library's errors and warnings as Python's
+ *
+ * needs   a call of the library that failed
+ * gives   the exception that fits, with the library's message; the library's error is cleared
+ */
+#include "ext.h"
+
+PyObject *py_trace_error;
+
+PyObject *py_raise(void)
+{
+    fr_error_kind kind = fr_error();
+    if (!PyErr_Occurred()) { /* a traced function's own exception is the one to tell */
+        PyObject *type = PyExc_RuntimeError;
+        switch (kind) {
+        case FR_ERROR_VALUE:
+        case FR_ERROR_LIMIT: type = PyExc_ValueError; break;
+        case FR_ERROR_TYPE: type = PyExc_TypeError; break;
+        case FR_ERROR_INDEX: type = PyExc_IndexError; break;
+        case FR_ERROR_MEMORY: type = PyExc_MemoryError; break;
+        case FR_ERROR_IO: type = PyExc_OSError; break;
+        case FR_ERROR_TRACE: type = py_trace_error; break;
+        default: break;
+        }
+        const char *message = fr_error_message();
+        if (kind == FR_OK || !*message)
+            message = "the library failed without a message";
+        PyObject *text = PyUnicode_DecodeUTF8(message, (Py_ssize_t)strlen(message), "replace");
+        if (text) {
+            PyErr_SetObject(type, text);
+            Py_DECREF(text);
+        }
+    }
+    fr_error_clear();
+    return NULL;
+}
+
+int py_raise_int(void)
+{
+    py_raise();
+    return -1;
+}
+
+int py_warn(void)
+{
+    const char *warning;
+    while ((warning = fr_next_warning()))
+        if (PyErr_WarnEx(PyExc_RuntimeWarning, warning, 1))
+            return -1;
+    return 0;
+}
+
+int py_error_init(PyObject *module)
+{
+    py_trace_error = PyErr_NewExceptionWithDoc(
+        "ferrule.core.TraceError",
+        "A placeholder of a compiled function was used where a value is needed.",
+        PyExc_RuntimeError, NULL);
+    if (!py_trace_error)
+        return -1;
+    Py_INCREF(py_trace_error);
+    if (PyModule_AddObject(module, "TraceError", py_trace_error)) {
+        Py_DECREF(py_trace_error);
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,174 @@
+/* ext.h - what the files of the Python extension share
+ *
+ *   module.c   the module: types, functions, constants
+ *   error.c    the library's errors and warnings as Python's
+ *   args.c     arguments: names to slots, axes, shapes, dtypes, operands
+ *   dtype.c    mx.float32 and its kin
+ *   array.c    the array type: attributes, operators, methods, the buffer protocol
+ *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
+ *   index.c    x[...]
+ *   ops.c      functions: one for each row of the table, and those made of several
+ *   compile.c  mx.compile
+ *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
+ *   stream.c   devices and streams
+ *   random.c   mx.random
+ *   memory.c   memory, threads, counters, describe
+ *
+ * Over the public header only. Every function is called with the GIL held; those that compute
+ * release it meanwhile and hold references of their own to what they work on. A function that
+ * fails has set a Python exception and cleared the library's error. No scope is ever opened here:
+ * the result of an operation is the caller's, and py_wrap takes it over.
+ */
+#ifndef FERRULE_PYTHON_EXT_H
+#define FERRULE_PYTHON_EXT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "ferrule/ferrule.h"
+
+typedef PyObject *py_function(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                              PyObject *names); /* METH_FASTCALL | METH_KEYWORDS */
+#define PY_METHOD(name, function, doc)                                                       \
+    {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc}
+#define PY_END {NULL, NULL, 0, NULL}
+
+/* ---- error.c ---------------------------------------------------------------------------- */
+
+extern PyObject *py_trace_error; /* ferrule.core.TraceError */
+/* The thread's library error as a Python exception (one that is set already stays); NULL. */
+PyObject *py_raise(void);
+int py_raise_int(void); /* the same, giving -1 */
+int py_warn(void);      /* the library's pending warnings, each once; -1: became an exception */
+int py_error_init(PyObject *module);
+
+/* ---- args.c ----------------------------------------------------------------------------- */
+
+typedef struct py_signature {
+    const char *function;     /* for messages */
+    int required, positional; /* the first so many must, the first so many may be positional */
+    int positional_only;      /* the first so many can't be keywords */
+    const char *names[8];     /* NULL-terminated */
+} py_signature;
+/* Puts arguments into `to`, one slot for each name, NULL where not given. 0 or -1. */
+int py_parse(const py_signature *s, PyObject *const *args, Py_ssize_t n, PyObject *names,
+             PyObject **to);
+
+typedef struct py_axes {
+    int at[FR_MAX_NDIM], n;
+    bool all; /* None or not given */
+} py_axes;
+int py_read_axes(PyObject *axes, py_axes *to, const char *function);
+/* An int, or a sequence of them. */
+int py_read_shape(PyObject *shape, int64_t to[FR_MAX_NDIM], int *ndim, const char *function);
+int py_read_ints(PyObject *const *items, Py_ssize_t n, int64_t to[FR_MAX_NDIM], int *count,
+                 const char *function);
+int py_read_dtype(PyObject *dtype, fr_dtype *to, const char *function); /* NULL, None: as is */
+int py_read_bool(PyObject *value, bool *to);                           /* NULL: as is */
+int py_read_int(PyObject *value, int *to);                             /* NULL: as is */
+
+/* Arrays, numbers (weak) and buffers as operands. `owned` is what must be freed, or NULL.
+ * NULL without an exception: none of these. */
+fr_array *py_operand(PyObject *value, fr_array **owned);
+/* The same; anything else is a TypeError naming the function. */
+fr_array *py_need_operand(PyObject *value, fr_array **owned, const char *function);
+
+/* Makes `stream=` the current stream until left. */
+typedef struct py_stream_guard {
+    fr_stream before;
+    bool changed;
+} py_stream_guard;
+int py_stream_enter(PyObject *stream, py_stream_guard *guard, const char *function);
+void py_stream_leave(const py_stream_guard *guard);
+
+/* ---- dtype.c ---------------------------------------------------------------------------- */
+
+extern PyTypeObject py_dtype_type;
+PyObject *py_dtype_object(fr_dtype dtype);          /* new reference; never fails */
+bool py_dtype_value(PyObject *object, fr_dtype *to); /* false: not a dtype */
+int py_dtype_init(PyObject *module);
+
+/* ---- array.c ---------------------------------------------------------------------------- */
+
+typedef struct py_array {
+    PyObject_HEAD
+    fr_array *node; /* a reference of ours; replaced by in-place operators */
+    PyObject *weak;
+} py_array;
+
+extern PyTypeObject py_array_type;
+static inline bool py_is_array(PyObject *object)
+{
+    return Py_IS_TYPE(object, &py_array_type);
+}
+static inline fr_array *py_node(PyObject *array)
+{
+    return ((py_array *)array)->node;
+}
+/* A handle on a result just returned by the library; NULL in: raises its error. */
+PyObject *py_wrap(fr_array *result);
+PyObject *py_adopt(fr_array *reference); /* the same for a reference that is ours already */
+/* Evaluates without the GIL. 0 or -1 with an exception. */
+int py_eval(fr_array *x);
+int py_eval_all(int n, fr_array *const *x);
+int py_array_init(PyObject *module);
+
+/* ---- convert.c -------------------------------------------------------------------------- */
+
+bool py_is_buffer(PyObject *value); /* exports a buffer of numbers (bytes-like: not) */
+fr_array *py_from_buffer(PyObject *value, bool double_to_float); /* NULL: raised */
+/* Whatever mx.array() takes. dtype NULL: found from the values. */
+fr_array *py_from_object(PyObject *value, const fr_dtype *dtype);
+PyObject *py_to_list(fr_array *x);
+PyObject *py_to_number(fr_array *x); /* of size 1 */
+
+/* ---- index.c ---------------------------------------------------------------------------- */
+
+PyObject *py_subscript(PyObject *array, PyObject *index);
+
+/* ---- ops.c ------------------------------------------------------------------------------ */
+
+extern PyMethodDef py_op_functions[];
+extern PyMethodDef py_array_methods[];
+
+/* ---- tree.c ----------------------------------------------------------------------------- */
+
+/* The arrays of a call's arguments and the bytes that tell the rest of it apart. */
+typedef struct py_flat {
+    fr_array **arrays; /* references of ours */
+    int n, room;
+    char *key;
+    size_t key_bytes, key_room;
+    PyObject *pinned; /* types whose address is in the key, or NULL */
+    fr_array *few[8];
+    char short_key[256];
+} py_flat;
+void py_flat_begin(py_flat *flat);
+void py_flat_end(py_flat *flat);
+int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject *names);
+/* A call's arguments again with other arrays: a new list of vectorcall arguments. */
+PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
+                          fr_array *const *arrays);
+
+/* How to make a function's result from its arrays. */
+typedef struct py_structure py_structure;
+/* Splits a result: its arrays into flat (without a key). NULL: raised. */
+py_structure *py_split_result(PyObject *result, const char *function, py_flat *flat);
+PyObject *py_join_result(const py_structure *structure, fr_array **arrays); /* takes them over */
+void py_structure_release(void *structure); /* from any thread, with or without the GIL */
+void py_structure_sweep(void);              /* frees those released without the GIL */
+
+/* All arrays in nested containers into flat; anything else is skipped. */
+int py_collect(PyObject *const *trees, Py_ssize_t n, py_flat *flat);
+
+/* ---- compile.c, stream.c, random.c, memory.c -------------------------------------------- */
+
+extern PyTypeObject py_compiled_type;
+extern PyMethodDef py_compile_functions[];
+int py_compile_init(PyObject *module);
+extern PyMethodDef py_stream_functions[];
+int py_stream_init(PyObject *module);
+int py_random_init(PyObject *module);
+extern PyMethodDef py_memory_functions[];
+
+#endif

@@ -1,0 +1,253 @@
+/* random.c - mx.random: seed, key, split, bits, uniform, normal
+ *
+ * Keys are arrays of two uint32; without one the process's sequence gives the next.
+ */
+#include "ext.h"
+
+/* A key argument: an array, or NULL for the process's sequence. */
+static int read_key(PyObject *value, fr_array **key, const char *function)
+{
+    *key = NULL;
+    if (!value || value == Py_None)
+        return 0;
+    if (!py_is_array(value)) {
+        PyErr_Format(PyExc_TypeError, "%s: key must be an array made by random.key, not %s", function,
+                     Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    *key = py_node(value);
+    return 0;
+}
+
+static int read_seed(PyObject *value, uint64_t *to)
+{
+    if (!PyLong_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "a seed is an int, not %s", Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    *to = PyLong_AsUnsignedLongLong(value);
+    return *to == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *call_seed(PyObject *module, PyObject *seed)
+{
+    (void)module;
+    uint64_t value;
+    if (read_seed(seed, &value))
+        return NULL;
+    if (fr_random_seed(value))
+        return py_raise();
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_key(PyObject *module, PyObject *seed)
+{
+    (void)module;
+    uint64_t value;
+    return read_seed(seed, &value) ? NULL : py_wrap(fr_random_key(value));
+}
+
+static PyObject *call_split(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                            PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"split", 1, 2, 0, {"key", "num", "stream", NULL}};
+    PyObject *at[3];
+    fr_array *key;
+    int number = 2;
+    py_stream_guard guard;
+    if (py_parse(&signature, args, n, names, at) || read_key(at[0], &key, "split") ||
+        py_read_int(at[1], &number))
+        return NULL;
+    if (!key) {
+        PyErr_SetString(PyExc_TypeError, "split: key must be an array made by random.key");
+        return NULL;
+    }
+    if (py_stream_enter(at[2], &guard, "split"))
+        return NULL;
+    PyObject *result = py_wrap(fr_random_split(key, number));
+    py_stream_leave(&guard);
+    return result;
+}
+
+/* What all three kinds of numbers take, where the signature has them. */
+typedef struct request {
+    int64_t shape[FR_MAX_NDIM];
+    int ndim;
+    fr_dtype dtype;
+    fr_array *key;
+    py_stream_guard guard;
+} request;
+
+static int read_request(request *r, PyObject *shape, PyObject *dtype, PyObject *key,
+                        PyObject *stream, const char *function)
+{
+    r->ndim = 0;
+    r->dtype = FR_FLOAT32;
+    if ((shape && shape != Py_None && py_read_shape(shape, r->shape, &r->ndim, function)) ||
+        py_read_dtype(dtype, &r->dtype, function) || read_key(key, &r->key, function))
+        return -1;
+    return py_stream_enter(stream, &r->guard, function);
+}
+
+static PyObject *call_bits(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {
+        "bits", 0, 3, 0, {"shape", "width", "key", "stream", NULL}};
+    PyObject *at[4];
+    request r;
+    int width = 4;
+    if (py_parse(&signature, args, n, names, at) || py_read_int(at[1], &width))
+        return NULL;
+    if (width != 1 && width != 2 && width != 4) {
+        PyErr_SetString(PyExc_ValueError, "bits: width is 1, 2 or 4 bytes");
+        return NULL;
+    }
+    if (read_request(&r, at[0], NULL, at[2], at[3], "bits"))
+        return NULL;
+    fr_array *bits = fr_random_bits(r.shape, r.ndim, r.key);
+    bits = bits ? fr_own(bits) : NULL;
+    if (bits && width != 4) { /* the low bits */
+        fr_array *narrow = fr_own(fr_astype(bits, width == 1 ? FR_UINT8 : FR_UINT16));
+        fr_free(bits);
+        bits = narrow;
+    }
+    PyObject *result = py_adopt(bits);
+    py_stream_leave(&r.guard);
+    return result;
+}
+
+/* A Python number, or `otherwise` where not given. False: something else, an array perhaps. */
+static bool plain_number(PyObject *value, double otherwise, double *to)
+{
+    *to = otherwise;
+    if (!value)
+        return true;
+    if (!PyFloat_Check(value) && !PyLong_Check(value))
+        return false;
+    *to = PyFloat_AsDouble(value);
+    if (*to == -1 && PyErr_Occurred()) {
+        PyErr_Clear(); /* an int beyond doubles: the operand's error tells */
+        return false;
+    }
+    return true;
+}
+
+/* An operand from a value, or from a number where that is plain. */
+static fr_array *operand(bool plain, double number, PyObject *value, fr_array **owned,
+                         const char *function)
+{
+    if (!plain)
+        return py_need_operand(value, owned, function);
+    fr_array *made = fr_number(number);
+    return *owned = made ? fr_own(made) : NULL;
+}
+
+/* values * factor + offset in the dtype of values, which it takes over. NULL: an error is set. */
+static fr_array *scaled(fr_array *values, fr_array *factor, fr_array *offset)
+{
+    fr_array *product = fr_own(fr_mul(values, factor));
+    fr_array *moved = product ? fr_own(fr_add(product, offset)) : NULL;
+    fr_array *result = moved ? fr_own(fr_astype(moved, fr_dtype_of(values))) : NULL;
+    fr_free(product);
+    fr_free(moved);
+    fr_free(values);
+    return result;
+}
+
+static PyObject *call_uniform(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                              PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {
+        "uniform", 0, 5, 0, {"low", "high", "shape", "dtype", "key", "stream", NULL}};
+    PyObject *at[6];
+    request r;
+    if (py_parse(&signature, args, n, names, at) ||
+        read_request(&r, at[2], at[3], at[4], at[5], "uniform"))
+        return NULL;
+    double from, to;
+    bool plain_low = plain_number(at[0], 0, &from), plain_high = plain_number(at[1], 1, &to);
+    fr_array *values = fr_own(fr_random_uniform(r.shape, r.ndim, r.dtype, r.key));
+    if (values && !(plain_low && plain_high && from == 0 && to == 1)) {
+        fr_array *own_low = NULL, *own_high = NULL, *width = NULL;
+        fr_array *low = operand(plain_low, from, at[0], &own_low, "uniform");
+        fr_array *high = low ? operand(plain_high, to, at[1], &own_high, "uniform") : NULL;
+        if (high)
+            width = fr_own(plain_low && plain_high ? fr_number(to - from) : fr_sub(high, low));
+        if (!width)
+            fr_free(values);
+        values = width ? scaled(values, width, low) : NULL;
+        fr_free(own_low);
+        fr_free(own_high);
+        fr_free(width);
+    }
+    PyObject *result = py_adopt(values);
+    py_stream_leave(&r.guard);
+    return result;
+}
+
+static PyObject *call_normal(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                             PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {
+        "normal", 0, 5, 0, {"shape", "dtype", "loc", "scale", "key", "stream", NULL}};
+    PyObject *at[6];
+    request r;
+    if (py_parse(&signature, args, n, names, at) ||
+        read_request(&r, at[0], at[1], at[4], at[5], "normal"))
+        return NULL;
+    double mean, deviation;
+    bool plain_loc = plain_number(at[2], 0, &mean), plain_scale = plain_number(at[3], 1, &deviation);
+    fr_array *values = fr_own(fr_random_normal(r.shape, r.ndim, r.dtype, r.key));
+    if (values && !(plain_loc && plain_scale && mean == 0 && deviation == 1)) {
+        fr_array *own_loc = NULL, *own_scale = NULL;
+        fr_array *loc = operand(plain_loc, mean, at[2], &own_loc, "normal");
+        fr_array *scale = loc ? operand(plain_scale, deviation, at[3], &own_scale, "normal") : NULL;
+        if (!scale)
+            fr_free(values);
+        values = scale ? scaled(values, scale, loc) : NULL;
+        fr_free(own_loc);
+        fr_free(own_scale);
+    }
+    PyObject *result = py_adopt(values);
+    py_stream_leave(&r.guard);
+    return result;
+}
+
+static PyMethodDef functions[] = {
+    {"seed", call_seed, METH_O, "seed(seed, /)\n--\n\nrestarts the process's sequence of keys"},
+    {"key", call_key, METH_O, "key(seed, /)\n--\n\na key: two uint32"},
+    PY_METHOD("split", call_split,
+              "split(key, num=2, *, stream=None)\n--\n\nnum independent keys: uint32 [num, 2]"),
+    PY_METHOD("bits", call_bits,
+              "bits(shape=(), width=4, key=None, *, stream=None)\n--\n\n"
+              "random unsigned integers of 1, 2 or 4 bytes"),
+    PY_METHOD("uniform", call_uniform,
+              "uniform(low=0, high=1, shape=(), dtype=float32, key=None, *, stream=None)\n--\n\n"
+              "numbers spread evenly from low to high"),
+    PY_METHOD("normal", call_normal,
+              "normal(shape=(), dtype=float32, loc=0, scale=1, key=None, *, stream=None)\n--\n\n"
+              "normally distributed numbers"),
+    PY_END,
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "ferrule.core.random",
+    .m_doc = "Random numbers: Threefry-2x32, the same on every device and for any threads.",
+    .m_size = -1,
+    .m_methods = functions,
+};
+
+int py_random_init(PyObject *module)
+{
+    PyObject *random = PyModule_Create(&definition);
+    if (!random || PyModule_AddObject(module, "random", random)) {
+        Py_XDECREF(random);
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,718 @@
+/* tree.c - nested lists, tuples and dicts of arrays and constants
+ *
+ * needs   arguments or a result of a function
+ * gives   the arrays in them, in one order; bytes that are equal exactly where two calls differ
+ *         in nothing but their arrays' values; what rebuilds a result from other arrays
+ *
+ * Dicts count by their keys, whatever the order of insertion. Constants count by type and value:
+ * 0, 0.0, False and '0' are four. A namedtuple is one again when rebuilt.
+ */
+#include "ext.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* ---- where in a tree: for messages only, built while an error is told --------------------------- */
+
+typedef struct path {
+    const struct path *up;
+    PyObject *key;     /* of a dict, or the name of a keyword argument; NULL: */
+    Py_ssize_t index;  /* of a list or tuple */
+} path;
+
+/* "argument 1['a'][0]", "argument 'y'[2]", "output[1]" */
+static PyObject *path_text(const path *at, const char *root)
+{
+    if (!at)
+        return PyUnicode_FromString(root);
+    PyObject *before = path_text(at->up, root), *text = NULL;
+    bool call = !at->up && strcmp(root, "argument") == 0;
+    if (!before)
+        return NULL;
+    if (at->key)
+        text = PyUnicode_FromFormat(call ? "%U %R" : "%U[%R]", before, at->key);
+    else
+        text = PyUnicode_FromFormat(call ? "%U %zd" : "%U[%zd]", before, at->index);
+    Py_DECREF(before);
+    return text;
+}
+
+/* TypeError: compile: argument 0['a'] is a set; wanted ... */
+static void fail_at(const path *at, const char *root, PyObject *value)
+{
+    PyObject *text = path_text(at, root);
+    if (text)
+        PyErr_Format(PyExc_TypeError,
+                     "compile: %U is a %s; wanted arrays, numbers, strings, None, and lists, "
+                     "tuples and dicts of them",
+                     text, Py_TYPE(value)->tp_name);
+    Py_XDECREF(text);
+}
+
+/* ---- what is collected ----------------------------------------------------------------------------- */
+
+void py_flat_begin(py_flat *flat)
+{
+    flat->arrays = flat->few;
+    flat->n = 0;
+    flat->room = (int)(sizeof flat->few / sizeof flat->few[0]);
+    flat->key = flat->short_key;
+    flat->key_bytes = 0;
+    flat->key_room = sizeof flat->short_key;
+    flat->pinned = NULL;
+}
+
+void py_flat_end(py_flat *flat)
+{
+    for (int i = 0; i < flat->n; i++)
+        fr_free(flat->arrays[i]);
+    if (flat->arrays != flat->few)
+        PyMem_Free(flat->arrays);
+    if (flat->key != flat->short_key)
+        PyMem_Free(flat->key);
+    Py_XDECREF(flat->pinned);
+}
+
+/* Takes over a reference. */
+static int push_array(py_flat *flat, fr_array *x)
+{
+    if (flat->n == flat->room) {
+        size_t bytes = 2 * (size_t)flat->room * sizeof *flat->arrays;
+        fr_array **more = flat->arrays == flat->few ? PyMem_Malloc(bytes)
+                                                    : PyMem_Realloc(flat->arrays, bytes);
+        if (!more) {
+            fr_free(x);
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (flat->arrays == flat->few)
+            memcpy(more, flat->few, sizeof flat->few);
+        flat->arrays = more;
+        flat->room *= 2;
+    }
+    flat->arrays[flat->n++] = x;
+    return 0;
+}
+
+static int push_bytes(py_flat *flat, const void *from, size_t bytes)
+{
+    if (flat->key_room - flat->key_bytes < bytes) {
+        size_t room = 2 * flat->key_room + bytes;
+        char *more = flat->key == flat->short_key ? PyMem_Malloc(room)
+                                                  : PyMem_Realloc(flat->key, room);
+        if (!more) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (flat->key == flat->short_key)
+            memcpy(more, flat->short_key, flat->key_bytes);
+        flat->key = more;
+        flat->key_room = room;
+    }
+    memcpy(flat->key + flat->key_bytes, from, bytes);
+    flat->key_bytes += bytes;
+    return 0;
+}
+
+static int push_tag(py_flat *flat, char tag)
+{
+    if (flat->key_bytes < flat->key_room) {
+        flat->key[flat->key_bytes++] = tag;
+        return 0;
+    }
+    return push_bytes(flat, &tag, 1);
+}
+
+static int push_count(py_flat *flat, char tag, Py_ssize_t count)
+{
+    return push_tag(flat, tag) || push_bytes(flat, &count, sizeof count) ? -1 : 0;
+}
+
+static int push_text(py_flat *flat, char tag, const char *text, Py_ssize_t bytes)
+{
+    return push_count(flat, tag, bytes) || push_bytes(flat, text, (size_t)bytes) ? -1 : 0;
+}
+
+/* A type counts by its address, so it is kept as long as the key may be. */
+static int push_type(py_flat *flat, PyObject *value)
+{
+    PyObject *type = (PyObject *)Py_TYPE(value);
+    if (!flat->pinned && !(flat->pinned = PyList_New(0)))
+        return -1;
+    if (PyList_Append(flat->pinned, type))
+        return -1;
+    return push_tag(flat, 't') || push_bytes(flat, &type, sizeof type) ? -1 : 0;
+}
+
+/* ---- constants ---------------------------------------------------------------------------------------- */
+
+static bool is_namedtuple(PyObject *value)
+{
+    return PyTuple_Check(value) && !PyTuple_CheckExact(value) &&
+           PyObject_HasAttrString((PyObject *)Py_TYPE(value), "_fields");
+}
+
+static bool is_constant(PyObject *value)
+{
+    return value == Py_None || PyUnicode_Check(value) || PyLong_Check(value) ||
+           PyFloat_Check(value) || PyComplex_Check(value) || PyBytes_Check(value) ||
+           value == Py_Ellipsis || Py_IS_TYPE(value, &py_dtype_type);
+}
+
+static int push_long(py_flat *flat, PyObject *value)
+{
+    int overflow;
+    long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    if (!overflow)
+        return push_tag(flat, 'i') || push_bytes(flat, &number, sizeof number) ? -1 : 0;
+    PyObject *text = PyNumber_ToBase(value, 16); /* of any length in linear time */
+    Py_ssize_t bytes;
+    const char *digits = text ? PyUnicode_AsUTF8AndSize(text, &bytes) : NULL;
+    int result = digits ? push_text(flat, 'I', digits, bytes) : -1;
+    Py_XDECREF(text);
+    return result;
+}
+
+/* 1: not a constant. */
+static int push_constant(py_flat *flat, PyObject *value)
+{
+    fr_dtype dtype;
+    if (value == Py_None)
+        return push_tag(flat, 'N');
+    if (PyBool_Check(value))
+        return push_tag(flat, value == Py_True ? 'T' : 'F');
+    if (!is_constant(value))
+        return 1;
+    bool exact = PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
+                 PyUnicode_CheckExact(value);
+    if (!exact && push_type(flat, value)) /* an enum is not its number */
+        return -1;
+    if (PyLong_Check(value))
+        return push_long(flat, value);
+    if (PyFloat_Check(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+        return push_tag(flat, 'd') || push_bytes(flat, &number, sizeof number) ? -1 : 0;
+    }
+    if (PyUnicode_Check(value)) {
+        Py_ssize_t bytes;
+        const char *text = PyUnicode_AsUTF8AndSize(value, &bytes);
+        if (text)
+            return push_text(flat, 's', text, bytes);
+        PyErr_Clear(); /* lone surrogates */
+        PyObject *encoded = PyUnicode_AsEncodedString(value, "utf-8", "surrogatepass");
+        int result = encoded ? push_text(flat, 'S', PyBytes_AS_STRING(encoded),
+                                         PyBytes_GET_SIZE(encoded))
+                             : -1;
+        Py_XDECREF(encoded);
+        return result;
+    }
+    if (PyComplex_Check(value)) {
+        Py_complex number = PyComplex_AsCComplex(value);
+        return push_tag(flat, 'c') || push_bytes(flat, &number, sizeof number) ? -1 : 0;
+    }
+    if (PyBytes_Check(value))
+        return push_text(flat, 'b', PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
+    if (py_dtype_value(value, &dtype))
+        return push_tag(flat, 'D') || push_tag(flat, (char)dtype) ? -1 : 0;
+    return push_tag(flat, '.'); /* Ellipsis */
+}
+
+/* ---- dicts ----------------------------------------------------------------------------------------------- */
+
+/* Keys that don't compare with each other are ordered by type and text. */
+static PyObject *sort_mixed(PyObject *keys)
+{
+    Py_ssize_t n = PyList_GET_SIZE(keys);
+    PyObject *rows = PyList_New(n), *sorted = NULL;
+    for (Py_ssize_t i = 0; rows && i < n; i++) {
+        PyObject *key = PyList_GET_ITEM(keys, i);
+        PyObject *row = Py_BuildValue("(sNnO)", Py_TYPE(key)->tp_name, PyObject_Repr(key), i, key);
+        if (!row)
+            Py_CLEAR(rows);
+        else
+            PyList_SET_ITEM(rows, i, row);
+    }
+    if (rows && !PyList_Sort(rows) && (sorted = PyList_New(n))) {
+        for (Py_ssize_t i = 0; i < n; i++) {
+            PyObject *key = PyTuple_GET_ITEM(PyList_GET_ITEM(rows, i), 3);
+            Py_INCREF(key);
+            PyList_SET_ITEM(sorted, i, key);
+        }
+    }
+    Py_XDECREF(rows);
+    return sorted;
+}
+
+/* The keys in the one order that doesn't depend on insertion: a new list. */
+static PyObject *sorted_keys(PyObject *dict)
+{
+    PyObject *keys = PyDict_Keys(dict);
+    if (!keys || PyList_GET_SIZE(keys) < 2)
+        return keys;
+    bool texts = true;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(keys); i++)
+        texts = texts && PyUnicode_CheckExact(PyList_GET_ITEM(keys, i));
+    if (texts) {
+        if (PyList_Sort(keys))
+            Py_CLEAR(keys);
+        return keys;
+    }
+    PyObject *sorted = sort_mixed(keys);
+    Py_DECREF(keys);
+    return sorted;
+}
+
+static int push_dict_key(py_flat *flat, PyObject *key)
+{
+    if (!PyTuple_CheckExact(key))
+        return push_constant(flat, key);
+    if (push_count(flat, '(', PyTuple_GET_SIZE(key)))
+        return -1;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); i++) {
+        int result = push_dict_key(flat, PyTuple_GET_ITEM(key, i));
+        if (result)
+            return result;
+    }
+    return 0;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------- */
+
+static int flatten(py_flat *flat, PyObject *value, const path *at);
+
+static int flatten_items(py_flat *flat, PyObject *value, const path *at)
+{
+    char tag = PyList_Check(value) ? '[' : '(';
+    if (is_namedtuple(value) && push_type(flat, value))
+        return -1;
+    if (push_count(flat, tag, PySequence_Fast_GET_SIZE(value)))
+        return -1;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); i++) {
+        path here = {.up = at, .index = i};
+        if (flatten(flat, PySequence_Fast_GET_ITEM(value, i), &here))
+            return -1;
+    }
+    return 0;
+}
+
+static int flatten_dict(py_flat *flat, PyObject *value, const path *at)
+{
+    PyObject *keys = sorted_keys(value);
+    int failed = keys ? push_count(flat, '{', PyList_GET_SIZE(keys)) : -1;
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(keys); i++) {
+        PyObject *key = PyList_GET_ITEM(keys, i);
+        PyObject *item = PyDict_GetItemWithError(value, key);
+        path here = {.up = at, .key = key};
+        int result = push_dict_key(flat, key);
+        if (result > 0) {
+            PyObject *text = path_text(at, "argument");
+            if (text)
+                PyErr_Format(PyExc_TypeError,
+                             "compile: %U has a key of type %s; wanted strings, numbers, None or "
+                             "tuples of them",
+                             text, Py_TYPE(key)->tp_name);
+            Py_XDECREF(text);
+        }
+        if (!item && !PyErr_Occurred())
+            PyErr_SetString(PyExc_RuntimeError, "compile: a dict was changed while it was read");
+        failed = result || !item || flatten(flat, item, &here);
+    }
+    Py_XDECREF(keys);
+    return failed ? -1 : 0;
+}
+
+static int flatten_node(py_flat *flat, PyObject *value, const path *at)
+{
+    int result = push_constant(flat, value);
+    if (result <= 0)
+        return result;
+    if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value)) {
+        if (Py_EnterRecursiveCall(" in arguments of a compiled function"))
+            return -1;
+        result = PyDict_Check(value) ? flatten_dict(flat, value, at)
+                                     : flatten_items(flat, value, at);
+        Py_LeaveRecursiveCall();
+        return result;
+    }
+    if (py_is_buffer(value)) { /* numpy's arrays count as arrays */
+        fr_array *made = py_from_buffer(value, true);
+        return !made || push_tag(flat, 'A') || push_array(flat, made) ? -1 : 0;
+    }
+    fail_at(at, "argument", value);
+    return -1;
+}
+
+static int flatten(py_flat *flat, PyObject *value, const path *at)
+{
+    if (!py_is_array(value))
+        return flatten_node(flat, value, at);
+    fr_array *x = fr_keep(py_node(value));
+    if (push_tag(flat, fr_is_weak(x) ? 'W' : 'A')) {
+        fr_free(x);
+        return -1;
+    }
+    return push_array(flat, x);
+}
+
+/* Keyword arguments by name, so that their order doesn't count: a new list of positions. */
+static PyObject *keyword_order(PyObject *names)
+{
+    PyObject *order = PyList_New(0);
+    for (Py_ssize_t k = 0; order && k < PyTuple_GET_SIZE(names); k++) {
+        PyObject *row = Py_BuildValue("(On)", PyTuple_GET_ITEM(names, k), k);
+        if (!row || PyList_Append(order, row))
+            Py_CLEAR(order);
+        Py_XDECREF(row);
+    }
+    if (order && PyList_Sort(order))
+        Py_CLEAR(order);
+    return order;
+}
+
+int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    if (push_count(flat, '(', n))
+        return -1;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        path here = {.index = i};
+        if (flatten(flat, args[i], &here))
+            return -1;
+    }
+    if (!names || PyTuple_GET_SIZE(names) == 0)
+        return 0;
+    PyObject *order = keyword_order(names);
+    int failed = order ? 0 : -1;
+    for (Py_ssize_t k = 0; !failed && k < PyList_GET_SIZE(order); k++) {
+        PyObject *row = PyList_GET_ITEM(order, k);
+        PyObject *name = PyTuple_GET_ITEM(row, 0);
+        Py_ssize_t at = PyLong_AsSsize_t(PyTuple_GET_ITEM(row, 1));
+        path here = {.key = name};
+        failed = push_tag(flat, 'k') || push_constant(flat, name) ||
+                 flatten(flat, args[n + at], &here);
+    }
+    Py_XDECREF(order);
+    return failed ? -1 : 0;
+}
+
+/* ---- arguments again, with placeholders ------------------------------------------------------------------- */
+
+static PyObject *rebuild(PyObject *value, fr_array *const **next);
+
+/* A namedtuple from its items, as its own _make does; takes items over. */
+static PyObject *make_namedtuple(PyObject *type, PyObject *items)
+{
+    PyObject *result = items ? PyObject_CallMethod(type, "_make", "(O)", items) : NULL;
+    Py_XDECREF(items);
+    return result;
+}
+
+static PyObject *rebuild_items(PyObject *value, fr_array *const **next)
+{
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
+    bool list = PyList_Check(value);
+    PyObject *result = list ? PyList_New(n) : PyTuple_New(n);
+    for (Py_ssize_t i = 0; result && i < n; i++) {
+        PyObject *item = rebuild(PySequence_Fast_GET_ITEM(value, i), next);
+        if (!item)
+            Py_CLEAR(result);
+        else if (list)
+            PyList_SET_ITEM(result, i, item);
+        else
+            PyTuple_SET_ITEM(result, i, item);
+    }
+    if (result && is_namedtuple(value))
+        return make_namedtuple((PyObject *)Py_TYPE(value), result);
+    return result;
+}
+
+static PyObject *rebuild_dict(PyObject *value, fr_array *const **next)
+{
+    PyObject *result = PyDict_New(), *keys = sorted_keys(value);
+    if (!result || !keys || PyDict_Update(result, value)) /* in the order of insertion */
+        Py_CLEAR(result);
+    for (Py_ssize_t i = 0; result && i < PyList_GET_SIZE(keys); i++) {
+        PyObject *key = PyList_GET_ITEM(keys, i);
+        PyObject *item = PyDict_GetItemWithError(value, key);
+        PyObject *made = item ? rebuild(item, next) : NULL;
+        if (!made || PyDict_SetItem(result, key, made))
+            Py_CLEAR(result);
+        Py_XDECREF(made);
+    }
+    Py_XDECREF(keys);
+    return result;
+}
+
+static PyObject *rebuild(PyObject *value, fr_array *const **next)
+{
+    if (py_is_array(value) || (!is_constant(value) && py_is_buffer(value)))
+        return py_adopt(fr_keep(*(*next)++));
+    if (PyDict_Check(value))
+        return rebuild_dict(value, next);
+    if (PyList_Check(value) || PyTuple_Check(value))
+        return rebuild_items(value, next);
+    Py_INCREF(value);
+    return value;
+}
+
+PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
+                          fr_array *const *arrays)
+{
+    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
+    PyObject *result = PyList_New(n + keywords);
+    for (Py_ssize_t i = 0; result && i < n; i++) {
+        PyObject *item = rebuild(args[i], &arrays);
+        if (!item)
+            Py_CLEAR(result);
+        else
+            PyList_SET_ITEM(result, i, item);
+    }
+    PyObject *order = result && keywords ? keyword_order(names) : NULL;
+    if (keywords && !order)
+        Py_CLEAR(result);
+    for (Py_ssize_t k = 0; result && k < keywords; k++) {
+        Py_ssize_t at = PyLong_AsSsize_t(PyTuple_GET_ITEM(PyList_GET_ITEM(order, k), 1));
+        PyObject *item = rebuild(args[n + at], &arrays);
+        if (!item)
+            Py_CLEAR(result);
+        else
+            PyList_SET_ITEM(result, n + at, item);
+    }
+    Py_XDECREF(order);
+    return result;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------- */
+
+typedef enum piece_kind { ARRAY, CONSTANT, LIST, TUPLE, NAMEDTUPLE, DICT } piece_kind;
+
+/* A tree in the order of its writing: each container before its items. */
+typedef struct piece {
+    piece_kind kind;
+    Py_ssize_t count;  /* items of a container */
+    PyObject *object;  /* the constant, a namedtuple's type, a dict's keys (a list) */
+} piece;
+
+struct py_structure {
+    py_structure *next; /* in the list of those to free */
+    bool single;        /* one array and nothing else */
+    Py_ssize_t n, room;
+    piece *pieces;
+};
+
+static void structure_free(py_structure *s)
+{
+    for (Py_ssize_t i = 0; i < s->n; i++)
+        Py_XDECREF(s->pieces[i].object);
+    free(s->pieces);
+    free(s);
+}
+
+/* Programs may be dropped by a thread of the library's while another one holds the GIL and waits
+ * for the library: taking the GIL here could wait for ever. Such structures are freed later. */
+static _Atomic(py_structure *) released;
+
+void py_structure_release(void *structure)
+{
+    py_structure *s = structure;
+    if (PyGILState_Check()) {
+        structure_free(s);
+        return;
+    }
+    s->next = atomic_load(&released);
+    while (!atomic_compare_exchange_weak(&released, &s->next, s))
+        ;
+}
+
+void py_structure_sweep(void)
+{
+    if (!atomic_load_explicit(&released, memory_order_relaxed))
+        return;
+    py_structure *s = atomic_exchange(&released, NULL);
+    while (s) {
+        py_structure *next = s->next;
+        structure_free(s);
+        s = next;
+    }
+}
+
+/* Takes over the object. */
+static int push_piece(py_structure *s, piece_kind kind, Py_ssize_t count, PyObject *object)
+{
+    if (s->n == s->room) {
+        Py_ssize_t room = s->room ? 2 * s->room : 4;
+        piece *more = realloc(s->pieces, (size_t)room * sizeof *more);
+        if (!more) {
+            Py_XDECREF(object);
+            PyErr_NoMemory();
+            return -1;
+        }
+        s->pieces = more;
+        s->room = room;
+    }
+    s->pieces[s->n++] = (piece){.kind = kind, .count = count, .object = object};
+    return 0;
+}
+
+static int split(py_structure *s, PyObject *value, const char *function, const path *at,
+                 py_flat *flat);
+
+static int split_items(py_structure *s, PyObject *value, const char *function, const path *at,
+                       py_flat *flat)
+{
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
+    PyObject *type = is_namedtuple(value) ? (PyObject *)Py_TYPE(value) : NULL;
+    Py_XINCREF(type);
+    if (push_piece(s, type ? NAMEDTUPLE : PyList_Check(value) ? LIST : TUPLE, n, type))
+        return -1;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        path here = {.up = at, .index = i};
+        if (split(s, PySequence_Fast_GET_ITEM(value, i), function, &here, flat))
+            return -1;
+    }
+    return 0;
+}
+
+static int split_dict(py_structure *s, PyObject *value, const char *function, const path *at,
+                      py_flat *flat)
+{
+    PyObject *keys = PyDict_Keys(value);
+    if (!keys || push_piece(s, DICT, PyList_GET_SIZE(keys), keys))
+        return -1;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(keys); i++) {
+        PyObject *key = PyList_GET_ITEM(keys, i), *item = PyDict_GetItemWithError(value, key);
+        path here = {.up = at, .key = key};
+        if (!item || split(s, item, function, &here, flat))
+            return -1;
+    }
+    return 0;
+}
+
+static int split(py_structure *s, PyObject *value, const char *function, const path *at,
+                 py_flat *flat)
+{
+    if (py_is_array(value)) {
+        if (push_array(flat, fr_keep(py_node(value))))
+            return -1;
+        return push_piece(s, ARRAY, 0, NULL);
+    }
+    if (is_constant(value)) {
+        Py_INCREF(value);
+        return push_piece(s, CONSTANT, 0, value);
+    }
+    if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value)) {
+        if (Py_EnterRecursiveCall(" in the result of a compiled function"))
+            return -1;
+        int result = PyDict_Check(value) ? split_dict(s, value, function, at, flat)
+                                         : split_items(s, value, function, at, flat);
+        Py_LeaveRecursiveCall();
+        return result;
+    }
+    PyObject *text = path_text(at, "output");
+    if (text)
+        PyErr_Format(PyExc_TypeError,
+                     "compile: '%s': %U is a %s; a compiled function returns arrays, numbers, "
+                     "strings, None, and lists, tuples and dicts of them",
+                     function, text, Py_TYPE(value)->tp_name);
+    Py_XDECREF(text);
+    return -1;
+}
+
+py_structure *py_split_result(PyObject *result, const char *function, py_flat *flat)
+{
+    py_structure *s = calloc(1, sizeof *s);
+    if (!s) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (split(s, result, function, NULL, flat)) {
+        structure_free(s);
+        return NULL;
+    }
+    s->single = s->n == 1 && s->pieces[0].kind == ARRAY;
+    return s;
+}
+
+static PyObject *join(const piece **next, fr_array ***arrays)
+{
+    const piece *p = (*next)++;
+    PyObject *result = NULL;
+    switch (p->kind) {
+    case ARRAY: {
+        fr_array *x = **arrays;
+        *(*arrays)++ = NULL; /* taken over, also where this fails */
+        return py_adopt(x);
+    }
+    case CONSTANT:
+        Py_INCREF(p->object);
+        return p->object;
+    case LIST:
+    case TUPLE:
+    case NAMEDTUPLE:
+        result = p->kind == LIST ? PyList_New(p->count) : PyTuple_New(p->count);
+        for (Py_ssize_t i = 0; result && i < p->count; i++) {
+            PyObject *item = join(next, arrays);
+            if (!item)
+                Py_CLEAR(result);
+            else if (p->kind == LIST)
+                PyList_SET_ITEM(result, i, item);
+            else
+                PyTuple_SET_ITEM(result, i, item);
+        }
+        return p->kind == NAMEDTUPLE && result ? make_namedtuple(p->object, result) : result;
+    case DICT:
+        result = PyDict_New();
+        for (Py_ssize_t i = 0; result && i < p->count; i++) {
+            PyObject *item = join(next, arrays);
+            if (!item || PyDict_SetItem(result, PyList_GET_ITEM(p->object, i), item))
+                Py_CLEAR(result);
+            Py_XDECREF(item);
+        }
+        return result;
+    }
+    return result;
+}
+
+PyObject *py_join_result(const py_structure *structure, fr_array **arrays)
+{
+    if (structure->single)
+        return py_adopt(arrays[0]);
+    const piece *next = structure->pieces;
+    PyObject *result = join(&next, &arrays);
+    if (!result) /* the rest of the arrays was not reached */
+        for (; next < structure->pieces + structure->n; next++)
+            if (next->kind == ARRAY)
+                fr_free(*arrays++);
+    return result;
+}
+
+/* ---- all arrays in trees ------------------------------------------------------------------------------------ */
+
+static int collect(PyObject *value, py_flat *flat)
+{
+    if (py_is_array(value))
+        return push_array(flat, fr_keep(py_node(value)));
+    if (!PyList_Check(value) && !PyTuple_Check(value) && !PyDict_Check(value))
+        return 0;
+    if (Py_EnterRecursiveCall(" in nested containers"))
+        return -1;
+    int failed = 0;
+    if (PyDict_Check(value)) {
+        PyObject *key, *item;
+        Py_ssize_t at = 0;
+        while (!failed && PyDict_Next(value, &at, &key, &item))
+            failed = collect(item, flat);
+    } else {
+        for (Py_ssize_t i = 0; !failed && i < PySequence_Fast_GET_SIZE(value); i++)
+            failed = collect(PySequence_Fast_GET_ITEM(value, i), flat);
+    }
+    Py_LeaveRecursiveCall();
+    return failed;
+}
+
+int py_collect(PyObject *const *trees, Py_ssize_t n, py_flat *flat)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (collect(trees[i], flat))
+            return -1;
+    return 0;
+}

@@ -1,0 +1,304 @@
+/* array.c - nodes and buffers: made, shared, published, freed */
+#include "core/array.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/alloc.h"
+#include "core/scope.h"
+#include "op/op.h"
+
+/* ---- buffers --------------------------------------------------------------------------- */
+
+fr__buffer *fr__buffer_new(size_t bytes)
+{
+    fr__buffer *b = fr__malloc(sizeof *b);
+    if (!b)
+        return NULL;
+    *b = (fr__buffer){.refs = 1, .bytes = bytes, .data = fr__data_alloc(bytes)};
+    if (!b->data) {
+        fr__free(b);
+        return NULL;
+    }
+    return b;
+}
+
+void fr__buffer_release(fr__buffer *b)
+{
+    if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (b->release)
+        b->release(b->ctx);
+    else
+        fr__data_free(b->data, b->bytes);
+    fr__free(b);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------- */
+
+/* Elements of a shape, or -1 with an error (negative size, too many). */
+static int64_t count_elements(int ndim, const int64_t *shape, int dtype)
+{
+    int64_t n = 1;
+    bool empty = false;
+    char text[FR__SHAPE_TEXT];
+    for (int i = 0; i < ndim; i++) {
+        if (shape[i] < 0) {
+            fr__fail(FR__E_VALUE, "a size below zero in shape [%s]", fr__dims_text(shape, ndim, text));
+            return -1;
+        }
+        empty |= shape[i] == 0;
+    }
+    for (int i = 0; i < ndim && !empty; i++)
+        if (__builtin_mul_overflow(n, shape[i], &n))
+            n = INT64_MAX / 8, empty = false;
+    if (empty)
+        return 0;
+    if (n >= INT64_MAX / 16 || n * fr__dsize(dtype) >= INT64_MAX / 16) {
+        fr__fail(FR__E_LIMIT, "shape [%s] of %s is more than memory can address",
+                 fr__dims_text(shape, ndim, text), fr__dtypes[dtype].name);
+        return -1;
+    }
+    return n;
+}
+
+static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int nin, int npar)
+{
+    if (FR__UNLIKELY(ndim > FR_MAX_NDIM || ndim < 0))
+        return fr__fail(FR__E_LIMIT, "%d dimensions, the most is %d", ndim, FR_MAX_NDIM);
+    int64_t size = ndim ? count_elements(ndim, shape, dtype) : 1;
+    if (size < 0)
+        return NULL;
+    fr_array *x = fr__malloc(sizeof *x + sizeof(int64_t) * (size_t)(2 * ndim + npar) +
+                             sizeof(fr_array *) * (size_t)nin);
+    if (!x)
+        return NULL;
+    *x = (fr_array){.refs = 1, .op = (uint8_t)op, .dtype = (uint8_t)dtype, .ndim = (uint8_t)ndim,
+                    .npar = (uint8_t)npar, .size = size, .stream = fr_stream_current().id};
+    for (int i = 0; i < ndim; i++)
+        x->dims[i] = shape[i];
+    x->par = x->dims + 2 * ndim;
+    x->in = (fr_array **)(x->par + npar);
+    return x;
+}
+
+fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin, fr_array *const *in,
+                   int npar)
+{
+    fr_array *x = node_new(op, dtype, ndim, shape, nin, npar);
+    if (!x)
+        return NULL;
+    int flags = 0;
+    for (int i = 0; i < nin; i++) {
+        flags |= fr__flag(in[i], FR__TRACED) ? FR__TRACED : 0;
+        x->in[i] = fr__ref(in[i]);
+    }
+    x->nin = (uint8_t)nin;
+    x->flags = (uint8_t)flags;
+    fr__own_result(x);
+    return fr__failed() ? NULL : x;
+}
+
+fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const int64_t *shape,
+                   const int64_t *strides)
+{
+    fr_array *x = node_new(FR__OP_LEAF, dtype, ndim, shape, 0, 0);
+    if (!x) {
+        fr__buffer_release(buf);
+        return NULL;
+    }
+    int64_t *s = fr__strides(x), step = 1;
+    for (int i = ndim - 1; i >= 0; i--) {
+        s[i] = strides ? strides[i] : step;
+        step *= x->dims[i];
+    }
+    x->buf = buf;
+    x->data = buf ? (char *)buf->data + offset : NULL;
+    atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
+    fr__own_result(x);
+    return fr__failed() ? NULL : x;
+}
+
+static void origin_release(fr__origin *o)
+{
+    if (o && atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) == 1)
+        fr__free(o);
+}
+
+/* Drops one reference; when it was the last, puts x on the list of nodes to free. */
+static void drop(fr_array *x, fr_array **dead)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel);
+    if ((uint32_t)before == 1) {
+        x->next = *dead;
+        *dead = x;
+    }
+}
+
+static void free_all(fr_array *dead)
+{
+    while (dead) {
+        fr_array *x = dead;
+        dead = x->next;
+        for (int i = 0; i < x->nin; i++)
+            drop(x->in[i], &dead);
+        if (x->op == FR__OP_PLACEHOLDER && x->state == FR__PENDING)
+            origin_release(x->origin);
+        else
+            fr__buffer_release(x->buf);
+        fr__free(x);
+    }
+}
+
+void fr__unref(fr_array *x)
+{
+    fr_array *dead = NULL;
+    drop(x, &dead);
+    if (FR__UNLIKELY(dead))
+        free_all(dead);
+}
+
+fr_array *fr_keep(fr_array *x)
+{
+    if (x)
+        atomic_fetch_add_explicit(&x->refs, ((uint64_t)1 << 32) + 1, memory_order_relaxed);
+    return x;
+}
+
+void fr_free(fr_array *x)
+{
+    if (!x)
+        return;
+    uint64_t before = atomic_fetch_sub_explicit(&x->refs, ((uint64_t)1 << 32) + 1, memory_order_acq_rel);
+    if ((uint32_t)before == 1) {
+        x->next = NULL;
+        free_all(x);
+    }
+}
+
+/* A node's inputs go when it is published, while another thread may be reading them: both take
+ * this lock, which is held for a few loads. */
+static void lock(fr_array *x)
+{
+    while (atomic_exchange_explicit(&x->lock, 1, memory_order_acquire))
+        while (atomic_load_explicit(&x->lock, memory_order_relaxed))
+            __builtin_ia32_pause();
+}
+
+static void unlock(fr_array *x) { atomic_store_explicit(&x->lock, 0, memory_order_release); }
+
+bool fr__pin_inputs(fr_array *x, fr_array **in)
+{
+    lock(x);
+    bool pending = x->state == FR__PENDING;
+    if (pending)
+        for (int i = 0; i < x->nin; i++)
+            in[i] = fr__ref(x->in[i]);
+    unlock(x);
+    return pending;
+}
+
+bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides)
+{
+    lock(x);
+    bool first = x->state == FR__PENDING;
+    int nin = 0;
+    fr_array *in[256];
+    if (first) {
+        x->buf = buf;
+        x->data = data;
+        int64_t *s = fr__strides(x), step = 1;
+        for (int i = x->ndim - 1; i >= 0; i--) {
+            s[i] = strides ? strides[i] : step;
+            step *= x->dims[i];
+        }
+        nin = x->nin;
+        for (int i = 0; i < nin; i++)
+            in[i] = x->in[i];
+        x->nin = 0;
+        atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
+    }
+    unlock(x);
+    fr_array *dead = NULL;
+    for (int i = 0; i < nin; i++)
+        drop(in[i], &dead);
+    free_all(dead);
+    if (!first)
+        fr__buffer_release(buf);
+    return first;
+}
+
+/* ---- operands ---------------------------------------------------------------------------- */
+
+void fr__settle(int n, fr_array *const *x)
+{
+    for (int i = 0; i < n; i++)
+        if (x[i] && fr__flag(x[i], FR__FLOATING)) {
+            bool seen = false; /* the same operand twice is one reference */
+            for (int j = 0; j < i; j++)
+                seen |= x[j] == x[i];
+            if (!seen)
+                fr__unref(x[i]);
+        }
+}
+
+bool fr__operands(int n, fr_array *const *x)
+{
+    bool good = !fr__failed();
+    for (int i = 0; i < n; i++)
+        good &= x[i] != NULL;
+    if (FR__UNLIKELY(!good))
+        fr__settle(n, x);
+    return good;
+}
+
+/* ---- what the header asks ------------------------------------------------------------------ */
+
+int fr_ndim(const fr_array *x) { return x ? x->ndim : -1; }
+const int64_t *fr_shape(const fr_array *x) { return x ? x->dims : NULL; }
+int64_t fr_size(const fr_array *x) { return x ? x->size : 0; }
+size_t fr_nbytes(const fr_array *x) { return x ? (size_t)x->size * (size_t)fr__dsize(x->dtype) : 0; }
+fr_dtype fr_dtype_of(const fr_array *x) { return x ? (fr_dtype)x->dtype : FR_DTYPE_COUNT; }
+bool fr_is_done(const fr_array *x) { return x && fr__done(x); }
+bool fr_is_traced(const fr_array *x) { return x && fr__flag(x, FR__TRACED); }
+bool fr_is_weak(const fr_array *x) { return x && fr__flag(x, FR__WEAK); }
+
+const char *fr__dims_text(const int64_t *shape, int ndim, char to[FR__SHAPE_TEXT])
+{
+    int n = 0;
+    to[0] = 0;
+    for (int i = 0; i < ndim && n < FR__SHAPE_TEXT - 24; i++)
+        n += snprintf(to + n, (size_t)(FR__SHAPE_TEXT - n), "%s%" PRId64, i ? "," : "", shape[i]);
+    return to;
+}
+
+const char *fr__shape_text(const fr_array *x, char to[FR__SHAPE_TEXT])
+{
+    char dims[FR__SHAPE_TEXT];
+    snprintf(to, FR__SHAPE_TEXT, "%s[%.170s]", fr__dtypes[x->dtype].name,
+             fr__dims_text(x->dims, x->ndim, dims));
+    return to;
+}
+
+int fr__traced_error(fr_array *x, const char *doing)
+{
+    /* Any placeholder above x tells where it was made; the first input chain that is traced. */
+    fr_array *p = x;
+    while (p && p->op != FR__OP_PLACEHOLDER) {
+        fr_array *up = NULL;
+        for (int i = 0; i < p->nin && !up; i++)
+            if (fr__flag(p->in[i], FR__TRACED))
+                up = p->in[i];
+        p = up;
+    }
+    if (!p || !p->origin)
+        return fr__fail_int(FR__E_TRACE, "%s needs the value of an array that has none", doing);
+    char text[FR__SHAPE_TEXT];
+    return fr__fail_int(
+        FR__E_TRACE,
+        "compile: %s needs the value of %s, %s while tracing '%s'%s%s. Its value is "
+        "known only when the compiled function runs: return it, or turn tracing off with "
+        "disable_compile() or FERRULE_DISABLE_COMPILE=1",
+        doing, fr__shape_text(x, text), p == x ? "a placeholder made" : "made from a placeholder",
+        p->origin->function, p->origin->place[0] ? " called at " : "", p->origin->place);
+}

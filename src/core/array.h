@@ -1,0 +1,117 @@
+/* array.h - nodes: what an fr_array is
+ *
+ * A node is immutable but for its state, which goes once from pending to done. A pending node has
+ * an operation and inputs; a done one has a buffer and strides, and no inputs any more.
+ *
+ * References are counted in one word: the low half counts all (handles, graph edges, scopes), the
+ * high half handles alone, so that eval can tell what a user can still see.
+ */
+#ifndef FR_ARRAY_H
+#define FR_ARRAY_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "core/dtype.h"
+
+typedef struct fr__buffer {
+    _Atomic uint32_t refs;
+    void *data;
+    size_t bytes;
+    void (*release)(void *ctx); /* borrowed memory; NULL: from fr__data_alloc */
+    void *ctx;
+} fr__buffer;
+
+/* Takes over a block of fr__data_alloc; NULL: no memory, the block is still the caller's. */
+fr__buffer *fr__buffer_new(size_t bytes); /* allocates the data as well */
+void fr__buffer_release(fr__buffer *b);
+static inline fr__buffer *fr__buffer_keep(fr__buffer *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+
+/* Who made a placeholder; shared by the placeholders of one trace. */
+typedef struct fr__origin {
+    _Atomic uint32_t refs;
+    char function[96], place[160];
+} fr__origin;
+
+enum { FR__PENDING, FR__DONE };
+enum {
+    FR__WEAK = 1,     /* a number whose dtype gives way */
+    FR__TRACED = 2,   /* has a placeholder among its ancestors, or is one */
+    FR__FLOATING = 4, /* an operand made by sugar: whoever uses it drops it */
+    FR__REACHED = 8,  /* an eval went through it once without keeping its value */
+};
+
+struct fr_array {
+    _Atomic uint64_t refs; /* low 32: all, high 32: handles */
+    _Atomic uint8_t state, lock;
+    _Atomic uint8_t flags;
+    uint8_t op, dtype, ndim, nin, npar;
+    uint16_t stream;
+    int64_t size;
+    char *data;          /* done: of element [0, 0, ...] */
+    union {
+        fr__buffer *buf;    /* done; NULL for size 0 */
+        fr__origin *origin; /* placeholder */
+    };
+    int64_t *par;   /* the operation's parameters; a number's bits */
+    fr_array **in;  /* pending: references */
+    fr_array *next; /* chain of nodes being freed */
+    int64_t dims[]; /* shape[ndim], strides[ndim] in elements (done, placeholder), par, in */
+};
+
+static inline int64_t *fr__strides(fr_array *x) { return x->dims + x->ndim; }
+static inline bool fr__done(const fr_array *x)
+{
+    return atomic_load_explicit(&((fr_array *)x)->state, memory_order_acquire) == FR__DONE;
+}
+static inline bool fr__flag(const fr_array *x, int f)
+{
+    return atomic_load_explicit(&((fr_array *)x)->flags, memory_order_relaxed) & f;
+}
+static inline bool fr__has_handle(const fr_array *x)
+{
+    return atomic_load_explicit(&((fr_array *)x)->refs, memory_order_relaxed) >> 32;
+}
+
+/* A new node, owned as results are (scope or caller); takes references to its inputs. The caller
+ * fills par. NULL with an error; checks rank and size (fits in int64, bytes too). */
+fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin, fr_array *const *in,
+                   int npar);
+/* The same, done: over buf (a reference is taken over, even on failure) at byte offset. strides
+ * NULL: contiguous. */
+fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const int64_t *shape,
+                   const int64_t *strides);
+/* Counts of edges, for the graph and for captures. */
+static inline fr_array *fr__ref(fr_array *x)
+{
+    atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    return x;
+}
+void fr__unref(fr_array *x); /* frees chains without recursion */
+/* Makes a pending node done; gives false when another thread was first (buf is then released). */
+bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides);
+/* Reads a pending node's inputs, with a reference each; false: it is done. */
+bool fr__pin_inputs(fr_array *x, fr_array **in);
+
+/* Operand checks that every constructor begins with: false if x is NULL or an error is set.
+ * Drops floating operands in that case; fr__settle drops them after they were linked. */
+bool fr__operands(int n, fr_array *const *x);
+void fr__settle(int n, fr_array *const *x);
+
+void fr__own_result(fr_array *x); /* puts a new node into the innermost scope, or in the caller's hands */
+
+/* "float32[3,4]" into a buffer of the caller's; always terminated. */
+enum { FR__SHAPE_TEXT = 200 };
+const char *fr__shape_text(const fr_array *x, char to[FR__SHAPE_TEXT]);
+const char *fr__dims_text(const int64_t *shape, int ndim, char to[FR__SHAPE_TEXT]);
+/* TRACE error about x, a placeholder or made from one; `doing` is what needed the value. */
+int fr__traced_error(fr_array *x, const char *doing);
+
+/* Index of the innermost warning list (core/warn.c); each text is told once. */
+void fr__warn(const char *fmt, ...) FR__PRINTF(1, 2);
+
+#endif

@@ -1,0 +1,25 @@
+/* scope.h - who owns temporaries */
+#ifndef FR_SCOPE_H
+#define FR_SCOPE_H
+
+#include "core/array.h"
+
+struct fr_scope {
+    fr_scope *parent;
+    FR__VEC(fr_array *) arrays;
+    bool none; /* inside it results belong to the caller, as with no scope at all */
+};
+
+extern _Thread_local fr_scope *fr__scope_now;
+/* Inside a compiled function that a binding traces: results are the caller's whatever scopes are
+ * open around. Closed by fr_scope_close. */
+fr_scope *fr__scope_open_none(void);
+static inline bool fr__in_scope(void) { return fr__scope_now && !fr__scope_now->none; }
+/* Gives up a result that a constructor made on its way and won't return (a scope keeps it). */
+static inline void fr__discard(fr_array *x)
+{
+    if (x && !fr__in_scope())
+        fr_free(x);
+}
+
+#endif

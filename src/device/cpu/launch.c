@@ -1,0 +1,42 @@
+/* launch.c (cpu) - a kernel over its range, on the calling thread or on the pool */
+#include "device/launch.h"
+
+#include "base/pool.h"
+
+static size_t rounded(size_t n) { return (n + 127) & ~(size_t)63; }
+
+static size_t thread_space(const fr__launch *l)
+{
+    return (l->scratch ? rounded(l->scratch) : 0) + (l->fn ? 0 : rounded(fr__interp_space(l->kernel)));
+}
+
+size_t fr__cpu_space(const fr__launch *l)
+{
+    size_t each = thread_space(l);
+    return l->alone || !each ? each : each * (size_t)fr__pool_threads();
+}
+
+typedef struct {
+    const fr__launch *l;
+    char *space;
+    size_t each;
+} job;
+
+static void run_piece(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    const job *j = ctx;
+    char *space = j->space + j->each * (size_t)thread;
+    if (j->l->fn)
+        j->l->fn(j->l->words, begin, end, space);
+    else
+        fr__interp(j->l->kernel, j->l->words, begin, end, space, space + (j->l->scratch ? rounded(j->l->scratch) : 0));
+}
+
+void fr__cpu_launch(const fr__launch *l, char *space)
+{
+    job j = {l, space, thread_space(l)};
+    if (l->alone)
+        run_piece(&j, 0, l->range, 0);
+    else
+        fr__pool_run(l->range, l->grain, run_piece, &j);
+}

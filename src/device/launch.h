@@ -1,0 +1,25 @@
+/* launch.h - runs one kernel over its range on a device
+ *
+ * The same for every device: src/device/cpu/launch.c, src/device/cuda/launch.c.
+ */
+#ifndef FR_LAUNCH_H
+#define FR_LAUNCH_H
+
+#include "kernel/kernel.h"
+
+typedef struct fr__launch {
+    const fr__kernel *kernel;
+    fr__kfn *fn;            /* machine code; NULL: the interpreter */
+    const uint64_t *words;
+    int64_t range, grain;   /* of the root loop; pieces are multiples of grain */
+    bool alone;             /* too little work for a second thread */
+    size_t scratch;         /* bytes a thread */
+} fr__launch;
+
+/* Bytes of working space that the launch needs for all threads: from one allocation, made before
+ * the first kernel of a program starts. */
+size_t fr__cpu_space(const fr__launch *l);
+/* Runs it; done on return. Cannot fail. */
+void fr__cpu_launch(const fr__launch *l, char *space);
+
+#endif

@@ -1,0 +1,309 @@
+/* capture.c - from the lazy graph to a trace, and the key that identifies it
+ *
+ *   [capture] -> simplify -> fuse -> lower -> plan -> program
+ *
+ * gives   nodes in topological order, leaves, literals, outputs; the key
+ *
+ * The key holds everything that a program depends on: operations, dtypes, shapes, parameters,
+ * layouts of leaves, what is an output. Of literals it holds only those that simplify looks at
+ * (fixed here), and which of the others are equal.
+ */
+#include <math.h>
+
+#include "core/scope.h"
+#include "graph/trace.h"
+#include "op/view.h"
+
+/* Pointer -> node, open addressing, private to one capture (nodes may be shared by threads). */
+typedef struct {
+    struct { fr_array *x; int32_t node; } *slots;
+    int n, room;
+} seen_table;
+
+static uint64_t pointer_hash(const fr_array *x) { return ((uintptr_t)x >> 4) * 0x9e3779b97f4a7c15u >> 20; }
+
+static int seen_find(const seen_table *s, const fr_array *x)
+{
+    for (uint64_t at = pointer_hash(x);; at++) {
+        int i = (int)(at & (uint64_t)(s->room - 1));
+        if (!s->slots[i].x)
+            return -1;
+        if (s->slots[i].x == x)
+            return i;
+    }
+}
+
+static int seen_put(seen_table *s, fr_array *x, int32_t node)
+{
+    if (s->n * 2 >= s->room) {
+        seen_table big = {NULL, 0, s->room ? s->room * 2 : 64};
+        big.slots = fr__calloc((size_t)big.room, sizeof *big.slots);
+        if (!big.slots)
+            return -1;
+        for (int i = 0; i < s->room; i++)
+            if (s->slots[i].x)
+                seen_put(&big, s->slots[i].x, s->slots[i].node);
+        fr__free(s->slots);
+        *s = big;
+    }
+    uint64_t at = pointer_hash(x);
+    while (s->slots[at & (uint64_t)(s->room - 1)].x)
+        at++;
+    s->slots[at & (uint64_t)(s->room - 1)].x = x;
+    s->slots[at & (uint64_t)(s->room - 1)].node = node;
+    s->n++;
+    return 0;
+}
+
+static int32_t *seen_node(const seen_table *s, const fr_array *x)
+{
+    int i = s->room ? seen_find(s, x) : -1;
+    return i < 0 ? NULL : &s->slots[i].node;
+}
+
+/* ---- literals ------------------------------------------------------------------------------------ */
+
+/* Numbers that simplify may look at are part of the program; all others are its arguments. */
+static bool fixed_literal(int dtype, int64_t bits)
+{
+    if (fr__dtypes[dtype].kind == FR__KIND_BOOL)
+        return true;
+    if (fr__dtypes[dtype].kind != FR__KIND_FLOAT)
+        return bits >= -2 && bits <= 2;
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    double m = fabs(v);
+    return m == 0 || m == 0.5 || m == 1 || m == 2 || isinf(v) || isnan(v);
+}
+
+static int literal_slot(fr__trace *t, int dtype, int64_t bits)
+{
+    if (fixed_literal(dtype, bits))
+        return -1;
+    for (int i = t->literals.n - 1; i >= 0 && i >= t->literals.n - 64; i--)
+        if (t->literals.at[i] == bits && t->literal_dtypes.at[i] == dtype)
+            return i;
+    if (fr__vec_push(&t->literal_dtypes, (uint8_t)dtype) || fr__vec_push(&t->literals, bits))
+        return -2;
+    return t->literals.n - 1;
+}
+
+/* ---- one node -------------------------------------------------------------------------------------- */
+
+enum { IN_PROGRESS = -1 };
+
+static int push_words(fr__trace *t, int n, const int64_t *words)
+{
+    if (fr__vec_reserve(&t->key, n))
+        return -1;
+    for (int i = 0; i < n; i++)
+        t->key.at[t->key.n++] = (uint64_t)words[i];
+    return 0;
+}
+
+static int add_leaf(fr__trace *t, fr_array *x)
+{
+    bool placeholder = !fr__done(x);
+    int node = fr__trace_add(t, placeholder ? FR__OP_PLACEHOLDER : FR__OP_LEAF, x->dtype, x->ndim, x->dims, 0, NULL, 0, NULL);
+    if (node < 0)
+        return -1;
+    fr__leafref leaf = {.node = node};
+    leaf.contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides(x));
+    if (!leaf.contiguous) {
+        leaf.strides = fr__arena_alloc(&t->arena, sizeof(int64_t) * (size_t)x->ndim);
+        if (!leaf.strides)
+            return -1;
+        memcpy((int64_t *)leaf.strides, fr__strides(x), sizeof(int64_t) * (size_t)x->ndim);
+    }
+    t->nodes.at[node].slot = t->leaves.n;
+    if (fr__vec_push(&t->leaves, leaf))
+        return -1;
+    /* Leaf and placeholder are one in the key: a program works on either. */
+    int64_t head = (int64_t)FR__OP_LEAF | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)leaf.contiguous << 24;
+    if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) ||
+        (!leaf.contiguous && push_words(t, x->ndim, leaf.strides)))
+        return -1;
+    return node;
+}
+
+static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin, fr_array *const *inputs)
+{
+    int32_t in[3];
+    if (nin > 3)
+        return fr__fail_int(FR__E_INTERNAL, "capture: %s has %d inputs", fr__ops[x->op].name, nin);
+    for (int i = 0; i < nin; i++)
+        in[i] = *seen_node(seen, inputs[i]);
+    int node = fr__trace_add(t, x->op, x->dtype, x->ndim, x->dims, nin, in, x->npar, x->par);
+    if (node < 0)
+        return -1;
+    int64_t head = (int64_t)x->op | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)nin << 24;
+    if (x->op == FR__OP_NUMBER) {
+        int slot = literal_slot(t, x->dtype, x->par[0]);
+        if (slot < -1)
+            return -1;
+        t->nodes.at[node].slot = slot;
+        head |= (int64_t)(slot + 1) << 32;
+        if (push_words(t, 1, &head) || (slot < 0 && push_words(t, 1, x->par)))
+            return -1;
+        return node;
+    }
+    if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) || push_words(t, x->npar, x->par))
+        return -1;
+    for (int i = 0; i < nin; i++) {
+        int64_t word = in[i];
+        if (push_words(t, 1, &word))
+            return -1;
+    }
+    return node;
+}
+
+/* ---- the walk ---------------------------------------------------------------------------------------- */
+
+typedef struct {
+    fr_array *x;
+    int next, nin, pins; /* inputs looked at; how many; where their pins begin */
+} frame;
+
+typedef struct {
+    fr__capture *c;
+    seen_table seen;
+    FR__VEC(frame) stack;
+    FR__VEC(fr_array *) pins; /* references to inputs of nodes in progress */
+    bool whole;
+} walk;
+
+static int keep_node(walk *w, fr_array *x, int node)
+{
+    /* The arrays stand at the node's number: a reference moves from the caller. */
+    if (node < 0 || fr__vec_push(&w->c->arrays, x)) {
+        fr__unref(x);
+        return -1;
+    }
+    int32_t *at = seen_node(&w->seen, x);
+    if (at)
+        *at = node;
+    else if (seen_put(&w->seen, x, node))
+        return -1;
+    return 0;
+}
+
+/* A pending node that somebody can still see gets its value too, so nothing is computed twice. */
+static bool kept_by_somebody(const walk *w, fr_array *x)
+{
+    if (w->whole || x->op == FR__OP_NUMBER || x->op == FR__OP_IOTA || fr__ops[x->op].class == FR__VIEW)
+        return false;
+    if (fr__has_handle(x))
+        return true;
+    return atomic_fetch_or_explicit(&x->flags, FR__REACHED, memory_order_relaxed) & FR__REACHED;
+}
+
+/* Begins a node (takes over a reference): a leaf is made at once, others wait for their inputs. */
+static int begin(walk *w, fr_array *x)
+{
+    if (fr__done(x))
+        return keep_node(w, x, add_leaf(w->c->t, x));
+    if (x->op == FR__OP_PLACEHOLDER) {
+        if (w->whole)
+            return keep_node(w, x, add_leaf(w->c->t, x));
+        fr__traced_error(x, "evaluation");
+        fr__unref(x);
+        return -1;
+    }
+    frame f = {.x = x, .nin = x->nin, .pins = w->pins.n};
+    int room = f.nin ? f.nin : 1;
+    if (fr__vec_reserve(&w->pins, room) || fr__vec_reserve(&w->stack, 1)) {
+        fr__unref(x);
+        return -1;
+    }
+    if (!fr__pin_inputs(x, w->pins.at + w->pins.n)) /* done by another thread since */
+        return keep_node(w, x, add_leaf(w->c->t, x));
+    w->pins.n += f.nin;
+    if (seen_put(&w->seen, x, IN_PROGRESS)) {
+        for (int i = 0; i < f.nin; i++)
+            fr__unref(w->pins.at[--w->pins.n]);
+        fr__unref(x);
+        return -1;
+    }
+    w->stack.at[w->stack.n++] = f;
+    return 0;
+}
+
+static int finish(walk *w)
+{
+    frame f = w->stack.at[--w->stack.n];
+    int node = add_node(w->c->t, &w->seen, f.x, f.nin, w->pins.at + f.pins);
+    while (w->pins.n > f.pins)
+        fr__unref(w->pins.at[--w->pins.n]);
+    bool keep = node >= 0 && kept_by_somebody(w, f.x);
+    if (keep_node(w, f.x, node))
+        return -1;
+    if (keep) {
+        w->c->t->nodes.at[node].flags |= FR__T_OUTPUT;
+        return fr__vec_push(&w->c->outputs, node);
+    }
+    return 0;
+}
+
+static int visit(walk *w, fr_array *root)
+{
+    if (seen_node(&w->seen, root))
+        return 0;
+    if (begin(w, fr__ref(root)))
+        return -1;
+    while (w->stack.n) {
+        frame *f = &w->stack.at[w->stack.n - 1];
+        if (f->next == f->nin) {
+            if (finish(w))
+                return -1;
+            continue;
+        }
+        fr_array *in = w->pins.at[f->pins + f->next++];
+        if (!seen_node(&w->seen, in) && begin(w, fr__ref(in)))
+            return -1;
+    }
+    return 0;
+}
+
+int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole)
+{
+    walk w = {.c = c, .whole = whole};
+    int status = -1;
+    for (int i = 0; i < n; i++)
+        if (visit(&w, roots[i]))
+            goto out;
+    /* The roots are outputs too, once each (for a compiled function as often as they come). */
+    for (int i = 0; i < n; i++) {
+        int node = *seen_node(&w.seen, roots[i]);
+        fr__tnode *at = &c->t->nodes.at[node];
+        if (!whole && (at->flags & FR__T_OUTPUT || at->op == FR__OP_LEAF))
+            continue;
+        at->flags |= FR__T_OUTPUT;
+        if (fr__vec_push(&c->outputs, node))
+            goto out;
+    }
+    for (int i = 0; i < c->outputs.n; i++) {
+        int node = c->outputs.at[i];
+        int64_t word = node;
+        if (push_words(c->t, 1, &word) || fr__vec_push(&c->t->outs, (fr__tout){.node = node}))
+            goto out;
+    }
+    c->t->passed = FR__PASS_CAPTURE;
+    status = 0;
+out:
+    while (w.stack.n)
+        fr__unref(w.stack.at[--w.stack.n].x);
+    while (w.pins.n)
+        fr__unref(w.pins.at[--w.pins.n]);
+    fr__vec_free(&w.stack);
+    fr__vec_free(&w.pins);
+    fr__free(w.seen.slots);
+    return status;
+}
+
+void fr__capture_free(fr__capture *c)
+{
+    for (int i = 0; i < c->arrays.n; i++)
+        fr__unref(c->arrays.at[i]);
+    fr__vec_free(&c->arrays);
+    fr__vec_free(&c->outputs);
+}

@@ -1,0 +1,491 @@
+/* fuse.c - group the nodes of a trace into kernels
+ *
+ *   capture -> simplify -> split -> [fuse] -> lower -> plan -> program
+ *
+ * needs   a simplified trace
+ * gives   groups in order of execution; every node in one group (with its place there, a map), or
+ *         inlined, or dead; FR__T_STORE on what gets a buffer; what each output is a view of
+ * breaks  nothing
+ *
+ * From the outputs back. A node asks for its inputs: "you are wanted in group g, addressed so". A
+ * node that all its consumers want in one group, addressed one way, joins that group; otherwise
+ * it is stored, and begins a group of its own. So every group is closed: all ways out of it start
+ * at what it stores, and groups can't wait for each other in a circle.
+ *
+ * A group's axes are kept or reduced. A reduction joins a group whose axes it fits: over some of
+ * its axes (softmax: the consumer has the row's elements), or by adding axes (logsumexp: the
+ * consumer has the rows only). Cost model: a value is recomputed rather than stored only if it is
+ * trivial (a cast or one cheap operation on one array); everything else is computed once.
+ */
+#include "graph/trace.h"
+#include "op/view.h"
+
+enum {
+    GROUP_LIMIT = 400, /* nodes in a kernel; longer chains are cut */
+    INLINE_COST = 2,
+};
+
+typedef struct {
+    fr__trace *t;
+    int *members; /* group -> number of members */
+    int room;
+    bool fusion;  /* FERRULE_FUSION=off: every operation is its own kernel */
+} state;
+
+static fr__tnode *node(const state *s, int i) { return &s->t->nodes.at[i]; }
+static fr__group *group(const state *s, int g) { return &s->t->groups.at[g]; }
+
+int fr__op_cost(const fr__tnode *n)
+{
+    if (n->op == FR__OP_RANDOM_BITS)
+        return 90;
+    if (fr__ops[n->op].class == FR__SOURCE || fr__is_view(n))
+        return 0;
+    return fr__ops[n->op].traits & FR__COSTLY ? 20 : 1;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------- */
+
+/* `i` is wanted in group g through map m. Views and inlined nodes pass it on. Iterative over
+ * views; inlined nodes are at most INLINE_COST deep. */
+static int want(state *s, int i, int g, const fr__index *m)
+{
+    for (;;) {
+        fr__tnode *n = node(s, i);
+        if (n->op == FR__OP_NUMBER || n->op == FR__OP_PLACEHOLDER || n->op == FR__OP_LEAF)
+            return 0;
+        if (n->flags & FR__T_INLINE) {
+            for (int j = 0; j < n->nin; j++)
+                if (want(s, n->in[j], g, m))
+                    return -1;
+            return 0;
+        }
+        if (!fr__is_view(n) || n->flags & FR__T_LATE)
+            break;
+        const fr__index *up = fr__index_through(&s->t->arena, group(s, g)->axis, m, n, node(s, n->in[0]));
+        if (fr__failed())
+            return -1;
+        if (!up) { /* not to be written as strides: the view itself is stored */
+            n->flags |= FR__T_LATE;
+            break;
+        }
+        m = up;
+        i = n->in[0];
+    }
+    fr__tnode *n = node(s, i);
+    if (n->group < 0 && !n->map) {
+        n->group = g;
+        n->map = m;
+    } else if (n->group != g || !fr__index_equal(n->map, m)) {
+        n->flags |= FR__T_LATE;
+    }
+    return 0;
+}
+
+/* ---- groups --------------------------------------------------------------------------------------- */
+
+static int begin_group(state *s, int root)
+{
+    if (fr__vec_push(&s->t->groups, (fr__group){.first = -1, .last = -1, .root = root, .kernel = -1}))
+        return -1;
+    return s->t->groups.n - 1;
+}
+
+static void add_axis(fr__group *g, int64_t extent, bool reduced)
+{
+    if (extent != 1)
+        g->axis[g->naxes++] = (fr__gaxis){.extent = extent, .reduced = reduced, .split = -1};
+}
+
+/* Row-major strides over all (kept: only those) axes of the group, as a map. */
+static fr__index *identity(state *s, const fr__group *g, bool kept)
+{
+    fr__index *m = fr__index_new(&s->t->arena, g->naxes);
+    int64_t step = 1;
+    for (int a = g->naxes - 1; m && a >= 0; a--)
+        if (!kept || !g->axis[a].reduced) {
+            m->stride[a] = step;
+            step *= g->axis[a].extent;
+        }
+    return m;
+}
+
+/* ---- reductions -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int n;
+    int64_t extent[FR_MAX_NDIM], stride[FR_MAX_NDIM];
+} axes_list;
+
+static bool reduces(const fr__tnode *r, int axis) { return r->par[0] >> axis & 1; }
+
+/* The input's kept or reduced dimensions, neighbours merged (its elements are row-major). */
+static axes_list side(const fr__tnode *r, const fr__tnode *x, bool reduced)
+{
+    axes_list l = {0};
+    int64_t step = 1, strides[FR_MAX_NDIM];
+    for (int i = x->ndim - 1; i >= 0; i--) {
+        strides[i] = step;
+        step *= x->shape[i];
+    }
+    for (int i = 0; i < x->ndim; i++) {
+        if (reduces(r, i) != reduced || x->shape[i] == 1)
+            continue;
+        if (l.n && l.stride[l.n - 1] == strides[i] * x->shape[i]) {
+            l.extent[l.n - 1] *= x->shape[i];
+            l.stride[l.n - 1] = strides[i];
+        } else {
+            l.extent[l.n] = x->shape[i];
+            l.stride[l.n++] = strides[i];
+        }
+    }
+    return l;
+}
+
+static int64_t product(const axes_list *l)
+{
+    int64_t n = 1;
+    for (int i = 0; i < l->n; i++)
+        n *= l->extent[i];
+    return n;
+}
+
+/* The map of a reduction's input: kept elements by m (the reduction's own map, row-major over
+ * the kept axes), reduced ones row-major over the group's reduced axes. NULL: doesn't fit. */
+static const fr__index *input_map(state *s, const fr__group *g, const fr__index *m, const fr__tnode *r,
+                                  const fr__tnode *x)
+{
+    axes_list kept = side(r, x, false), red = side(r, x, true);
+    fr__index *over = fr__index_new(&s->t->arena, g->naxes);
+    if (!over)
+        return NULL;
+    int64_t step = 1;
+    for (int a = g->naxes - 1; a >= 0; a--)
+        if (g->axis[a].reduced) {
+            over->stride[a] = step;
+            step *= g->axis[a].extent;
+        }
+    const fr__index *k = fr__index_strided(&s->t->arena, g->axis, m, kept.n, kept.extent, kept.stride, 0);
+    const fr__index *o = fr__index_strided(&s->t->arena, g->axis, over, red.n, red.extent, red.stride, 0);
+    if (!k || !o)
+        return NULL;
+    fr__index *sum = fr__index_new(&s->t->arena, g->naxes);
+    if (!sum)
+        return NULL;
+    sum->offset = k->offset + o->offset;
+    for (int a = 0; a < g->naxes; a++)
+        sum->stride[a] = fr__index_stride(k, a) + fr__index_stride(o, a);
+    return sum;
+}
+
+/* Whether reduction r, addressed by m, can be made inside the group; marks or adds the axes. */
+static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr__tnode *r)
+{
+    const fr__tnode *x = node(s, r->in[0]);
+    axes_list kept = side(r, x, false), red = side(r, x, true);
+    int64_t kept_size = product(&kept), red_size = product(&red);
+    if (r->npar > 1 || m->offset || x->size == 0)
+        return false;
+    bool has_reduced = false, split = false;
+    for (int a = 0; a < g->naxes; a++) {
+        has_reduced |= g->axis[a].reduced;
+        split |= g->axis[a].split >= 0;
+    }
+    if (split)
+        return false;
+    /* On the kept axes m must be row-major and complete; on the others 0. */
+    bool mark[FR__GAXES] = {false};
+    int64_t step = 1, over = 1;
+    for (int a = g->naxes - 1; a >= 0; a--) {
+        int64_t stride = fr__index_stride(m, a);
+        if (g->axis[a].reduced || (!has_reduced && stride == 0)) {
+            if (stride)
+                return false;
+            mark[a] = true;
+            over *= g->axis[a].extent;
+        } else {
+            if (stride != step)
+                return false;
+            step *= g->axis[a].extent;
+        }
+    }
+    if (step != kept_size)
+        return false;
+    if (over == red_size && (has_reduced || over != 1)) {
+        for (int a = 0; a < g->naxes; a++)
+            g->axis[a].reduced = mark[a];
+        return true;
+    }
+    if (has_reduced || over != 1 || g->naxes + red.n > FR__GAXES)
+        return false;
+    for (int i = 0; i < red.n; i++)
+        add_axis(g, red.extent[i], true);
+    return true;
+}
+
+/* ---- placing a node ------------------------------------------------------------------------------------ */
+
+static int ask_inputs(state *s, int i)
+{
+    fr__tnode *n = node(s, i);
+    const fr__index *m = n->map;
+    if (fr__ops[n->op].class == FR__REDUCE && n->npar <= 1) {
+        m = input_map(s, group(s, n->group), n->map, n, node(s, n->in[0]));
+    } else if (n->op == FR__OP_RANDOM_BITS) {
+        m = fr__index_new(&s->t->arena, 0); /* the key: lowering reads both words */
+    } else if (fr__is_view(n)) {
+        m = fr__index_through(&s->t->arena, group(s, n->group)->axis, n->map, n, node(s, n->in[0]));
+    }
+    if (!m)
+        return fr__failed() ? -1 : fr__fail_int(FR__E_INTERNAL, "fuse: node %d (%s) has no map of its input", i, fr__ops[n->op].name);
+    if (n->op == FR__OP_RANDOM_BITS && !fr__is_leaf(node(s, n->in[0]))) {
+        /* Both words are read, at two places: the key must have a buffer. */
+        node(s, n->in[0])->flags |= FR__T_LATE;
+        return want(s, n->in[0], n->group, m);
+    }
+    if (!s->fusion) /* every operand is stored */
+        for (int j = 0; j < n->nin; j++) {
+            int at = n->in[j];
+            while (fr__is_view(node(s, at)))
+                at = node(s, at)->in[0];
+            node(s, at)->flags |= FR__T_LATE;
+        }
+    for (int j = 0; j < n->nin; j++)
+        if (want(s, n->in[j], n->group, m))
+            return -1;
+    return 0;
+}
+
+/* A partial reduction: axis 0 of its result numbers the pieces of one axis of its input. */
+static int place_partial(state *s, int i)
+{
+    fr__tnode *n = node(s, i);
+    fr__group *g = group(s, n->group);
+    const fr__tnode *x = node(s, n->in[0]);
+    fr__index *in = fr__index_new(&s->t->arena, FR__GAXES);
+    fr__index *out = fr__index_new(&s->t->arena, FR__GAXES);
+    if (!in || !out)
+        return -1;
+    add_axis(g, n->shape[0], false);
+    int64_t step = 1, strides[FR_MAX_NDIM];
+    for (int d = x->ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= x->shape[d];
+    }
+    for (int d = 0; d < x->ndim; d++) {
+        if (x->shape[d] == 1)
+            continue;
+        in->stride[g->naxes] = strides[d];
+        add_axis(g, x->shape[d], reduces(n, d));
+        if (d == n->par[1]) {
+            g->axis[g->naxes - 1].split = 0;
+            g->axis[g->naxes - 1].block = n->par[2];
+        }
+    }
+    in->n = out->n = g->naxes;
+    step = 1;
+    for (int a = g->naxes - 1; a >= 0; a--)
+        if (!g->axis[a].reduced) {
+            out->stride[a] = step;
+            step *= g->axis[a].extent;
+        }
+    n->map = out;
+    return want(s, n->in[0], n->group, in);
+}
+
+static int place_root(state *s, int i)
+{
+    fr__tnode *n = node(s, i);
+    int g = begin_group(s, i);
+    if (g < 0)
+        return -1;
+    n->group = g;
+    n->flags |= FR__T_STORE;
+    n->flags &= (uint8_t)~FR__T_LATE;
+    group(s, g)->cost = fr__op_cost(n);
+    if (fr__ops[n->op].class == FR__REDUCE && n->npar > 1)
+        return place_partial(s, i);
+    const fr__tnode *x = n->nin ? node(s, n->in[0]) : NULL;
+    if (fr__ops[n->op].class == FR__REDUCE) {
+        for (int d = 0; d < x->ndim; d++)
+            add_axis(group(s, g), x->shape[d], reduces(n, d));
+        n->map = identity(s, group(s, g), true);
+    } else {
+        for (int d = 0; d < n->ndim; d++)
+            add_axis(group(s, g), n->shape[d], false);
+        n->map = identity(s, group(s, g), false);
+    }
+    return n->map ? ask_inputs(s, i) : -1;
+}
+
+/* Whether storing node n where it stands in its group stores all of it, each element once. */
+static bool stores_whole(const fr__group *g, const fr__tnode *n)
+{
+    int64_t step = 1, over = 1;
+    if (n->map->offset)
+        return false;
+    for (int a = g->naxes - 1; a >= 0; a--) {
+        int64_t stride = fr__index_stride(n->map, a);
+        if (g->axis[a].reduced && stride == 0) {
+            over *= g->axis[a].extent;
+        } else {
+            if (stride != step)
+                return false;
+            step *= g->axis[a].extent;
+        }
+    }
+    return step == n->size;
+}
+
+static int place(state *s, int i)
+{
+    fr__tnode *n = node(s, i);
+    bool wanted = n->map != NULL, store = n->flags & FR__T_STORE;
+    if (!wanted && !store)
+        return 0; /* dead, or inlined */
+    if (n->size == 0) {
+        n->group = -1;
+        n->map = NULL;
+        return 0;
+    }
+    bool join = wanted && !(n->flags & FR__T_LATE) && s->fusion;
+    if (join) {
+        fr__group *g = group(s, n->group);
+        join = s->members[n->group] < GROUP_LIMIT && !(fr__ops[n->op].class == FR__REDUCE && n->npar > 1);
+        /* An output inside a group is stored from there, where all of it passes by. */
+        join = join && (!store || stores_whole(g, n));
+        if (join && fr__ops[n->op].class == FR__REDUCE)
+            join = reduction_fits(s, g, n->map, n) && input_map(s, g, n->map, n, node(s, n->in[0]));
+    }
+    if (fr__failed())
+        return -1;
+    if (!join)
+        return place_root(s, i);
+    group(s, n->group)->cost += fr__op_cost(n);
+    s->members[n->group]++;
+    return ask_inputs(s, i);
+}
+
+/* ---- before: what is inlined, what outputs are views of --------------------------------------------------- */
+
+/* Casts and single cheap operations on one array are computed wherever they are wanted. */
+static void find_inlined(state *s)
+{
+    for (int i = 0; i < s->t->nodes.n && s->fusion; i++) {
+        fr__tnode *n = node(s, i);
+        int class = fr__ops[n->op].class;
+        if (n->flags & FR__T_STORE || n->op == FR__OP_RANDOM_BITS ||
+            (class != FR__CAST && class != FR__GENERATE && !(class == FR__ELEMENTWISE && fr__ops[n->op].traits & FR__CHEAP)))
+            continue;
+        int arrays = 0, cost = 1;
+        bool simple = true;
+        for (int j = 0; j < n->nin; j++) {
+            const fr__tnode *x = node(s, n->in[j]);
+            while (fr__is_view(x))
+                x = node(s, x->in[0]);
+            if (x->flags & FR__T_INLINE)
+                cost++, arrays++;
+            else if (fr__is_leaf(x))
+                arrays++;
+            else
+                simple &= x->op == FR__OP_NUMBER;
+        }
+        if (simple && arrays <= 1 && cost <= INLINE_COST)
+            n->flags |= FR__T_INLINE;
+    }
+}
+
+/* An output that is a view of something stored needs no kernel; it is stored itself if it cannot
+ * be one, or if it would keep much more memory alive than it shows. */
+static int place_output(state *s, fr__tout *o)
+{
+    const fr__tnode *n = node(s, o->node), *x = n;
+    int chain[64], len = 0, base = o->node;
+    while (fr__is_view(x) && len < FR__COUNT(chain)) {
+        chain[len++] = base;
+        base = x->in[0];
+        x = node(s, base);
+    }
+    int64_t *strides = fr__arena_alloc(&s->t->arena, sizeof(int64_t) * FR_MAX_NDIM);
+    if (!strides)
+        return -1;
+    int64_t step = 1, offset = 0, next[FR_MAX_NDIM];
+    for (int d = x->ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= x->shape[d];
+    }
+    bool leaf = fr__is_leaf(x);
+    if (leaf && !s->t->leaves.at[x->slot].contiguous)
+        memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * (size_t)x->ndim);
+    bool good = !fr__is_view(x) && (leaf || x->op != FR__OP_NUMBER) && x->size > 0;
+    for (int k = len - 1; good && k >= 0; k--) {
+        const fr__tnode *v = node(s, chain[k]), *from = node(s, v->in[0]);
+        good = fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape, strides, next, &offset);
+        memcpy(strides, next, sizeof(int64_t) * (size_t)v->ndim);
+    }
+    good = good && (leaf || n->size >= x->size || x->flags & FR__T_OUTPUT);
+    if (!good || !len) {
+        step = 1;
+        for (int d = n->ndim - 1; d >= 0; d--) {
+            strides[d] = step;
+            step *= n->shape[d];
+        }
+        offset = 0;
+        base = leaf && !len ? base : o->node;
+        if (leaf && !len && !s->t->leaves.at[x->slot].contiguous)
+            memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * (size_t)x->ndim);
+    }
+    o->base = base;
+    o->offset = offset;
+    o->strides = strides;
+    if (!fr__is_leaf(node(s, base)))
+        node(s, base)->flags |= FR__T_STORE;
+    return 0;
+}
+
+/* ---- after: groups in order, members linked ------------------------------------------------------------------ */
+
+static int order_groups(state *s)
+{
+    fr__trace *t = s->t;
+    int n = t->groups.n;
+    for (int i = 0; i < n / 2; i++) { /* begun from the outputs back: turned round */
+        fr__group x = t->groups.at[i];
+        t->groups.at[i] = t->groups.at[n - 1 - i];
+        t->groups.at[n - 1 - i] = x;
+    }
+    for (int i = 0; i < t->nodes.n; i++) {
+        fr__tnode *x = node(s, i);
+        if (x->group < 0)
+            continue;
+        x->group = n - 1 - x->group;
+        fr__group *g = group(s, x->group);
+        if (g->last < 0)
+            g->first = i;
+        else
+            node(s, g->last)->next = i;
+        g->last = i;
+    }
+    return 0;
+}
+
+int fr__fuse(fr__trace *t)
+{
+    const char *setting = fr__env("FUSION");
+    state s = {.t = t, .fusion = !(setting && !strcmp(setting, "off"))};
+    s.members = fr__calloc((size_t)t->nodes.n + 1, sizeof *s.members);
+    if (!s.members)
+        return -1;
+    int status = 0;
+    for (int i = 0; !status && i < t->outs.n; i++)
+        status = place_output(&s, &t->outs.at[i]);
+    if (!status)
+        find_inlined(&s);
+    for (int i = t->nodes.n - 1; !status && i >= 0; i--)
+        status = place(&s, i);
+    if (!status)
+        status = order_groups(&s);
+    fr__free(s.members);
+    t->passed = FR__PASS_FUSE;
+    return status;
+}

@@ -1,0 +1,83 @@
+/* index.c - affine index arithmetic: element numbers through views */
+#include "graph/trace.h"
+#include "op/view.h"
+
+fr__index *fr__index_new(fr__arena *a, int n)
+{
+    fr__index *m = fr__arena_zalloc(a, sizeof *m + sizeof(int64_t) * (size_t)n);
+    if (m)
+        m->n = n;
+    return m;
+}
+
+bool fr__index_equal(const fr__index *x, const fr__index *y)
+{
+    if (x == y)
+        return true;
+    if (x->offset != y->offset)
+        return false;
+    int n = x->n > y->n ? x->n : y->n;
+    for (int i = 0; i < n; i++)
+        if (fr__index_stride(x, i) != fr__index_stride(y, i))
+            return false;
+    return true;
+}
+
+const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m, int ndim,
+                               const int64_t *shape, const int64_t *strides, int64_t offset)
+{
+    fr__index *out = fr__index_new(a, m->n);
+    if (!out)
+        return NULL;
+    int64_t unit[FR_MAX_NDIM], low[FR_MAX_NDIM], high[FR_MAX_NDIM], step = 1;
+    for (int j = ndim - 1; j >= 0; j--) {
+        if (shape[j] == 0)
+            return out; /* no elements: nothing is ever addressed */
+        unit[j] = step;
+        step *= shape[j];
+    }
+    /* The offset and every axis' stride, each as a number of steps in one dimension: as a number
+     * is written in the mixed radix of the shape. There must be no carry in between. */
+    int64_t rest = m->offset;
+    out->offset = offset;
+    if (rest < 0)
+        return NULL;
+    for (int j = 0; j < ndim; j++) {
+        low[j] = high[j] = rest / unit[j];
+        rest -= low[j] * unit[j];
+        out->offset += low[j] * strides[j];
+    }
+    for (int i = 0; i < m->n; i++) {
+        int64_t s = m->stride[i], n = axes[i].extent - 1, left = s < 0 ? -s : s;
+        if (s == 0 || n < 0)
+            continue;
+        for (int j = 0; j < ndim && left; j++) {
+            int64_t c = left / unit[j];
+            if (!c)
+                continue;
+            left -= c * unit[j];
+            c = s < 0 ? -c : c;
+            out->stride[i] += c * strides[j];
+            *(c < 0 ? &low[j] : &high[j]) += c * n;
+        }
+    }
+    for (int j = 0; j < ndim; j++)
+        if (low[j] < 0 || high[j] >= shape[j])
+            return NULL;
+    return out;
+}
+
+const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                               const fr__tnode *view, const fr__tnode *input)
+{
+    if (view->op == FR__OP_RESHAPE)
+        return m;
+    int64_t own[FR_MAX_NDIM], strides[FR_MAX_NDIM], offset = 0, step = 1;
+    for (int j = input->ndim - 1; j >= 0; j--) {
+        own[j] = step;
+        step *= input->shape[j];
+    }
+    fr__view_strides(view->op, view->par, view->ndim, view->shape, input->ndim, input->shape, own,
+                     strides, &offset);
+    return fr__index_strided(a, axes, m, view->ndim, view->shape, strides, offset);
+}

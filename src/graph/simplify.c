@@ -1,0 +1,213 @@
+/* simplify.c - the same results with fewer nodes
+ *
+ *   capture -> [simplify] -> split -> fuse -> lower -> plan -> program
+ *
+ * needs   a captured trace
+ * gives   equal nodes made one; views of views merged; operations that do nothing removed; a
+ *         division by a power of two as a product (exact, so the same result)
+ * breaks  nothing: results keep every bit
+ *
+ * Nodes are read from the old list in order and written to a new one (at most two for one: the
+ * table of a size made for that never fills up).
+ */
+#include "graph/trace.h"
+
+typedef struct {
+    fr__trace *t;
+    fr__tnode *old;
+    int32_t *to;    /* old number -> new */
+    int32_t *table; /* hash of a node -> new number + 1 */
+    int room;
+} state;
+
+static uint64_t node_hash(const fr__tnode *n)
+{
+    uint64_t h = fr__hash_mix((uint64_t)n->op | (uint64_t)n->dtype << 8 | (uint64_t)n->ndim << 16, (uint64_t)(uint32_t)n->slot);
+    for (int i = 0; i < n->nin; i++)
+        h = fr__hash_mix(h, (uint64_t)n->in[i]);
+    for (int i = 0; i < n->ndim; i++)
+        h = fr__hash_mix(h, (uint64_t)n->shape[i]);
+    for (int i = 0; i < n->npar; i++)
+        h = fr__hash_mix(h, (uint64_t)n->par[i]);
+    return h;
+}
+
+static bool node_equal(const fr__tnode *x, const fr__tnode *y)
+{
+    if (x->op != y->op || x->dtype != y->dtype || x->ndim != y->ndim || x->nin != y->nin || x->npar != y->npar ||
+        x->slot != y->slot || memcmp(x->in, y->in, sizeof x->in))
+        return false;
+    for (int i = 0; i < x->ndim; i++)
+        if (x->shape[i] != y->shape[i])
+            return false;
+    for (int i = 0; i < x->npar; i++)
+        if (x->op != FR__OP_NUMBER ? x->par[i] != y->par[i] : x->slot < 0 && x->par[i] != y->par[i])
+            return false;
+    return true;
+}
+
+/* n as a node of the new list: an equal one if there is one. */
+static int put(state *s, fr__tnode n)
+{
+    uint64_t at = node_hash(&n), mask = (uint64_t)s->room - 1;
+    for (; s->table[at & mask]; at++)
+        if (node_equal(&s->t->nodes.at[s->table[at & mask] - 1], &n))
+            return s->table[at & mask] - 1;
+    if (fr__vec_push(&s->t->nodes, n))
+        return -1;
+    s->table[at & mask] = s->t->nodes.n;
+    return s->t->nodes.n - 1;
+}
+
+static const fr__tnode *node(const state *s, int i) { return &s->t->nodes.at[i]; }
+
+static bool same_shape(const fr__tnode *x, const fr__tnode *y)
+{
+    return x->ndim == y->ndim && !memcmp(x->shape, y->shape, sizeof(int64_t) * (size_t)x->ndim);
+}
+
+/* Whether node i is the literal v, known now. */
+static bool is_fixed(const state *s, int i, double v)
+{
+    const fr__tnode *n = node(s, i);
+    if (n->op != FR__OP_NUMBER || n->slot >= 0)
+        return false;
+    if (fr__dtypes[n->dtype].kind != FR__KIND_FLOAT)
+        return (double)n->par[0] == v;
+    double have;
+    memcpy(&have, n->par, sizeof have);
+    return have == v;
+}
+
+static int put_number(state *s, int dtype, double v)
+{
+    int64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    int64_t *par = fr__arena_alloc(&s->t->arena, sizeof *par);
+    if (!par)
+        return -1;
+    *par = bits;
+    return put(s, (fr__tnode){.op = FR__OP_NUMBER, .dtype = (uint8_t)dtype, .npar = 1, .in = {-1, -1, -1},
+                              .slot = -1, .par = par, .size = 1, .group = -1, .next = -1});
+}
+
+static int put_reshape(state *s, int input, const fr__tnode *like)
+{
+    fr__tnode n = {.op = FR__OP_RESHAPE, .dtype = like->dtype, .ndim = like->ndim, .nin = 1, .in = {input, -1, -1},
+                   .slot = -1, .shape = like->shape, .size = like->size, .group = -1, .next = -1};
+    return same_shape(node(s, input), like) ? input : put(s, n);
+}
+
+/* The new number that stands for n, whose inputs are new numbers already. */
+static int rewrite(state *s, fr__tnode n)
+{
+    bool is_float = fr__dtypes[n.dtype].kind == FR__KIND_FLOAT;
+    const fr__tnode *a = n.nin ? node(s, n.in[0]) : NULL;
+    switch (n.op) {
+    case FR__OP_RESHAPE:
+        return put_reshape(s, a->op == FR__OP_RESHAPE ? a->in[0] : n.in[0], &n);
+    case FR__OP_BROADCAST:
+        if (a->op == FR__OP_BROADCAST && a->ndim <= n.ndim) {
+            n.in[0] = a->in[0];
+            return put(s, n);
+        }
+        break;
+    case FR__OP_CAST:
+        if (a->dtype == n.dtype && a->op != FR__OP_NUMBER)
+            return n.in[0];
+        break;
+    case FR__OP_COPY:
+        if (!fr__is_view(a) && !fr__is_leaf(a))
+            return n.in[0];
+        break;
+    case FR__OP_mul:
+        if (is_fixed(s, n.in[1], 1) && a->op != FR__OP_NUMBER && a->dtype == n.dtype)
+            return n.in[0];
+        if (is_fixed(s, n.in[0], 1) && node(s, n.in[1])->op != FR__OP_NUMBER && node(s, n.in[1])->dtype == n.dtype)
+            return n.in[1];
+        break;
+    case FR__OP_div:
+        if (!is_float || a->op == FR__OP_NUMBER)
+            break;
+        if (is_fixed(s, n.in[1], 1))
+            return n.in[0];
+        for (int sign = -1; sign <= 1; sign += 2)
+            for (int half = 0; half < 2; half++)
+                if (is_fixed(s, n.in[1], sign * (half ? 0.5 : 2))) {
+                    n.op = FR__OP_mul;
+                    n.in[1] = put_number(s, n.dtype, sign * (half ? 2 : 0.5));
+                    return n.in[1] < 0 ? -1 : put(s, n);
+                }
+        break;
+    case FR__OP_sub:
+        if (is_fixed(s, n.in[1], 0) && a->op != FR__OP_NUMBER)
+            return n.in[0];
+        break;
+    case FR__OP_add: /* not for floats: -0 + 0 is 0 */
+        if (!is_float && is_fixed(s, n.in[1], 0) && a->op != FR__OP_NUMBER)
+            return n.in[0];
+        break;
+    default:
+        if (fr__ops[n.op].class == FR__REDUCE && n.size == a->size && n.size > 0 && n.dtype == a->dtype)
+            return put_reshape(s, n.in[0], &n); /* over axes of size 1 */
+        break;
+    }
+    if (fr__ops[n.op].class == FR__ELEMENTWISE && fr__ops[n.op].traits & FR__COMMUTES && n.in[0] > n.in[1]) {
+        int32_t first = n.in[1]; /* one order, so that equal ones are seen to be */
+        n.in[1] = n.in[0];
+        n.in[0] = first;
+    }
+    return put(s, n);
+}
+
+/* A literal that was given a shape is that literal, where an operand may be one. */
+static int literal_below(const state *s, int i)
+{
+    int at = i;
+    while (node(s, at)->op == FR__OP_BROADCAST || node(s, at)->op == FR__OP_RESHAPE)
+        at = node(s, at)->in[0];
+    return node(s, at)->op == FR__OP_NUMBER ? at : i;
+}
+
+int fr__simplify(fr__trace *t)
+{
+    int n = t->nodes.n, status = -1;
+    state s = {.t = t, .old = t->nodes.at, .room = 64};
+    while (s.room < n * 4 + 8)
+        s.room *= 2;
+    s.to = fr__malloc(sizeof *s.to * (size_t)(n + 1));
+    s.table = fr__calloc((size_t)s.room, sizeof *s.table);
+    t->nodes.at = NULL;
+    t->nodes.n = t->nodes.room = 0;
+    if (!s.to || !s.table)
+        goto out;
+    for (int i = 0; i < n; i++) {
+        fr__tnode node_ = s.old[i];
+        for (int j = 0; j < node_.nin; j++) {
+            node_.in[j] = s.to[node_.in[j]];
+            if (fr__ops[node_.op].class == FR__ELEMENTWISE)
+                node_.in[j] = literal_below(&s, node_.in[j]);
+        }
+        int flags = node_.flags;
+        node_.flags = 0;
+        if (fr__is_leaf(&node_)) { /* each is itself */
+            s.to[i] = fr__vec_push(&t->nodes, node_) ? -1 : t->nodes.n - 1;
+            if (s.to[i] >= 0)
+                t->leaves.at[node_.slot].node = s.to[i];
+        } else {
+            s.to[i] = rewrite(&s, node_);
+        }
+        if (s.to[i] < 0)
+            goto out;
+        t->nodes.at[s.to[i]].flags |= (uint8_t)flags;
+    }
+    for (int i = 0; i < t->outs.n; i++)
+        t->outs.at[i].node = s.to[t->outs.at[i].node];
+    t->passed = FR__PASS_SIMPLIFY;
+    status = 0;
+out:
+    fr__free(s.old);
+    fr__free(s.to);
+    fr__free(s.table);
+    return status;
+}

@@ -1,0 +1,128 @@
+/* trace.h - a graph being compiled: compact, in an arena, nodes as indices
+ *
+ *   [capture -> simplify -> fuse] -> lower -> plan -> program
+ *
+ * Nodes stand in topological order: inputs have lower numbers. A pass reads what the passes
+ * before it gave; fr__trace_check holds each to its promise in debug builds.
+ *
+ * Indices. Inside a group every value is addressed by its row-major element number, written as an
+ * affine function of the group's axes (fr__index). Reshapes are then free; transposes, slices and
+ * broadcasts change strides; what cannot be written so is stored first. One idea, no cases.
+ */
+#ifndef FR_TRACE_H
+#define FR_TRACE_H
+
+#include "op/op.h"
+
+typedef struct fr__index {
+    int32_t n; /* axes of the group when it was made; later axes have stride 0 */
+    int64_t offset, stride[];
+} fr__index;
+
+enum {
+    FR__T_OUTPUT = 1, /* wanted by the caller */
+    FR__T_STORE = 2,  /* fuse: has a buffer, contiguous */
+    FR__T_INLINE = 4, /* fuse: computed wherever it is wanted; member of no group */
+    FR__T_LATE = 8,   /* fuse: somebody wants it in a way its group cannot give: store it alone */
+};
+
+typedef struct fr__tnode {
+    uint8_t op, dtype, ndim, nin, npar, flags;
+    int32_t in[3];
+    int32_t slot; /* LEAF, PLACEHOLDER: number of the leaf. NUMBER: literal slot, -1: fixed */
+    const int64_t *shape, *par;
+    int64_t size;
+    int32_t group;      /* fuse: its group, -1 none */
+    int32_t next;       /* fuse: next member of the group, in topological order */
+    const fr__index *map; /* fuse: where in the group */
+} fr__tnode;
+
+typedef struct fr__leafref {
+    int32_t node;
+    bool contiguous;
+    const int64_t *strides; /* in elements */
+} fr__leafref;
+
+typedef struct fr__gaxis {
+    int64_t extent;
+    bool reduced;
+    int8_t split;   /* -1, or the kept axis that this one is split by */
+    int64_t block;  /* split: elements a piece */
+} fr__gaxis;
+
+enum { FR__GAXES = FR_MAX_NDIM + 2 };
+
+typedef struct fr__group {
+    int naxes;
+    fr__gaxis axis[FR__GAXES];
+    int32_t first, last; /* members */
+    int32_t root;        /* the node it was begun for */
+    int cost;            /* scalar operations an element, roughly */
+    int kernel;          /* plan: its launch */
+} fr__group;
+
+/* What an output of the trace is, once the program has run. */
+typedef struct fr__tout {
+    int32_t node; /* as asked for */
+    int32_t base; /* a stored node, or a leaf, that it is a view of */
+    int64_t offset;
+    const int64_t *strides; /* of the view, in elements of base */
+} fr__tout;
+
+typedef struct fr__trace {
+    fr__arena arena;
+    FR__VEC(fr__tnode) nodes;
+    FR__VEC(fr__leafref) leaves;
+    FR__VEC(int64_t) literals; /* bits of a slot, as it was at capture */
+    FR__VEC(uint8_t) literal_dtypes;
+    FR__VEC(fr__tout) outs;
+    FR__VEC(fr__group) groups; /* in order of execution after fuse */
+    FR__VEC(uint64_t) key;     /* identifies the graph but for generic literals */
+    int passed;                /* which passes have run: for the printer and the checker */
+} fr__trace;
+
+enum { FR__PASS_NONE, FR__PASS_CAPTURE, FR__PASS_SIMPLIFY, FR__PASS_FUSE };
+
+/* ---- trace.c ---- */
+void fr__trace_free(fr__trace *t);
+/* Appends a node; its number, or -1 with an error. Shape and par are copied to the arena. */
+int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
+                  const int32_t *in, int npar, const int64_t *par);
+void fr__trace_print(const fr__trace *t, fr__text *to);
+int fr__trace_check(const fr__trace *t);
+static inline bool fr__is_view(const fr__tnode *n) { return fr__ops[n->op].class == FR__VIEW; }
+static inline bool fr__is_leaf(const fr__tnode *n) { return n->op == FR__OP_LEAF || n->op == FR__OP_PLACEHOLDER; }
+/* The type that an elementwise node's operands are computed in. */
+int fr__compute_dtype(const fr__trace *t, const fr__tnode *n);
+
+/* ---- capture.c: graph -> trace ---- */
+typedef struct fr__capture {
+    fr__trace *t;
+    FR__VEC(fr_array *) arrays; /* node -> its array, a reference each */
+    FR__VEC(int32_t) outputs;   /* nodes that get values, in order of t->outs */
+} fr__capture;
+/* roots: what is wanted. whole: a trace of a compiled function: only the roots are outputs, and
+ * placeholders are leaves. Otherwise everything pending that somebody holds becomes an output. */
+int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole);
+void fr__capture_free(fr__capture *c);
+
+/* ---- simplify.c, split.c, fuse.c ---- */
+int fr__simplify(fr__trace *t);
+int fr__split(fr__trace *t);
+int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
+int fr__fuse(fr__trace *t);
+
+/* ---- index.c: affine index arithmetic ---- */
+fr__index *fr__index_new(fr__arena *a, int n);
+bool fr__index_equal(const fr__index *x, const fr__index *y);
+static inline int64_t fr__index_stride(const fr__index *m, int axis) { return axis < m->n ? m->stride[axis] : 0; }
+/* The map of a node's row-major elements, extents shape, through strides and offset of a view's
+ * own: sum over dimensions of index * strides. NULL where the element number cannot be taken
+ * apart into dimensions affinely (or no memory: then the error is set). */
+const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m, int ndim,
+                               const int64_t *shape, const int64_t *strides, int64_t offset);
+/* The map of a view's input, given the view's. */
+const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                               const fr__tnode *view, const fr__tnode *input);
+
+#endif

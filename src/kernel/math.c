@@ -1,0 +1,187 @@
+/* math.c - transcendental functions, written once in kernel IR for every target
+ *
+ * float32; the coefficients are minimax fits (fpminimax and a rational Remez fit), errors in ULP
+ * as tested by tests/c/test_math.c. Steps: reduce the argument exactly, a polynomial, rebuild.
+ */
+#include <math.h>
+
+#include "kernel/build.h"
+#include "kernel/forms.h"
+#include "op/op.h"
+#include "op/threefry.h"
+
+/* c[0] x^(n-1) + ... + c[n-1] */
+static int poly(fr__kb *kb, int x, int n, const double *c)
+{
+    int p = F(c[0]);
+    for (int i = 1; i < n; i++)
+        p = FMA(p, x, F(c[i]));
+    return p;
+}
+
+/* x less n ln 2, in two steps so that it is exact enough. */
+static int less_n_ln2(fr__kb *kb, int x, int n)
+{
+    return FMA(n, F(0x1.05c61p-29), FMA(n, F(-0x1.62e43p-1), x));
+}
+
+/* 2^n for whole n in [-126, 127] */
+static int power_of_two(fr__kb *kb, int n) { return FLOAT_OF(SHL(ADD(n, I(127)), I(23))); }
+
+static const double exp_terms[] = {0x1.6b4f4cp-10 /* 1.38628250e-3 */, 8.367620408535003662109375e-3,
+                                   4.16672527790069580078125e-2, 0.16666533052921295166015625, 0.5, 1, 1};
+
+/* e^x = 2^n e^r, r in [-ln 2 / 2, ln 2 / 2]; 2^n in two factors, so that results below the normal
+ * range come out right. */
+int fr__math_exp(fr__kb *kb, int x0)
+{
+    /* Clamped where the result is 0 or infinite; a NaN passes through both. */
+    int x = SEL(LT(F(89), x0), F(89), SEL(LT(x0, F(-104)), F(-104), x0));
+    int n = RINT(MUL(x, F(0x1.715476p0)));
+    int r = less_n_ln2(kb, x, n);
+    int p = poly(kb, r, 7, exp_terms);
+    int e = TO_INT(n), half = SHR(e, I(1));
+    return MUL(MUL(p, power_of_two(kb, half)), power_of_two(kb, SUB(e, half)));
+}
+
+/* The same for x known to be in [-87, 88]: one factor. */
+static int exp_in_range(fr__kb *kb, int x)
+{
+    int n = RINT(MUL(x, F(0x1.715476p0)));
+    return MUL(poly(kb, less_n_ln2(kb, x, n), 7, exp_terms), power_of_two(kb, TO_INT(n)));
+}
+
+/* log(2^e m) = e ln 2 + log(m), m in [2/3, 4/3] */
+int fr__math_log(fr__kb *kb, int x)
+{
+    int below = LT(x, F(0x1p-126));
+    int ix = BITS(SEL(below, MUL(x, F(0x1p23)), x));
+    int e = SHR(SUB(ix, I(0x3f2aaaab)), I(23));
+    int f = SUB(FLOAT_OF(SUB(ix, SHL(e, I(23)))), F(1));
+    int ef = ADD(TO_FLOAT(e), SEL(below, F(-23), F(0)));
+    static const double c[] = {-0.12805519998073577880859375, 0.1401147544384002685546875,
+                               -0.12204693257808685302734375, 0.13999657332897186279296875,
+                               -0.16678957641124725341796875, 0.20010852813720703125,
+                               -0.2499983310699462890625, 0.333332061767578125, -0.5};
+    int q = MUL(MUL(f, f), poly(kb, f, 9, c));
+    int r = FMA(ef, F(0x1.62e43p-1), ADD(FMA(ef, F(-0x1.05c61p-29), q), f));
+    r = SEL(LT(x, F(INFINITY)), r, x); /* infinity and NaN stay */
+    r = SEL(EQ(x, F(0)), F(-INFINITY), r);
+    return SEL(LT(x, F(0)), F(NAN), r);
+}
+
+/* Odd; (e^2t - 1) / (e^2t + 1) with e^2t - 1 kept exact near 0. */
+int fr__math_tanh(fr__kb *kb, int x)
+{
+    int t = ABS(x);
+    t = SEL(LT(F(10), t), F(10), t);
+    int z = ADD(t, t), n = RINT(MUL(z, F(0x1.715476p0))), r = less_n_ln2(kb, z, n);
+    static const double c[] = {1.38648017309606075286865234375e-3, 8.366866968572139739990234375e-3,
+                               4.16675023734569549560546875e-2, 0.1666654050350189208984375,
+                               0.4999999701976776123046875};
+    int p = FMA(MUL(poly(kb, r, 5, c), r), r, r);
+    int s = power_of_two(kb, TO_INT(n));
+    int em1 = FMA(s, p, SUB(s, F(1)));
+    return COPYSIGN(DIV(em1, ADD(em1, F(2))), x);
+}
+
+/* x P(x^2) / Q(x^2) on [-3.92, 3.92], where it reaches 1: 5.7 ULP, 3.4e-7 absolute. */
+int fr__math_erf(fr__kb *kb, int x)
+{
+    int u = SEL(LT(F(3.92), x), F(3.92), SEL(LT(x, F(-3.92)), F(-3.92), x));
+    int t = MUL(u, u);
+    static const double p[] = {0x1.132c70p-19, 0x1.2a8b78p-12, 0x1.ece71ep-9,
+                               0x1.affcaap-5,  0x1.85b9dcp-3,  0x1.20dd74p+0};
+    static const double q[] = {0x1.3f7920p-15, 0x1.306762p-10, 0x1.ea2dbep-7,
+                               0x1.d332eap-4,  0x1.010346p-1,  1};
+    return DIV(MUL(u, poly(kb, t, 6, p)), poly(kb, t, 6, q));
+}
+
+/* Giles, "Approximating the erfinv function" (2012): in w = -log((1 - x)(1 + x)). */
+int fr__math_erfinv(fr__kb *kb, int x)
+{
+    int w = NEG(fr__math_log(kb, MUL(SUB(F(1), x), ADD(F(1), x))));
+    static const double c[] = {2.81022636e-08, 3.43273939e-07, -3.5233877e-06,
+                               -4.39150654e-06, 0.00021858087, -0.00125372503,
+                               -0.00417768164, 0.246640727, 1.50140941};
+    static const double d[] = {-0.000200214257, 0.000100950558, 0.00134934322,
+                               -0.00367342844, 0.00573950773, -0.0076224613,
+                               0.00943887047, 1.00167406, 2.83297682};
+    int small = LT(w, F(5));
+    int u = SEL(small, SUB(w, F(2.5)), SUB(SQRT(w), F(3)));
+    int p = SEL(small, F(c[0]), F(d[0]));
+    for (int i = 1; i < 9; i++)
+        p = FMA(p, u, SEL(small, F(c[i]), F(d[i])));
+    int y = MUL(p, x);
+    /* At -1 and 1 w is infinite and the polynomial is not. */
+    return SEL(EQ(ABS(x), F(1)), MUL(x, F(INFINITY)), y);
+}
+
+/* 1 / (1 + e^-x) by e^-|x|, which never overflows. */
+int fr__math_sigmoid(fr__kb *kb, int x)
+{
+    int t = ABS(x);
+    int e = exp_in_range(kb, NEG(SEL(LT(F(87), t), F(87), t)));
+    int y = DIV(F(1), ADD(F(1), e));
+    int z = SEL(LT(x, F(0)), MUL(e, y), y);
+    return SEL(LT(x, F(-87)), fr__math_exp(kb, x), z);
+}
+
+/* Quadrant by x 2/pi, the rest in three parts of pi/2. */
+static int sin_or_cos(fr__kb *kb, int x, int quarter)
+{
+    int n = RINT(MUL(x, F(0x1.45f306p-1)));
+    int r = FMA(n, F(0x1.ee59dap-50), FMA(n, F(0x1.777a5cp-25), FMA(n, F(-0x1.921fb6p0), x)));
+    int q = ADD(fr__k(kb, FR__K_CVT, FR__KI32, n, -1, -1, 0), I(quarter));
+    static const double s[] = {2.8004278647131286561489105224609375e-6,
+                               -1.98499052203260362148284912109375e-4,
+                               8.33337195217609405517578125e-3, -0.16666667163372039794921875};
+    static const double c[] = {2.4432340069324709475040435791015625e-5, -1.3887309469282627105712890625e-3,
+                               4.16666455566883087158203125e-2, -0.5, 1};
+    int s2 = MUL(r, r), sine = FMA(MUL(poly(kb, s2, 4, s), s2), r, r), cosine = poly(kb, s2, 5, c);
+    int y = SEL(NE(AND(q, I(1)), I(0)), cosine, sine);
+    return FLOAT_OF(XOR(BITS(y), SHL(AND(q, I(2)), I(30))));
+}
+
+int fr__math_sin(fr__kb *kb, int x) { return sin_or_cos(kb, x, 0); }
+int fr__math_cos(fr__kb *kb, int x) { return sin_or_cos(kb, x, 1); }
+
+static bool is_float(const fr__kb *kb, int x)
+{
+    return fr__ktype_at(kb, x) == FR__KF32 || fr__ktype_at(kb, x) == FR__KF64;
+}
+
+int fr__math_floor(fr__kb *kb, int x) { return is_float(kb, x) ? FLOOR(x) : x; }
+int fr__math_ceil(fr__kb *kb, int x) { return is_float(kb, x) ? CEIL(x) : x; }
+
+int fr__math_sign(fr__kb *kb, int x)
+{
+    int type = fr__ktype_at(kb, x), zero = fr__kconst(kb, type, 0), one = fr__kconst(kb, type, 1);
+    if (type == FR__KU32 || type == FR__KU64)
+        return SEL(EQ(x, zero), zero, one);
+    int y = SEL(LT(zero, x), one, SEL(LT(x, zero), fr__kconst(kb, type, -1), zero));
+    return is_float(kb, x) ? SEL(NE(x, x), x, y) : y;
+}
+
+#define U(v) fr__kconst(kb, FR__KU32, v)
+
+int fr__math_random(fr__kb *kb, int key0, int key1, int index, int n)
+{
+    int one = fr__kconst(kb, FR__KI64, 1);
+    int half = SHR(ADD(n, one), one);
+    int second = LE(half, index);
+    int low = fr__kcast(kb, SEL(second, SUB(index, half), index), FR__KU32);
+    int ks[3] = {key0, key1, XOR(XOR(key0, key1), U(FR__THREEFRY_PARITY))};
+    int x = ADD(low, ks[0]), y = ADD(ADD(low, fr__kcast(kb, half, FR__KU32)), ks[1]);
+    for (int round = 0; round < 20; round++) {
+        int r = fr__threefry_rotations[round % 8];
+        x = ADD(x, y);
+        y = XOR(OR(SHL(y, U(r)), SHR(y, U(32 - r))), x);
+        if (round % 4 == 3) {
+            int step = round / 4 + 1;
+            x = ADD(x, ks[step % 3]);
+            y = ADD(y, ADD(ks[(step + 1) % 3], U(step)));
+        }
+    }
+    return SEL(second, y, x);
+}

@@ -1,0 +1,178 @@
+/* create.c - arrays from data, numbers and generators */
+#include <math.h>
+
+#include "core/alloc.h"
+#include "core/scope.h"
+#include "op/op.h"
+
+/* ---- from memory ---------------------------------------------------------------------------- */
+
+static bool good_dtype(const char *op, fr_dtype dtype)
+{
+    if ((unsigned)dtype < FR_DTYPE_COUNT)
+        return true;
+    fr__fail(FR__E_TYPE, "%s: %d is no dtype", op, (int)dtype);
+    return false;
+}
+
+fr_array *fr_from_data(const void *data, fr_dtype dtype, const int64_t *shape, int ndim)
+{
+    if (fr__failed() || !good_dtype("from_data", dtype))
+        return NULL;
+    fr_array *x = fr__leaf(NULL, 0, (int)dtype, ndim, shape, NULL);
+    if (!x || !x->size)
+        return x;
+    fr__buffer *buf = fr__buffer_new(fr_nbytes(x));
+    if (!buf) {
+        fr__discard(x);
+        return NULL;
+    }
+    memcpy(buf->data, data, fr_nbytes(x));
+    x->buf = buf;
+    x->data = buf->data;
+    return x;
+}
+
+static void release_nothing(void *ctx) { (void)ctx; }
+
+fr_array *fr_from_buffer(void *data, fr_dtype dtype, const int64_t *shape, int ndim,
+                         const int64_t *strides, void (*release)(void *ctx), void *ctx)
+{
+    if (fr__failed() || !good_dtype("from_buffer", dtype))
+        return NULL;
+    if (ndim > FR_MAX_NDIM || ndim < 0)
+        return fr__fail(FR__E_LIMIT, "from_buffer: %d dimensions, the most is %d", ndim, FR_MAX_NDIM);
+    int64_t steps[FR_MAX_NDIM], size = fr__dsize((int)dtype);
+    if ((uintptr_t)data % (uintptr_t)size)
+        return fr__fail(FR__E_VALUE, "from_buffer: data is not aligned to %d bytes", (int)size);
+    for (int i = 0; strides && i < ndim; i++) {
+        if (strides[i] % size)
+            return fr__fail(FR__E_VALUE, "from_buffer: stride %lld of axis %d is no multiple of %d bytes",
+                            (long long)strides[i], i, (int)size);
+        steps[i] = strides[i] / size;
+    }
+    fr__buffer *buf = fr__malloc(sizeof *buf);
+    if (!buf)
+        return NULL;
+    *buf = (fr__buffer){.refs = 1, .data = data, .ctx = ctx, .release = release_nothing};
+    fr_array *x = fr__leaf(buf, 0, (int)dtype, ndim, shape, strides ? steps : NULL);
+    if (x && release)
+        buf->release = release; /* only now: a call that fails doesn't release */
+    return x;
+}
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+static fr_array *number(int dtype, int64_t bits, int flags)
+{
+    if (fr__failed())
+        return NULL;
+    fr_array *x = fr__node(FR__OP_NUMBER, dtype, 0, NULL, 0, NULL, 1);
+    if (x) {
+        x->par[0] = bits;
+        x->flags = (uint8_t)flags;
+    }
+    return x;
+}
+
+static int64_t double_bits(double v)
+{
+    int64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+fr_array *fr_number(double v) { return number(FR_FLOAT32, double_bits(v), FR__WEAK); }
+fr_array *fr_number_bool(bool v) { return number(FR_BOOL, v, FR__WEAK); }
+
+/* An int beyond int32 makes a weak int64, so that its value survives. */
+fr_array *fr_number_int(int64_t v)
+{
+    return number(v == (int32_t)v ? FR_INT32 : FR_INT64, v, FR__WEAK);
+}
+
+fr_array *fr__number(double v, int dtype)
+{
+    bool whole = fr__dtypes[dtype].kind != FR__KIND_FLOAT;
+    if (!whole)
+        return number(dtype, double_bits(v), 0);
+    int64_t bits = dtype == FR_BOOL                ? v != 0
+                   : !(v >= -0x1p63)               ? (v != v ? 0 : INT64_MIN)
+                   : v < 0x1p63                    ? (int64_t)v
+                   : dtype == FR_UINT64 && v < 0x1p64 ? (int64_t)(uint64_t)v
+                                                   : INT64_MAX;
+    return number(dtype, bits, 0);
+}
+
+/* Sugar's operands belong to whoever uses them: the one reference is no handle. */
+static fr_array *floating(int dtype, int64_t bits)
+{
+    fr_scope *scopes = fr__scope_now;
+    fr__scope_now = NULL;
+    fr_array *x = number(dtype, bits, FR__WEAK | FR__FLOATING);
+    fr__scope_now = scopes;
+    if (x)
+        atomic_fetch_sub_explicit(&x->refs, (uint64_t)1 << 32, memory_order_relaxed);
+    return x;
+}
+
+fr_array *fr_operand_double(double v) { return floating(FR_FLOAT32, double_bits(v)); }
+fr_array *fr_operand_int(long long v)
+{
+    return floating(v == (int32_t)v ? FR_INT32 : FR_INT64, v);
+}
+
+/* ---- constants and ranges ---------------------------------------------------------------------- */
+
+fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype)
+{
+    if (fr__failed() || !good_dtype("full", dtype))
+        return NULL;
+    if (dtype == FR_COMPLEX64)
+        return fr__fail(FR__E_TYPE, "full: complex64 is not supported by this operation");
+    fr_array *v = fr__number(value, (int)dtype);
+    fr_array *x = v ? fr_broadcast_to(v, shape, ndim) : NULL;
+    if (v && x != v)
+        fr__discard(v);
+    return x;
+}
+
+fr_array *fr_zeros(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_full(shape, ndim, 0, dtype); }
+fr_array *fr_ones(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_full(shape, ndim, 1, dtype); }
+
+/* Drops the intermediate results of a composed constructor. */
+#define STEP(next, from)                                                                     \
+    do {                                                                                     \
+        fr_array *step_ = (next);                                                            \
+        if (step_ != (from))                                                                 \
+            fr__discard(from);                                                               \
+        (from) = step_;                                                                      \
+    } while (0)
+
+fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype)
+{
+    if (fr__failed() || !good_dtype("arange", dtype))
+        return NULL;
+    if (dtype == FR_COMPLEX64 || dtype == FR_BOOL)
+        return fr__fail(FR__E_TYPE, "arange: %s is not a dtype to count in", fr__dtypes[dtype].name);
+    double count = ceil((stop - start) / step);
+    if (step == 0 || !isfinite(start) || !isfinite(step) || isnan(count))
+        return fr__fail(FR__E_VALUE, "arange: cannot go from %g to %g in steps of %g", start, stop, step);
+    if (count > 0x1p56)
+        return fr__fail(FR__E_LIMIT, "arange: %g values are more than memory can hold", count);
+    int64_t n = count > 0 ? (int64_t)count : 0;
+    fr_array *x = fr__node(FR__OP_IOTA, n < INT32_MAX ? FR_INT32 : FR_INT64, 1, &n, 0, NULL, 0);
+    if (x)
+        STEP(fr_astype(x, dtype), x);
+    if (step != 1) {
+        fr_array *s = fr__number(step, (int)dtype);
+        STEP((fr_mul)(x, s), x);
+        fr__discard(s);
+    }
+    if (start != 0) {
+        fr_array *s = fr__number(start, (int)dtype);
+        STEP((fr_add)(x, s), x);
+        fr__discard(s);
+    }
+    return x;
+}

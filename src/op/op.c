@@ -1,0 +1,251 @@
+/* op.c - the table of operations as data, and what elementwise constructors share */
+#include "op/op.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "core/scope.h"
+
+const fr__op_info fr__ops[FR__OPS] = {
+#define X(name, class, text) [FR__OP_##name] = {#name, FR__##class, FR__RULE_NONE, FR__CHEAP, 0},
+    FR__STRUCTURAL(X)
+#undef X
+#define COMMUTES FR__COMMUTES
+#define CHEAP FR__CHEAP
+#define COSTLY FR__COSTLY
+#define UNARY(name, py, rule, traits, form, da, text)                                        \
+    [FR__OP_##name] = {#py, FR__ELEMENTWISE, FR__RULE_##rule, traits, 1},
+#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
+    [FR__OP_##name] = {#py, FR__ELEMENTWISE, FR__RULE_##rule, traits, 2},
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                              \
+    [FR__OP_##name] = {#py, FR__ELEMENTWISE, FR__RULE_##rule, traits, 3},
+#define REDUCE(name, py, rule, traits, combine, da, text)                                    \
+    [FR__OP_REDUCE_##name] = {#py, FR__REDUCE, FR__RULE_##rule, traits, 1},
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
+#undef COMMUTES
+#undef CHEAP
+#undef COSTLY
+};
+
+static int strong_of_kind(int kind)
+{
+    return kind == FR__KIND_FLOAT ? FR_FLOAT32 : kind == FR__KIND_BOOL ? FR_BOOL : FR_INT32;
+}
+
+/* Strong operands promote; a weak number counts only where its kind is higher. */
+static int promoted(int n, fr_array *const *x)
+{
+    int d = -1;
+    for (int i = 0; i < n; i++)
+        if (!fr__flag(x[i], FR__WEAK))
+            d = d < 0 ? x[i]->dtype : (int)fr_promote((fr_dtype)d, (fr_dtype)x[i]->dtype);
+    for (int i = 0; i < n; i++) {
+        if (!fr__flag(x[i], FR__WEAK))
+            continue;
+        int kind = fr__dtypes[x[i]->dtype].kind;
+        if (d < 0)
+            d = x[i]->dtype;
+        else if (kind > fr__dtypes[d].kind && !(kind == FR__KIND_INT && fr__is_int(d)))
+            d = (int)fr_promote((fr_dtype)d, (fr_dtype)strong_of_kind(kind));
+    }
+    return d;
+}
+
+fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
+{
+    const fr__op_info *info = &fr__ops[op];
+    bool select = info->rule == FR__RULE_SELECT;
+    int d = promoted(n - select, x + select);
+    int kind = fr__dtypes[d].kind;
+    fr__dtypes_rule bad = {FR_DTYPE_COUNT, FR_DTYPE_COUNT};
+    if (kind == FR__KIND_COMPLEX) {
+        fr__fail(FR__E_TYPE, "%s: complex64 is not supported by this operation", info->name);
+        return bad;
+    }
+    switch ((fr__rule)info->rule) {
+    case FR__RULE_SAME:
+    case FR__RULE_SELECT:
+        return (fr__dtypes_rule){d, d};
+    case FR__RULE_NUMBER:
+        d = kind == FR__KIND_BOOL ? FR_INT32 : d;
+        return (fr__dtypes_rule){d, d};
+    case FR__RULE_FLOAT:
+        d = kind == FR__KIND_FLOAT ? d : FR_FLOAT32;
+        if (d == FR_FLOAT64 && info->traits & FR__COSTLY) {
+            fr__fail(FR__E_TYPE, "%s: float64 is not supported by this operation; use float32", info->name);
+            return bad;
+        }
+        return (fr__dtypes_rule){d, d};
+    case FR__RULE_COMPARE:
+        return (fr__dtypes_rule){d, FR_BOOL};
+    case FR__RULE_LOGICAL:
+        return (fr__dtypes_rule){FR_BOOL, FR_BOOL};
+    case FR__RULE_BITS:
+        if (kind == FR__KIND_FLOAT) {
+            fr__fail(FR__E_TYPE, "%s takes integers, not %s", info->name, fr__dtypes[d].name);
+            return bad;
+        }
+        return (fr__dtypes_rule){d, d};
+    case FR__RULE_SUM:
+        if (kind == FR__KIND_BOOL || (fr__is_int(d) && fr__dsize(d) < 4))
+            d = kind == FR__KIND_UINT ? FR_UINT32 : FR_INT32;
+        return (fr__dtypes_rule){d, d};
+    case FR__RULE_NONE:
+        break;
+    }
+    fr__fail(FR__E_INTERNAL, "%s has no dtype rule", info->name);
+    return bad;
+}
+
+/* ---- elementwise ---------------------------------------------------------------------------- */
+
+static bool is_literal(const fr_array *x) { return x->op == FR__OP_NUMBER && x->ndim == 0; }
+
+/* Shapes must broadcast; literals take part in any. -1: they don't, with an error. */
+static int common_shape(const char *op, int n, fr_array *const *x, int64_t *shape)
+{
+    int ndim = 0;
+    for (int i = 0; i < n; i++)
+        ndim = x[i]->ndim > ndim ? x[i]->ndim : ndim;
+    for (int d = 0; d < ndim; d++)
+        shape[d] = 1;
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < x[i]->ndim; d++) {
+            int64_t have = x[i]->dims[d], *want = &shape[ndim - x[i]->ndim + d];
+            if (have == *want || have == 1)
+                continue;
+            if (*want == 1) {
+                *want = have;
+                continue;
+            }
+            int other = 0;
+            for (int j = 0; j < i; j++) {
+                int e = x[j]->ndim - x[i]->ndim + d;
+                if (e >= 0 && x[j]->dims[e] != 1)
+                    other = j;
+            }
+            char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
+            return fr__fail_int(FR__E_VALUE, "%s: shapes don't broadcast: %s with %s (%lld against %lld)",
+                                op, fr__shape_text(x[other], a), fr__shape_text(x[i], b),
+                                (long long)*want, (long long)have);
+        }
+    return ndim;
+}
+
+int fr_broadcast_shapes(int n, fr_array *const *x, int64_t shape[FR_MAX_NDIM])
+{
+    if (!fr__operands(n, x))
+        return -1;
+    return common_shape("broadcast_shapes", n, x, shape);
+}
+
+static bool same_shape(const fr_array *x, int ndim, const int64_t *shape)
+{
+    return x->ndim == ndim && !memcmp(x->dims, shape, sizeof(int64_t) * (size_t)ndim);
+}
+
+/* x as an operand of this dtype and shape: literals stay as they are. A reference. */
+static fr_array *operand(fr_array *x, int dtype, int ndim, const int64_t *shape)
+{
+    if (is_literal(x))
+        return fr__ref(x);
+    fr_array *y = fr__ref(x);
+    if (x->dtype != dtype) {
+        fr_array *z = fr_astype(y, (fr_dtype)dtype);
+        if (z) {
+            fr__ref(z);
+            fr__discard(z);
+        }
+        fr__unref(y);
+        y = z;
+    }
+    if (y && !same_shape(y, ndim, shape)) {
+        fr_array *z = fr__node(FR__OP_BROADCAST, dtype, ndim, shape, 1, &y, 0);
+        if (z) {
+            fr__ref(z);
+            fr__discard(z);
+        }
+        fr__unref(y);
+        y = z;
+    }
+    return y;
+}
+
+fr_array *fr__elementwise(int op, int n, fr_array *const *x)
+{
+    if (FR__UNLIKELY(!fr__operands(n, x)))
+        return NULL;
+    fr_array *y = NULL, *in[3] = {NULL, NULL, NULL};
+    int64_t room[FR_MAX_NDIM], *shape = room;
+    fr__dtypes_rule rule = fr__apply_rule(op, n, x);
+    if (rule.compute == FR_DTYPE_COUNT)
+        goto done;
+    int ndim = x[0]->ndim;
+    bool simple = true; /* all of one shape and the right dtype: nothing to convert */
+    for (int i = 0; i < n; i++)
+        simple &= !is_literal(x[i]) && x[i]->dtype == rule.compute && same_shape(x[i], ndim, x[0]->dims);
+    if (simple) {
+        y = fr__node(op, rule.result, ndim, x[0]->dims, n, x, 0);
+        goto done;
+    }
+    if ((ndim = common_shape(fr__ops[op].name, n, x, shape)) < 0)
+        goto done;
+    bool select = fr__ops[op].rule == FR__RULE_SELECT, good = true, weak = true;
+    for (int i = 0; i < n; i++) {
+        in[i] = operand(x[i], select && !i ? FR_BOOL : rule.compute, ndim, shape);
+        good &= in[i] != NULL;
+        weak &= fr__flag(x[i], FR__WEAK);
+    }
+    if (good)
+        y = fr__node(op, rule.result, ndim, shape, n, in, 0);
+    if (y && weak)
+        atomic_fetch_or(&y->flags, FR__WEAK);
+    for (int i = 0; i < n; i++)
+        if (in[i])
+            fr__unref(in[i]);
+done:
+    fr__settle(n, x);
+    return y;
+}
+
+#define UNARY(name, py, rule, traits, form, da, text)                                        \
+    fr_array *fr_##name(fr_array *x) { return fr__elementwise(FR__OP_##name, 1, &x); }
+#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
+    fr_array *(fr_##name)(fr_array *x, fr_array *y)                                          \
+    {                                                                                        \
+        return fr__elementwise(FR__OP_##name, 2, (fr_array *[]){x, y});                      \
+    }
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                              \
+    fr_array *(fr_##name)(fr_array *x, fr_array *y, fr_array *z)                             \
+    {                                                                                        \
+        return fr__elementwise(FR__OP_##name, 3, (fr_array *[]){x, y, z});                   \
+    }
+#define REDUCE(name, py, rule, traits, combine, da, text)
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
+
+fr_array *fr_astype(fr_array *x, fr_dtype dtype)
+{
+    if (!fr__operands(1, &x))
+        return NULL;
+    if ((unsigned)dtype >= FR_DTYPE_COUNT)
+        return fr__fail(FR__E_TYPE, "astype: %d is no dtype", (int)dtype);
+    if (dtype == FR_COMPLEX64 || x->dtype == FR_COMPLEX64)
+        return fr__fail(FR__E_TYPE, "astype: complex64 is not supported by this operation");
+    fr_array *y;
+    if (x->dtype == (int)dtype && !fr__flag(x, FR__WEAK)) {
+        fr__own_result(fr__ref(x));
+        y = fr__failed() ? NULL : x;
+    } else {
+        y = fr__node(FR__OP_CAST, (int)dtype, x->ndim, x->dims, 1, &x, 0);
+    }
+    fr__settle(1, &x);
+    return y;
+}

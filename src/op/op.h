@@ -1,0 +1,70 @@
+/* op.h - operations: their numbers, classes and rules, all from ops.def
+ *
+ * Structural operations (leaves, views, casts, generators) stand here; everything else is a row
+ * of the table. Views have shape rules of their own; a class shares the rest.
+ */
+#ifndef FR_OP_H
+#define FR_OP_H
+
+#include "core/array.h"
+
+/* name, class, manual */
+#define FR__STRUCTURAL(X)                                                                    \
+    X(LEAF, SOURCE, "an array with values")                                                  \
+    X(PLACEHOLDER, SOURCE, "an argument of a function that is being traced")                 \
+    X(NUMBER, SOURCE, "a literal; par[0]: the bits of a double or an int64")                 \
+    X(IOTA, GENERATE, "its own row-major index, int32 or int64")                             \
+    X(RANDOM_BITS, GENERATE, "uint32 random bits of its index under key in[0], uint32[2]")   \
+    X(RESHAPE, VIEW, "the same elements in row-major order")                                 \
+    X(TRANSPOSE, VIEW, "par[i]: the input's axis that axis i is")                            \
+    X(BROADCAST, VIEW, "axes aligned at the right; sizes 1 repeat")                          \
+    X(SLICE, VIEW, "par: start of each axis, then step")                                     \
+    X(COPY, COPY, "the same values, contiguous")                                             \
+    X(CAST, CAST, "the same values in another dtype")
+
+typedef enum fr__class {
+    FR__SOURCE, FR__GENERATE, FR__VIEW, FR__COPY, FR__CAST, FR__ELEMENTWISE, FR__REDUCE,
+} fr__class;
+
+typedef enum fr__rule {
+    FR__RULE_NONE, FR__RULE_SAME, FR__RULE_NUMBER, FR__RULE_FLOAT, FR__RULE_COMPARE,
+    FR__RULE_LOGICAL, FR__RULE_SELECT, FR__RULE_SUM, FR__RULE_BITS,
+} fr__rule;
+
+enum { FR__COMMUTES = 1, FR__CHEAP = 2, FR__COSTLY = 4 };
+
+typedef enum fr__op {
+#define X(name, class, text) FR__OP_##name,
+    FR__STRUCTURAL(X)
+#undef X
+#define UNARY(name, py, rule, traits, form, da, text) FR__OP_##name,
+#define BINARY(name, py, rule, traits, form, da, db, text) FR__OP_##name,
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text) FR__OP_##name,
+#define REDUCE(name, py, rule, traits, combine, da, text) FR__OP_REDUCE_##name,
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
+    FR__OPS
+} fr__op;
+
+typedef struct fr__op_info {
+    const char *name;          /* "exp", "reduce_sum", "reshape" */
+    uint8_t class, rule, traits, nin;
+} fr__op_info;
+extern const fr__op_info fr__ops[FR__OPS];
+
+/* Elementwise operations of any class, by number; operands as fr_add takes them. */
+fr_array *fr__elementwise(int op, int n, fr_array *const *x);
+/* The dtype that operands of these dtypes are brought to (FR_DTYPE_COUNT and an error where an
+ * operation can't take them), and the result's. */
+typedef struct fr__dtypes_rule { int compute, result; } fr__dtypes_rule;
+fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x);
+
+/* One axis by Python's rules; -1 with an error. */
+int fr__axis(int axis, int ndim, const char *op);
+/* A literal of this dtype, owned as a result. */
+fr_array *fr__number(double v, int dtype);
+
+#endif

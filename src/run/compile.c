@@ -1,0 +1,635 @@
+/* compile.c - compiled functions: trace once for each combination of arguments, replay after that
+ *
+ * A function keeps programs by key: the caller's bytes, and of each input dtype, weakness, shape
+ * and layout. A program is a plan (shared by all functions of the same structure), the arrays the
+ * function captured, and the literals it used.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/scope.h"
+#include "op/view.h"
+#include "run/plan.h"
+
+struct fr_program {
+    _Atomic int refs;
+    fr__plan *plan;
+    int n_in, n_out;
+    int32_t *source;     /* leaf -> input number, or -1 - number of a captured array */
+    int ncaptured;
+    fr_array **captured;
+    int64_t *literals;
+    char *key;           /* the whole key */
+    size_t key_bytes;
+    uint64_t hash;
+    void *attached;
+    void (*release_attached)(void *);
+    fr_program *newer, *older;
+};
+
+struct fr_function {
+    _Atomic int refs;
+    pthread_mutex_t lock;
+    char name[96];
+    int limit, count;
+    fr__map table;
+    fr_program *newest, *oldest;
+    fr_fn *fn;
+    void *ctx;
+    void (*free_ctx)(void *);
+};
+
+struct fr_trace {
+    fr_function *f;
+    int n_in;
+    fr_array **placeholders;
+    fr_scope *scope; /* inside it results are the caller's */
+    fr__text key;    /* of the inputs */
+};
+
+/* ---- switches -------------------------------------------------------------------------------------- */
+
+static _Atomic int enabled = -1;
+
+bool fr_compile_enabled(void)
+{
+    int e = atomic_load_explicit(&enabled, memory_order_relaxed);
+    if (e < 0) {
+        e = !fr__env("DISABLE_COMPILE") && !getenv("MLX_DISABLE_COMPILE");
+        atomic_store_explicit(&enabled, e, memory_order_relaxed);
+    }
+    return e;
+}
+
+void fr_compile_enable(bool on) { atomic_store(&enabled, on); }
+
+/* ---- programs ---------------------------------------------------------------------------------------- */
+
+void fr_program_free(fr_program *p)
+{
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    fr__plan_release(p->plan);
+    for (int i = 0; i < p->ncaptured; i++)
+        fr__unref(p->captured[i]);
+    if (p->release_attached)
+        p->release_attached(p->attached);
+    fr__free(p->captured);
+    fr__free(p->source);
+    fr__free(p->literals);
+    fr__free(p->key);
+    fr__free(p);
+}
+
+int fr_program_outputs(const fr_program *p) { return p->n_out; }
+void *fr_program_attached(const fr_program *p) { return p->attached; }
+
+void fr_program_attach(fr_program *p, void *data, void (*release)(void *data))
+{
+    p->attached = data;
+    p->release_attached = release;
+}
+
+char *fr_program_describe(const fr_program *p)
+{
+    fr__text to = {0};
+    fr__text_f(&to, "program %016llx: %d inputs, %d outputs, %d captured arrays, %d kernels\n",
+               (unsigned long long)p->plan->hash, p->n_in, p->n_out, p->ncaptured, p->plan->nsteps);
+    for (int i = 0; i < p->plan->nsteps; i++) {
+        const fr__step *s = &p->plan->steps[i];
+        fr__text_f(&to, "kernel %d: range %lld\n", i, (long long)s->range);
+        fr__text_add(&to, s->kernel->kernel->text);
+    }
+    if (!to.failed)
+        return to.at;
+    fr__text_free(&to);
+    return fr__fail(FR__E_MEMORY, "no memory for the text of a program");
+}
+
+/* ---- keys ---------------------------------------------------------------------------------------------- */
+
+enum { KEY_ROOM = 1024 };
+
+/* What of an input (or of its placeholder) a program depends on. Strides count only where they are
+ * not row-major. */
+static size_t input_words(const fr_array *x, int64_t *to)
+{
+    bool contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides((fr_array *)x));
+    size_t n = 0;
+    to[n++] = (int64_t)x->dtype | (int64_t)x->ndim << 8 | (int64_t)fr__flag(x, FR__WEAK) << 16 | (int64_t)contiguous << 17;
+    for (int i = 0; i < x->ndim; i++)
+        to[n++] = x->dims[i];
+    for (int i = 0; !contiguous && i < x->ndim; i++)
+        to[n++] = fr__strides((fr_array *)x)[i];
+    return n;
+}
+
+static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *const *in, fr__text *to)
+{
+    int64_t words[2 * FR_MAX_NDIM + 1], head[2] = {(int64_t)key_bytes, n_in};
+    fr__text_addn(to, (const char *)head, sizeof head);
+    fr__text_addn(to, key, key_bytes);
+    for (int i = 0; i < n_in; i++)
+        fr__text_addn(to, (const char *)words, sizeof *words * input_words(in[i], words));
+    return to->failed ? fr__fail_int(FR__E_MEMORY, "no memory for the key of a call") : 0;
+}
+
+/* ---- functions ------------------------------------------------------------------------------------------- */
+
+fr_function *fr_function_new(const char *name, int cache_limit)
+{
+    fr_function *f = fr__calloc(1, sizeof *f);
+    if (!f)
+        return NULL;
+    f->refs = 1;
+    f->limit = cache_limit > 0 ? cache_limit : 256;
+#ifdef FERRULE_HARD
+    f->limit = 2;
+#endif
+    snprintf(f->name, sizeof f->name, "%s", name ? name : "function");
+    pthread_mutex_init(&f->lock, NULL);
+    return f;
+}
+
+fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
+{
+    if (fr__failed())
+        return NULL;
+    if (!fn)
+        return fr__fail(FR__E_VALUE, "compile: the function is NULL");
+    fr_function *f = fr_function_new(options ? options->name : NULL, options ? options->cache_limit : 0);
+    if (f) {
+        f->fn = fn;
+        f->ctx = ctx;
+        f->free_ctx = options ? options->free_ctx : NULL;
+    }
+    return f;
+}
+
+static void unlink_program(fr_function *f, fr_program *p)
+{
+    *(p->newer ? &p->newer->older : &f->newest) = p->older;
+    *(p->older ? &p->older->newer : &f->oldest) = p->newer;
+    p->newer = p->older = NULL;
+}
+
+static void link_newest(fr_function *f, fr_program *p)
+{
+    p->older = f->newest;
+    *(f->newest ? &f->newest->newer : &f->oldest) = p;
+    f->newest = p;
+}
+
+void fr_function_free(fr_function *f)
+{
+    if (!f || atomic_fetch_sub(&f->refs, 1) != 1)
+        return;
+    while (f->oldest) {
+        fr_program *p = f->oldest;
+        unlink_program(f, p);
+        fr_program_free(p);
+    }
+    fr__map_free(&f->table);
+    pthread_mutex_destroy(&f->lock);
+    if (f->free_ctx)
+        f->free_ctx(f->ctx);
+    fr__free(f);
+}
+
+static bool good_inputs(const fr_function *f, int n_in, fr_array *const *in)
+{
+    if (fr__failed())
+        return false;
+    for (int i = 0; i < n_in; i++)
+        if (!in[i])
+            return fr__fail(FR__E_VALUE, "%s: input %d is NULL", f->name, i), false;
+    return true;
+}
+
+/* Pending inputs get their values first, so that a program is bound to memory. */
+static int evaluate_inputs(int n_in, fr_array *const *in)
+{
+    for (int i = 0; i < n_in; i++)
+        if (!fr__done(in[i]))
+            return fr_eval_all(n_in, in);
+    return 0;
+}
+
+fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in, fr_array *const *in)
+{
+    if (!good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
+        return NULL;
+    /* The key of a small call is made on the stack. */
+    _Alignas(8) char room[KEY_ROOM];
+    fr__text big = {0};
+    char *bytes = room;
+    size_t n = 2 * sizeof(int64_t) + key_bytes;
+    bool small = n + (size_t)n_in * sizeof(int64_t) * 16 <= KEY_ROOM;
+    for (int i = 0; small && i < n_in; i++)
+        small = in[i]->ndim <= 7;
+    if (small) {
+        int64_t head[2] = {(int64_t)key_bytes, n_in}, words[2 * FR_MAX_NDIM + 1];
+        memcpy(room, head, sizeof head);
+        if (key_bytes)
+            memcpy(room + sizeof head, key, key_bytes);
+        for (int i = 0; i < n_in; i++) {
+            size_t k = sizeof *words * input_words(in[i], words);
+            memcpy(room + n, words, k);
+            n += k;
+        }
+    } else {
+        if (whole_key(key, key_bytes, n_in, in, &big)) {
+            fr__text_free(&big);
+            return NULL;
+        }
+        bytes = big.at;
+        n = big.n;
+    }
+    uint64_t hash = fr__hash(bytes, n, 0);
+    pthread_mutex_lock(&f->lock);
+    fr_program *p = f->newest; /* most calls are like the last one */
+    if (!p || p->hash != hash || p->key_bytes != n || memcmp(p->key, bytes, n)) {
+        p = fr__map_get(&f->table, bytes, n, hash);
+        if (p && p != f->newest) {
+            unlink_program(f, p);
+            link_newest(f, p);
+        }
+    }
+    if (p)
+        atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&f->lock);
+    fr__text_free(&big);
+    return p;
+}
+
+/* ---- traces ------------------------------------------------------------------------------------------------- */
+
+static void release_trace(fr_trace *t)
+{
+    for (int i = 0; i < t->n_in; i++)
+        if (t->placeholders[i])
+            fr__unref(t->placeholders[i]);
+    fr_scope_close(t->scope);
+    fr_function_free(t->f);
+    fr__free(t->placeholders);
+    fr__free(t);
+}
+
+fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders, const char *place)
+{
+    if (!good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
+        return NULL;
+    fr_trace *t = fr__calloc(1, sizeof *t);
+    fr__origin *origin = fr__malloc(sizeof *origin);
+    if (t)
+        t->placeholders = fr__calloc((size_t)n_in + 1, sizeof(fr_array *));
+    if (!t || !t->placeholders || !origin || !(t->scope = fr__scope_open_none())) {
+        if (t)
+            fr__free(t->placeholders);
+        fr__free(t);
+        fr__free(origin);
+        return NULL;
+    }
+    *origin = (fr__origin){.refs = 1};
+    snprintf(origin->function, sizeof origin->function, "%s", f->name);
+    snprintf(origin->place, sizeof origin->place, "%s", place ? place : "");
+    atomic_fetch_add(&f->refs, 1);
+    t->f = f;
+    t->n_in = n_in;
+    for (int i = 0; i < n_in; i++) {
+        fr_array *x = fr__node(FR__OP_PLACEHOLDER, in[i]->dtype, in[i]->ndim, in[i]->dims, 0, NULL, 0);
+        if (!x) {
+            for (int j = 0; j < i; j++)
+                fr_free(placeholders[j]);
+            release_trace(t);
+            if (atomic_fetch_sub(&origin->refs, 1) == 1)
+                fr__free(origin);
+            return NULL;
+        }
+        atomic_fetch_add(&origin->refs, 1);
+        x->origin = origin;
+        memcpy(fr__strides(x), fr__strides(in[i]), sizeof(int64_t) * x->ndim);
+        x->flags = (uint8_t)(FR__TRACED | (fr__flag(in[i], FR__WEAK) ? FR__WEAK : 0));
+        placeholders[i] = x;
+        t->placeholders[i] = fr__ref(x);
+    }
+    if (atomic_fetch_sub(&origin->refs, 1) == 1)
+        fr__free(origin);
+    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_TRACES], 1, memory_order_relaxed);
+    return t;
+}
+
+void fr_trace_abandon(fr_trace *t)
+{
+    if (t)
+        release_trace(t);
+}
+
+/* Pending arrays that the trace captured, made of values alone, are evaluated now: they are
+ * constants of the program. What is made of numbers only stays in it. */
+typedef struct {
+    fr__map seen;
+    FR__VEC(fr_array *) stack, constants, keys;
+} capture_walk;
+
+static int look_at(capture_walk *w, fr_array *x)
+{
+    if (fr__done(x) || x->op == FR__OP_PLACEHOLDER)
+        return 0;
+    uint64_t hash = fr__hash_mix((uintptr_t)x, 7);
+    if (fr__map_get(&w->seen, &x, sizeof x, hash))
+        return 0;
+    fr_array **key = fr__malloc(sizeof *key);
+    if (!key)
+        return -1;
+    *key = x;
+    if (fr__vec_push(&w->keys, (fr_array *)key)) {
+        fr__free(key);
+        return -1;
+    }
+    return fr__map_put(&w->seen, key, sizeof x, hash, x) || fr__vec_push(&w->stack, x) ? -1 : 0;
+}
+
+static bool has_values_below(fr_array *x, int depth)
+{
+    /* Numbers broadcast, counted, shaped: shallow by construction; deeper is taken as values. */
+    if (fr__done(x) || depth > 16)
+        return true;
+    for (int i = 0; i < x->nin; i++)
+        if (has_values_below(x->in[i], depth + 1))
+            return true;
+    return false;
+}
+
+static int evaluate_constants(int n_out, fr_array *const *out)
+{
+    capture_walk w = {0};
+    int status = 0;
+    for (int i = 0; !status && i < n_out; i++)
+        status = look_at(&w, out[i]);
+    while (!status && w.stack.n) {
+        fr_array *x = w.stack.at[--w.stack.n];
+        if (!fr__flag(x, FR__TRACED)) {
+            if (has_values_below(x, 0))
+                status = fr__vec_push(&w.constants, x);
+            continue;
+        }
+        for (int i = 0; !status && i < x->nin; i++)
+            status = look_at(&w, x->in[i]);
+    }
+    if (!status && w.constants.n)
+        status = fr_eval_all(w.constants.n, w.constants.at);
+    for (int i = 0; i < w.keys.n; i++)
+        fr__free(w.keys.at[i]);
+    fr__vec_free(&w.keys);
+    fr__vec_free(&w.stack);
+    fr__vec_free(&w.constants);
+    fr__map_free(&w.seen);
+    return status;
+}
+
+static int bind_leaves(fr_program *p, const fr_trace *t, const fr__capture *c)
+{
+    int n = c->t->leaves.n;
+    p->source = fr__malloc(sizeof *p->source * (size_t)(n + 1));
+    p->captured = fr__calloc((size_t)n + 1, sizeof *p->captured);
+    if (!p->source || !p->captured)
+        return -1;
+    for (int i = 0; i < n; i++) {
+        fr_array *x = c->arrays.at[c->t->leaves.at[i].node];
+        int from = -1;
+        for (int j = 0; from < 0 && x->op == FR__OP_PLACEHOLDER && j < t->n_in; j++)
+            if (t->placeholders[j] == x)
+                from = j;
+        if (x->op == FR__OP_PLACEHOLDER && from < 0)
+            return fr__traced_error(x, "a result of another trace");
+        if (from < 0) {
+            from = -1 - p->ncaptured;
+            p->captured[p->ncaptured++] = fr__ref(x);
+        }
+        p->source[i] = from;
+    }
+    return 0;
+}
+
+static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
+{
+    fr__trace trace = {0};
+    fr__capture c = {.t = &trace};
+    fr_program *p = NULL;
+    if (evaluate_constants(n_out, out) || fr__capture_graph(&c, n_out, out, true))
+        goto out;
+    p = fr__calloc(1, sizeof *p);
+    if (!p)
+        goto out;
+    p->refs = 1;
+    p->n_in = t->n_in;
+    p->n_out = n_out;
+    if (bind_leaves(p, t, &c) ||
+        !(p->literals = fr__memdup(trace.literals.at, sizeof *p->literals * (size_t)(trace.literals.n + 1))) ||
+        !(p->plan = fr__plan_for(&trace))) {
+        fr_program_free(p);
+        p = NULL;
+    }
+out:
+    fr__capture_free(&c);
+    fr__trace_free(&trace);
+    return p;
+}
+
+static int keep_program(fr_function *f, fr_program *p)
+{
+    fr_program *gone = NULL;
+    pthread_mutex_lock(&f->lock);
+    fr_program *other = fr__map_remove(&f->table, p->key, p->key_bytes, p->hash);
+    if (other)
+        unlink_program(f, other);
+    int status = fr__map_put(&f->table, p->key, p->key_bytes, p->hash, p);
+    if (!status) {
+        atomic_fetch_add(&p->refs, 1);
+        link_newest(f, p);
+        f->count += !other;
+        if (f->count > f->limit) {
+            gone = f->oldest;
+            unlink_program(f, gone);
+            fr__map_remove(&f->table, gone->key, gone->key_bytes, gone->hash);
+            f->count--;
+        }
+    } else {
+        f->count -= other != NULL;
+    }
+    pthread_mutex_unlock(&f->lock);
+    fr_program_free(other);
+    fr_program_free(gone);
+    return status;
+}
+
+fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out, fr_array *const *out)
+{
+    if (!t)
+        return NULL;
+    fr_program *p = NULL;
+    fr__text whole = {0};
+    bool good = !fr__failed();
+    for (int i = 0; good && i < n_out; i++)
+        if (!out[i]) {
+            fr__fail(FR__E_VALUE, "%s: result %d is NULL", t->f->name, i);
+            good = false;
+        }
+    if (good && (p = make_program(t, n_out, out)) && !whole_key(key, key_bytes, t->n_in, t->placeholders, &whole)) {
+        p->key = whole.at;
+        p->key_bytes = whole.n;
+        p->hash = fr__hash(whole.at, whole.n, 0);
+        whole = (fr__text){0};
+        if (keep_program(t->f, p)) {
+            fr_program_free(p);
+            p = NULL;
+        }
+    } else if (p) {
+        fr_program_free(p);
+        p = NULL;
+    }
+    fr__text_free(&whole);
+    release_trace(t);
+    return p;
+}
+
+/* ---- calls ----------------------------------------------------------------------------------------------------- */
+
+int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    enum { FEW = 32 };
+    fr_array *few_arrays[FEW], **arrays = few_arrays;
+    char *few_leaves[FEW], **leaves = few_leaves;
+    fr__buffer *few_buffers[FEW], **buffers = few_buffers;
+    fr__plan *plan = p->plan;
+    int status = -1, made = 0;
+    if (fr__failed())
+        return -1;
+    if (n_in != p->n_in || n_out != p->n_out)
+        return fr__fail_int(FR__E_VALUE, "a program of %d inputs and %d outputs is run with %d and %d", p->n_in, p->n_out, n_in, n_out);
+    if (evaluate_inputs(n_in, in))
+        return -1;
+    if (plan->nleaves > FEW) {
+        arrays = fr__malloc(sizeof *arrays * (size_t)plan->nleaves);
+        leaves = fr__malloc(sizeof *leaves * (size_t)plan->nleaves);
+        if (!arrays || !leaves)
+            goto out;
+    }
+    if (plan->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)plan->owned)))
+        goto out;
+    for (int i = 0; i < plan->nleaves; i++) {
+        arrays[i] = p->source[i] >= 0 ? in[p->source[i]] : p->captured[-1 - p->source[i]];
+        leaves[i] = arrays[i]->data;
+    }
+    if (fr__plan_run(plan, leaves, p->literals, true, buffers))
+        goto out;
+    status = 0;
+    for (; made < plan->nouts; made++) {
+        const fr__planned_out *o = &plan->outs[made];
+        fr__buffer *buf = o->leaf >= 0 ? arrays[o->leaf]->buf : o->stored >= 0 ? buffers[plan->stored[o->stored].output] : NULL;
+        size_t offset = (size_t)o->offset;
+        if (o->leaf >= 0 && buf)
+            offset += (size_t)(leaves[o->leaf] - (char *)buf->data);
+        out[made] = fr__leaf(buf ? fr__buffer_keep(buf) : NULL, offset, o->dtype, o->ndim, o->shape, o->strides);
+        if (!out[made]) {
+            status = -1;
+            break;
+        }
+    }
+    for (int i = 0; i < plan->owned; i++)
+        fr__buffer_release(buffers[i]);
+    if (status)
+        while (made)
+            fr__discard(out[--made]);
+out:
+    if (arrays != few_arrays)
+        fr__free(arrays);
+    if (leaves != few_leaves)
+        fr__free(leaves);
+    if (buffers != few_buffers)
+        fr__free(buffers);
+    return status;
+}
+
+/* The user's function as it stands, in a scope; results move to the caller's. */
+static int call_inline(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_scope *s = fr_scope_open();
+    if (!s)
+        return -1;
+    for (int i = 0; i < n_out; i++)
+        out[i] = NULL;
+    int status = f->fn(f->ctx, n_in, in, n_out, out);
+    if (!status && fr__failed())
+        status = -1;
+    if (status && !fr__failed())
+        fr__fail(FR__E_CALLBACK, "%s: the function returned %d", f->name, status);
+    for (int i = 0; !status && i < n_out; i++)
+        if (!out[i]) {
+            fr__fail(FR__E_VALUE, "%s: result %d was not set", f->name, i);
+            status = -1;
+        }
+    if (!status)
+        for (int i = 0; i < n_out; i++)
+            fr__ref(out[i]);
+    fr_scope_close(s);
+    if (status)
+        return -1;
+    for (int i = 0; i < n_out; i++)
+        fr__own_result(out[i]);
+    return fr__failed() ? -1 : 0;
+}
+
+static fr_program *trace_c_function(fr_function *f, int n_in, fr_array *const *in, int n_out)
+{
+    fr_array **room = fr__malloc(sizeof *room * (size_t)(n_in + n_out + 1));
+    if (!room)
+        return NULL;
+    fr_array **given = room, **out = room + n_in;
+    fr_trace *t = fr_trace_begin(f, n_in, in, given, NULL);
+    fr_program *p = NULL;
+    if (t) {
+        if (call_inline(f, n_in, given, n_out, out)) {
+            fr_trace_abandon(t);
+        } else {
+            p = fr_trace_end(t, &n_out, sizeof n_out, n_out, out);
+            for (int i = 0; i < n_out; i++)
+                fr_free(out[i]);
+        }
+        for (int i = 0; i < n_in; i++)
+            fr_free(given[i]);
+    }
+    fr__free(room);
+    return p;
+}
+
+int fr_call(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    if (!f)
+        return fr__fail_int(FR__E_VALUE, "call: the function is NULL");
+    if (!f->fn)
+        return fr__fail_int(FR__E_VALUE, "call: %s has no C function", f->name);
+    if (!good_inputs(f, n_in, in))
+        return -1;
+    bool traced = false;
+    for (int i = 0; i < n_in; i++)
+        traced |= fr__flag(in[i], FR__TRACED);
+    if (traced || !fr_compile_enabled())
+        return call_inline(f, n_in, in, n_out, out);
+    fr_program *p = fr_function_find(f, &n_out, sizeof n_out, n_in, in);
+    if (!p && !fr__failed())
+        p = trace_c_function(f, n_in, in, n_out);
+    if (!p)
+        return -1;
+    int status = fr_program_run(p, n_in, in, n_out, out);
+    fr_program_free(p);
+    return status;
+}
+
+fr_array *fr_call1(fr_function *f, fr_array *x)
+{
+    fr_array *y;
+    return fr_call(f, 1, &x, 1, &y) ? NULL : y;
+}

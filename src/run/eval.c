@@ -1,0 +1,349 @@
+/* eval.c - values of lazy arrays: eval, item, copies, text
+ *
+ * Pending graph -> key -> program (found or made) -> run -> published.
+ */
+#include "core/alloc.h"
+#include "core/scope.h"
+#include "op/view.h"
+#include "run/plan.h"
+
+/* Memory of one capture, kept by the thread for the next: a small eval allocates nothing. */
+static int run_captured(fr__capture *c)
+{
+    fr__trace *t = c->t;
+    enum { FEW = 32 };
+    char *few_leaves[FEW], **leaves = few_leaves;
+    fr__buffer *few_buffers[FEW], **buffers = few_buffers;
+    int status = -1;
+    if (fr__debug() >= 3)
+        fr__debug_print("eval: %d nodes, %d outputs\n", t->nodes.n, t->outs.n);
+    /* What simplify rewrites is not looked at again below: leaves and literals stay. */
+    int nleaves = t->leaves.n;
+    if (nleaves > FEW && !(leaves = fr__malloc(sizeof *leaves * (size_t)nleaves)))
+        return -1;
+    for (int i = 0; i < nleaves; i++)
+        leaves[i] = c->arrays.at[t->leaves.at[i].node]->data;
+    int32_t *leaf_node = fr__arena_alloc(&t->arena, sizeof *leaf_node * (size_t)(nleaves + 1));
+    if (!leaf_node)
+        goto out;
+    for (int i = 0; i < nleaves; i++)
+        leaf_node[i] = t->leaves.at[i].node;
+    fr__plan *p = fr__plan_for(t);
+    if (!p)
+        goto out;
+    if (p->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)p->owned)))
+        goto release;
+    if (fr__plan_run(p, leaves, t->literals.at, false, buffers))
+        goto release;
+    for (int i = 0; i < p->nouts; i++) {
+        const fr__planned_out *o = &p->outs[i];
+        fr_array *x = c->arrays.at[c->outputs.at[i]];
+        fr__buffer *buf = o->leaf >= 0 ? c->arrays.at[leaf_node[o->leaf]]->buf
+                          : o->stored >= 0 ? buffers[p->stored[o->stored].output] : NULL;
+        char *data = o->leaf >= 0 ? leaves[o->leaf] + o->offset : buf ? (char *)buf->data + o->offset : NULL;
+        fr__publish(x, buf ? fr__buffer_keep(buf) : NULL, data, o->contiguous ? NULL : o->strides);
+    }
+    for (int i = 0; i < p->owned; i++)
+        fr__buffer_release(buffers[i]);
+    status = 0;
+release:
+    fr__plan_release(p);
+out:
+    if (leaves != few_leaves)
+        fr__free(leaves);
+    if (buffers != few_buffers)
+        fr__free(buffers);
+    return status;
+}
+
+int fr_eval_all(int n, fr_array *const *x)
+{
+    if (fr__failed())
+        return -1;
+    bool pending = false;
+    for (int i = 0; i < n; i++) {
+        if (!x[i])
+            return fr__fail_int(FR__E_VALUE, "eval: array %d is NULL", i);
+        if (fr__done(x[i]))
+            continue;
+        if (fr__flag(x[i], FR__TRACED))
+            return fr__traced_error(x[i], "evaluation");
+        pending = true;
+    }
+    if (!pending)
+        return 0;
+    fr__trace t = {0};
+    fr__capture c = {.t = &t};
+    int status = fr__capture_graph(&c, n, x, false);
+    if (!status && t.outs.n)
+        status = run_captured(&c);
+    fr__capture_free(&c);
+    fr__trace_free(&t);
+    return status;
+}
+
+int fr_eval(fr_array *x)
+{
+    if (x && fr__done(x) && !fr__failed())
+        return 0;
+    if (!x && fr__failed())
+        return -1;
+    return fr_eval_all(1, &x);
+}
+
+char *fr_describe(int n, fr_array *const *x)
+{
+    if (fr__failed())
+        return NULL;
+    fr__trace t = {0};
+    fr__capture c = {.t = &t};
+    char *text = NULL;
+    bool traced = false;
+    for (int i = 0; i < n; i++) {
+        if (!x[i])
+            return fr__fail(FR__E_VALUE, "describe: array %d is NULL", i);
+        traced |= fr__flag(x[i], FR__TRACED);
+    }
+    if (!fr__capture_graph(&c, n, x, traced)) {
+        fr__plan *p = fr__plan_make(&t, true);
+        if (p) {
+            text = p->text ? p->text : fr__strdup("");
+            p->text = NULL;
+        }
+        fr__plan_release(p);
+    }
+    fr__capture_free(&c);
+    fr__trace_free(&t);
+    return text;
+}
+
+/* ---- values out ---------------------------------------------------------------------------------------- */
+
+static int evaluated(fr_array *x, const char *doing)
+{
+    if (fr__failed())
+        return -1;
+    if (!x)
+        return fr__fail_int(FR__E_VALUE, "%s: the array is NULL", doing);
+    if (fr__flag(x, FR__TRACED))
+        return fr__traced_error(x, doing);
+    return fr_eval(x);
+}
+
+static float half_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, bits;
+    if (e == 0) {
+        float f = (float)m * 0x1p-24f;
+        memcpy(&bits, &f, sizeof bits);
+    } else {
+        bits = (e == 31 ? 0x7f800000u : (e + 112) << 23) | m << 13;
+    }
+    bits |= sign;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* One element, as both kinds of number. */
+static void read_element(const char *p, int dtype, double *v, int64_t *i)
+{
+#define READ(T) do { T e; memcpy(&e, p, sizeof e); *v = (double)e; *i = (int64_t)e; } while (0)
+    uint16_t h;
+    uint32_t bits;
+    float f;
+    switch ((fr_dtype)dtype) {
+    case FR_BOOL: *i = *(const uint8_t *)p != 0; *v = (double)*i; return;
+    case FR_UINT8: READ(uint8_t); return;
+    case FR_UINT16: READ(uint16_t); return;
+    case FR_UINT32: READ(uint32_t); return;
+    case FR_UINT64: READ(uint64_t); return;
+    case FR_INT8: READ(int8_t); return;
+    case FR_INT16: READ(int16_t); return;
+    case FR_INT32: READ(int32_t); return;
+    case FR_INT64: READ(int64_t); return;
+    case FR_FLOAT16:
+        memcpy(&h, p, sizeof h);
+        *v = (double)half_to_float(h);
+        break;
+    case FR_BFLOAT16:
+        memcpy(&h, p, sizeof h);
+        bits = (uint32_t)h << 16;
+        memcpy(&f, &bits, sizeof f);
+        *v = (double)f;
+        break;
+    case FR_FLOAT64: memcpy(v, p, sizeof *v); break;
+    default:
+        memcpy(&f, p, sizeof f);
+        *v = (double)f;
+        break;
+    }
+    *i = *v != *v ? 0 : *v >= 0x1p63 ? INT64_MAX : *v < -0x1p63 ? INT64_MIN : (int64_t)*v;
+#undef READ
+}
+
+static int one_element(fr_array *x, const char *doing, double *v, int64_t *i)
+{
+    char text[FR__SHAPE_TEXT];
+    if (evaluated(x, doing))
+        return -1;
+    if (x->size != 1)
+        return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one", fr__shape_text(x, text), (long long)x->size);
+    read_element(x->data, x->dtype, v, i);
+    return 0;
+}
+
+int fr_item(fr_array *x, double *to)
+{
+    int64_t i;
+    return one_element(x, "item", to, &i);
+}
+
+int fr_item_int(fr_array *x, int64_t *to)
+{
+    double v;
+    return one_element(x, "item", &v, to);
+}
+
+int fr_access(fr_array *x, fr_view *to)
+{
+    if (evaluated(x, "access to the values"))
+        return -1;
+    int size = fr__dsize(x->dtype);
+    to->data = x->data;
+    to->dtype = (fr_dtype)x->dtype;
+    to->ndim = x->ndim;
+    for (int i = 0; i < x->ndim; i++) {
+        to->shape[i] = x->dims[i];
+        to->strides[i] = fr__strides(x)[i] * size;
+    }
+    return 0;
+}
+
+/* Row-major copy of strided elements; the last dimension in runs where it is contiguous. */
+static void copy_strided(const fr_array *x, char *to)
+{
+    const int64_t *shape = x->dims, *strides = fr__strides((fr_array *)x);
+    size_t size = (size_t)fr__dsize(x->dtype);
+    int64_t at[FR_MAX_NDIM] = {0}, inner = x->ndim ? shape[x->ndim - 1] : 1, step = x->ndim ? strides[x->ndim - 1] : 1;
+    const char *from = x->data;
+    for (int64_t left = x->size; left > 0; left -= inner) {
+        if (step == 1)
+            memcpy(to, from, (size_t)inner * size);
+        else
+            for (int64_t i = 0; i < inner; i++)
+                memcpy(to + (size_t)i * size, from + i * step * (int64_t)size, size);
+        to += (size_t)inner * size;
+        for (int d = x->ndim - 2; d >= 0; d--) {
+            from += strides[d] * (int64_t)size;
+            if (++at[d] < shape[d])
+                break;
+            from -= shape[d] * strides[d] * (int64_t)size;
+            at[d] = 0;
+        }
+    }
+}
+
+int fr_copy_out(fr_array *x, void *to, size_t bytes)
+{
+    char text[FR__SHAPE_TEXT];
+    if (evaluated(x, "a copy of the values"))
+        return -1;
+    if (bytes != fr_nbytes(x))
+        return fr__fail_int(FR__E_VALUE, "copy_out: room for %zu bytes, %s has %zu", bytes, fr__shape_text(x, text), fr_nbytes(x));
+    if (x->size && fr__is_contiguous(x->ndim, x->dims, fr__strides(x)))
+        memcpy(to, x->data, bytes);
+    else if (x->size)
+        copy_strided(x, to);
+    return 0;
+}
+
+/* ---- as text ---------------------------------------------------------------------------------------------- */
+
+enum { WHOLE_AXIS = 1000, EDGE = 3 }; /* larger arrays show EDGE elements at each end of an axis */
+
+static void element_text(fr__text *to, const fr_array *x, const char *p)
+{
+    double v;
+    int64_t i;
+    read_element(p, x->dtype, &v, &i);
+    if (x->dtype == FR_BOOL)
+        fr__text_add(to, i ? "True" : "False");
+    else if (x->dtype == FR_UINT64)
+        fr__text_f(to, "%llu", (unsigned long long)*(const uint64_t *)p);
+    else if (!fr__is_float(x->dtype))
+        fr__text_int(to, i);
+    else if (v != v)
+        fr__text_add(to, "nan");
+    else
+        fr__text_f(to, "%.*g", 6, v);
+}
+
+static void axis_text(fr__text *to, const fr_array *x, int d, const char *p, int indent)
+{
+    if (d == x->ndim) {
+        element_text(to, x, p);
+        return;
+    }
+    int64_t n = x->dims[d], step = fr__strides((fr_array *)x)[d] * fr__dsize(x->dtype);
+    bool cut = x->size > WHOLE_AXIS && n > 2 * EDGE;
+    fr__text_char(to, '[');
+    for (int64_t i = 0; i < n; i++) {
+        if (i && d == x->ndim - 1)
+            fr__text_add(to, ", ");
+        else if (i)
+            fr__text_f(to, ",\n%*s", indent + d + 1, "");
+        if (cut && i == EDGE) {
+            fr__text_add(to, "...");
+            i = n - EDGE - 1;
+            continue;
+        }
+        axis_text(to, x, d + 1, p + i * step, indent);
+    }
+    fr__text_char(to, ']');
+}
+
+char *fr_to_text(fr_array *x)
+{
+    if (evaluated(x, "printing"))
+        return NULL;
+    fr__text to = {0};
+    fr__text_add(&to, "array(");
+    axis_text(&to, x, 0, x->data, 6);
+    fr__text_f(&to, ", dtype=%s)", fr__dtypes[x->dtype].name);
+    if (to.failed) {
+        fr__text_free(&to);
+        return fr__fail(FR__E_MEMORY, "no memory for the text of an array");
+    }
+    return to.at;
+}
+
+void fr_text_free(char *text) { fr__free(text); }
+
+/* ---- memory, threads ---------------------------------------------------------------------------------------- */
+
+#include "base/pool.h"
+
+fr_memory_info fr_memory(void)
+{
+    fr__memory m;
+    fr__memory_get(&m);
+    return (fr_memory_info){m.active, m.peak, m.cached, m.limit, m.cache_limit};
+}
+
+void fr_memory_reset_peak(void) { fr__memory_reset_peak(); }
+size_t fr_memory_set_limit(size_t bytes) { return fr__memory_set_limit(bytes); }
+size_t fr_memory_set_cache_limit(size_t bytes) { return fr__memory_set_cache_limit(bytes); }
+void fr_clear_cache(void) { fr__memory_clear_cache(); }
+int fr_threads(void) { return fr__pool_threads(); }
+void fr_set_threads(int n) { fr__pool_set_threads(n < 0 ? 0 : n); }
+const char *fr_version(void) { return FR_VERSION; }
+fr_error_kind fr_error(void) { return (fr_error_kind)fr__error_now; }
+const char *fr_error_message(void) { return fr__error_text(); }
+void fr_error_clear(void) { fr__error_clear(); }
+
+void fr_error_set(fr_error_kind kind, const char *message)
+{
+    if (kind > FR_OK && kind <= FR_ERROR_INTERNAL)
+        fr__fail((fr__error_kind)kind, "%s", message ? message : "");
+}

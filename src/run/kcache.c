@@ -1,0 +1,187 @@
+/* kcache.c - kernels by their text, and their machine code */
+#include "run/kcache.h"
+
+#include <pthread.h>
+
+#include "core/array.h"
+#include "run/diskcache.h"
+
+_Atomic int64_t fr__counters[FR_COUNTERS];
+
+int64_t fr_count(fr_counter what)
+{
+    return (unsigned)what < FR_COUNTERS ? atomic_load_explicit(&fr__counters[what], memory_order_relaxed) : 0;
+}
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* the table */
+static pthread_mutex_t maker = PTHREAD_MUTEX_INITIALIZER; /* code being made */
+static fr__map table;
+static fr__kentry *newest, *oldest;
+static int count;
+
+static int limit(void)
+{
+#ifdef FERRULE_HARD
+    return 2;
+#else
+    static _Atomic int known;
+    int n = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!n) {
+        n = (int)fr__env_int("KERNEL_CACHE_LIMIT", 4096, 1, 1 << 24);
+        atomic_store_explicit(&known, n, memory_order_relaxed);
+    }
+    return n;
+#endif
+}
+
+static void unlink_entry(fr__kentry *e)
+{
+    *(e->newer ? &e->newer->older : &newest) = e->older;
+    *(e->older ? &e->older->newer : &oldest) = e->newer;
+    e->newer = e->older = NULL;
+}
+
+static void link_newest(fr__kentry *e)
+{
+    e->older = newest;
+    *(newest ? &newest->newer : &oldest) = e;
+    newest = e;
+}
+
+static void free_entry(fr__kentry *e)
+{
+    fr__code_free(e->code);
+    fr__kernel_free(e->kernel);
+    fr__free(e);
+}
+
+/* Locked. Takes the least recently used entry that no program holds out of the table. */
+static fr__kentry *evict(void)
+{
+    fr__kentry *e = oldest;
+    while (e && atomic_load(&e->refs))
+        e = e->newer;
+    if (e) {
+        unlink_entry(e);
+        fr__map_remove(&table, e->kernel->text, strlen(e->kernel->text), e->kernel->hash);
+        count--;
+    }
+    return e;
+}
+
+fr__kentry *fr__kcache_get(fr__kernel *k)
+{
+    size_t n = strlen(k->text);
+    fr__kentry *gone = NULL;
+    pthread_mutex_lock(&lock);
+    fr__kentry *e = fr__map_get(&table, k->text, n, k->hash);
+    if (e) {
+        atomic_fetch_add(&e->refs, 1);
+        unlink_entry(e);
+        link_newest(e);
+        pthread_mutex_unlock(&lock);
+        fr__kernel_free(k);
+        return e;
+    }
+    e = fr__calloc(1, sizeof *e);
+    if (e) {
+        e->kernel = k;
+        e->refs = 1;
+        if (fr__map_put(&table, k->text, n, k->hash, e)) {
+            fr__free(e);
+            e = NULL;
+        } else {
+            link_newest(e);
+            if (++count > limit())
+                gone = evict();
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    if (!e)
+        fr__kernel_free(k);
+    if (gone)
+        free_entry(gone);
+    return e;
+}
+
+void fr__kcache_release(fr__kentry *e)
+{
+    if (!e)
+        return;
+    fr__kentry *gone = NULL;
+    pthread_mutex_lock(&lock);
+    if (atomic_fetch_sub(&e->refs, 1) == 1 && count > limit())
+        gone = evict();
+    pthread_mutex_unlock(&lock);
+    if (gone)
+        free_entry(gone);
+}
+
+/* ---- machine code ------------------------------------------------------------------------------- */
+
+static fr__code *from_disk(const fr__text *key)
+{
+    size_t bytes;
+    void *object = fr__disk_get(key->at, key->n, &bytes);
+    fr__code *code = object ? fr__code_load(object, bytes, "kernel") : NULL;
+    fr__free(object);
+    if (code)
+        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_DISK_HITS], 1, memory_order_relaxed);
+    return code;
+}
+
+static fr__code *from_llvm(const fr__kernel *k, const fr__text *key)
+{
+    if (!fr__llvm_ready()) {
+        fr__warn("no machine code: %s. Everything runs in the interpreter, slowly; install libllvm19",
+                 fr__llvm_why());
+        return NULL;
+    }
+    size_t bytes;
+    double start = fr__now();
+    void *object = fr__llvm_object(k, "kernel", &bytes);
+    fr__code *code = object ? fr__code_load(object, bytes, "kernel") : NULL;
+    if (code) {
+        fr__disk_put(key->at, key->n, object, bytes);
+        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_GENERATED], 1, memory_order_relaxed);
+        if (fr__debug() >= 2)
+            fr__debug_print("kernel %016llx: machine code, %zu bytes in %.2f ms\n",
+                            (unsigned long long)k->hash, bytes, 1e3 * (fr__now() - start));
+    }
+    fr__free(object);
+    return code;
+}
+
+fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
+{
+    fr__kfn *fn = atomic_load_explicit(&e->fn, memory_order_acquire);
+    if (fn || atomic_load_explicit(&e->hopeless, memory_order_relaxed))
+        return fn;
+    fr__saved_error error;
+    fr__error_save(&error);
+    pthread_mutex_lock(&maker);
+    fn = atomic_load_explicit(&e->fn, memory_order_acquire);
+    if (!fn) {
+        fr__text key = {0};
+        const fr__host_info *h = fr__host();
+        fr__text_add(&key, e->kernel->text);
+        fr__text_f(&key, "\n%s %016llx llvm %s emitter %d", h->cpu, (unsigned long long)h->features_hash,
+                   fr__llvm_version(), FR__EMITTER_VERSION);
+        fr__code *code = key.failed ? NULL : from_disk(&key);
+        if (!code && llvm && !key.failed)
+            code = from_llvm(e->kernel, &key);
+        if (code) {
+            e->code = code;
+            fn = fr__code_entry(code);
+            atomic_store_explicit(&e->fn, fn, memory_order_release);
+        } else if (llvm && fr__error_now != FR__E_MEMORY) {
+            atomic_store_explicit(&e->hopeless, true, memory_order_relaxed);
+            if (fr__failed())
+                fr__warn("no machine code for a kernel: %s. It runs in the interpreter", fr__error_text());
+        }
+        fr__text_free(&key);
+    }
+    pthread_mutex_unlock(&maker);
+    fr__error_restore(&error);
+    return fn;
+}

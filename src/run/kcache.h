@@ -1,0 +1,27 @@
+/* kcache.h - kernels by their text, and their machine code: in memory, on disk, made by LLVM */
+#ifndef FR_KCACHE_H
+#define FR_KCACHE_H
+
+#include <stdatomic.h>
+
+#include "kernel/kernel.h"
+
+typedef struct fr__kentry {
+    _Atomic int refs;            /* of programs; entries without any may be evicted */
+    fr__kernel *kernel;
+    _Atomic(fr__kfn *) fn;       /* NULL: none yet, or none to be had */
+    _Atomic int64_t interpreted; /* scalar operations the interpreter did for it */
+    _Atomic bool hopeless;       /* no machine code to be had: not tried again */
+    fr__code *code;
+    struct fr__kentry *newer, *older;
+} fr__kentry;
+
+/* The entry of this kernel's text (takes the kernel over, also on failure), with a reference. */
+fr__kentry *fr__kcache_get(fr__kernel *k);
+void fr__kcache_release(fr__kentry *e);
+/* Machine code from disk, or (if llvm) from LLVM. Gives it, or NULL without an error: then the
+ * interpreter runs the kernel. Any thread; one at a time makes it. */
+fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm);
+extern _Atomic int64_t fr__counters[];
+
+#endif

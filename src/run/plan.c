@@ -1,0 +1,350 @@
+/* plan.c - from a fused trace to a program, and the cache of programs
+ *
+ * needs   a captured trace
+ * gives   launches in order with their argument words filled in but for pointers and literals;
+ *         a place for every temporary, by lifetime
+ */
+#include "run/plan.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum {
+    PIECE_WORK = 1 << 19, /* scalar operations of a piece: some 10 us */
+    ALONE_WORK = 1 << 19, /* launches of less run on the calling thread */
+};
+
+static void *copy_in(fr__plan *p, const void *from, size_t bytes)
+{
+    void *to = fr__arena_alloc(&p->arena, bytes + 1);
+    if (to && bytes)
+        memcpy(to, from, bytes);
+    return to;
+}
+
+static uint64_t int_word(int64_t v) { return (uint64_t)v; }
+
+static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s, const fr__lowered *l)
+{
+    int literals = 0;
+    for (int i = 0; i < l->nwords; i++)
+        literals += l->words[i].kind == FR__WORD_LITERAL;
+    s->words = fr__arena_zalloc(&p->arena, sizeof *s->words * (size_t)l->nwords);
+    s->patches = fr__arena_alloc(&p->arena, sizeof *s->patches * (size_t)(l->npointers + 1));
+    s->literals = fr__arena_alloc(&p->arena, sizeof *s->literals * (size_t)(literals + 1));
+    if (!s->words || !s->patches || !s->literals)
+        return -1;
+    s->nwords = l->nwords;
+    for (int i = 0; i < l->nwords; i++) {
+        const fr__word *w = &l->words[i];
+        if (w->kind == FR__WORD_INT || w->kind == FR__WORD_SCRATCH)
+            s->words[i] = int_word(w->value);
+        else if (w->kind == FR__WORD_LITERAL)
+            s->literals[s->nliterals++] = (fr__literal_patch){(uint16_t)i, w->ktype, (int32_t)w->value};
+    }
+    for (int i = 0; i < l->npointers; i++) {
+        const fr__pointer *q = &l->pointers[i];
+        int node = q->is_leaf ? t->leaves.at[q->node].node : q->node;
+        s->patches[s->npatches++] = (fr__patch){q->word, q->is_leaf, q->is_leaf ? q->node : stored_of[q->node],
+                                                q->offset * fr__dsize(t->nodes.at[node].dtype)};
+    }
+    s->range = l->range;
+    s->work = l->range * l->cost;
+    s->scratch = l->scratch;
+    int64_t piece = l->cost > 0 ? PIECE_WORK / l->cost : PIECE_WORK;
+    s->grain = (piece + l->grain - 1) / l->grain * l->grain;
+    s->grain = s->grain < l->grain ? l->grain : s->grain;
+    s->alone = s->work < ALONE_WORK || s->range <= s->grain;
+    p->max_words = l->nwords > p->max_words ? l->nwords : p->max_words;
+    return 0;
+}
+
+/* ---- places of temporaries: first fit by lifetime ----------------------------------------------------- */
+
+typedef struct { int stored, from, to; } lifetime;
+
+static int by_size(const void *x, const void *y, void *plan)
+{
+    const fr__stored *s = ((fr__plan *)plan)->stored;
+    size_t a = s[((const lifetime *)x)->stored].bytes, b = s[((const lifetime *)y)->stored].bytes;
+    return a < b ? 1 : a > b ? -1 : ((const lifetime *)x)->stored - ((const lifetime *)y)->stored;
+}
+
+/* Largest first; each where it fits below or between those that live at the same time. With very
+ * many temporaries only the latest placed are looked at, and the rest go on top. */
+static int place_temporaries(fr__plan *p)
+{
+    lifetime *life = fr__malloc(sizeof *life * (size_t)(p->nstored + 1));
+    if (!life)
+        return -1;
+    for (int i = 0; i < p->nstored; i++)
+        life[i] = (lifetime){i, -1, -1};
+    for (int k = 0; k < p->nsteps; k++)
+        for (int j = 0; j < p->steps[k].npatches; j++) {
+            const fr__patch *q = &p->steps[k].patches[j];
+            if (q->is_leaf)
+                continue;
+            if (life[q->index].from < 0)
+                life[q->index].from = k;
+            life[q->index].to = k;
+        }
+    int n = 0;
+    for (int i = 0; i < p->nstored; i++)
+        if (p->stored[i].output < 0)
+            life[n++] = life[i];
+    qsort_r(life, (size_t)n, sizeof *life, by_size, p);
+    enum { LOOK_AT = 256 };
+    for (int i = 0; i < n; i++) {
+        fr__stored *s = &p->stored[life[i].stored];
+        size_t bytes = (s->bytes + 127) & ~(size_t)63, place = i > LOOK_AT ? p->temporary : 0;
+        for (bool moved = i <= LOOK_AT; moved;) {
+            moved = false;
+            for (int j = 0; j < i; j++) {
+                const fr__stored *o = &p->stored[life[j].stored];
+                size_t end = o->place + ((o->bytes + 127) & ~(size_t)63);
+                if (life[j].from <= life[i].to && life[i].from <= life[j].to && place < end && o->place < place + bytes) {
+                    place = end;
+                    moved = true;
+                }
+            }
+        }
+        s->place = place;
+        p->temporary = place + bytes > p->temporary ? place + bytes : p->temporary;
+    }
+    fr__free(life);
+    return 0;
+}
+
+/* ---- outputs -------------------------------------------------------------------------------------------- */
+
+static int fill_outputs(fr__plan *p, const fr__trace *t, const int32_t *stored_of)
+{
+    p->nouts = t->outs.n;
+    p->outs = fr__arena_zalloc(&p->arena, sizeof *p->outs * (size_t)(p->nouts + 1));
+    if (!p->outs)
+        return -1;
+    for (int i = 0; i < p->nouts; i++) {
+        const fr__tout *o = &t->outs.at[i];
+        const fr__tnode *n = &t->nodes.at[o->node], *base = &t->nodes.at[o->base];
+        bool leaf = fr__is_leaf(base);
+        fr__planned_out *to = &p->outs[i];
+        *to = (fr__planned_out){.leaf = leaf ? base->slot : -1,
+                                .stored = !leaf && base->size ? stored_of[o->base] : -1,
+                                .dtype = n->dtype, .ndim = n->ndim, .contiguous = !leaf && o->base == o->node,
+                                .offset = o->offset * fr__dsize(n->dtype)};
+        to->shape = copy_in(p, n->shape, sizeof(int64_t) * n->ndim);
+        to->strides = copy_in(p, o->strides, sizeof(int64_t) * n->ndim);
+        if (!to->shape || !to->strides)
+            return -1;
+    }
+    return 0;
+}
+
+static int number_stored(fr__plan *p, const fr__trace *t, int32_t *stored_of)
+{
+    for (int i = 0; i < t->nodes.n; i++)
+        p->nstored += t->nodes.at[i].flags & FR__T_STORE && t->nodes.at[i].group >= 0;
+    p->stored = fr__arena_zalloc(&p->arena, sizeof *p->stored * (size_t)(p->nstored + 1));
+    if (!p->stored)
+        return -1;
+    int n = 0;
+    for (int i = 0; i < t->nodes.n; i++) {
+        const fr__tnode *x = &t->nodes.at[i];
+        stored_of[i] = x->flags & FR__T_STORE && x->group >= 0 ? n++ : -1;
+        if (stored_of[i] >= 0)
+            p->stored[stored_of[i]] = (fr__stored){.bytes = (size_t)x->size * (size_t)fr__dsize(x->dtype), .output = -1};
+    }
+    for (int i = 0; i < t->outs.n; i++) {
+        int at = stored_of[t->outs.at[i].base];
+        if (at >= 0)
+            p->stored[at].output = 0;
+    }
+    for (int i = 0; i < p->nstored; i++) /* numbered in the order of stored buffers */
+        if (p->stored[i].output == 0)
+            p->stored[i].output = p->owned++;
+    return 0;
+}
+
+/* ---- the pipeline, in one breath -------------------------------------------------------------------------- */
+
+static int check(const fr__trace *t)
+{
+#ifndef NDEBUG
+    return fr__trace_check(t);
+#else
+    (void)t;
+    return 0;
+#endif
+}
+
+fr__plan *fr__plan_make(fr__trace *t, bool describe)
+{
+    fr__plan *p = fr__calloc(1, sizeof *p);
+    int32_t *stored_of = NULL;
+    fr__text text = {0};
+    double start = fr__now();
+    if (!p)
+        return NULL;
+    p->refs = 1;
+    p->key_bytes = sizeof(uint64_t) * (size_t)t->key.n;
+    p->key = copy_in(p, t->key.at, p->key_bytes);
+    p->hash = fr__hash(t->key.at, p->key_bytes, 0);
+    if (!p->key || check(t))
+        goto fail;
+    if (fr__debug() >= 6)
+        fr__trace_print(t, &text);
+    if (fr__simplify(t) || check(t) || fr__split(t) || check(t) || fr__fuse(t) || check(t))
+        goto fail;
+    p->nleaves = t->leaves.n;
+    p->nliterals = t->literals.n;
+    p->literal_dtypes = copy_in(p, t->literal_dtypes.at, (size_t)t->literals.n);
+    p->nsteps = t->groups.n;
+    p->steps = fr__arena_zalloc(&p->arena, sizeof *p->steps * (size_t)(p->nsteps + 1));
+    stored_of = fr__malloc(sizeof *stored_of * (size_t)(t->nodes.n + 1));
+    if (!p->literal_dtypes || !p->steps || !stored_of || number_stored(p, t, stored_of))
+        goto fail;
+    describe |= fr__debug() >= 3;
+    if (describe)
+        fr__trace_print(t, &text);
+    for (int g = 0; g < p->nsteps; g++) {
+        fr__lowered l;
+        if (fr__lower(t, g, &l))
+            goto fail;
+        if (describe) {
+            fr__text_f(&text, " kernel %d\n", g);
+            fr__text_add(&text, l.kernel->text);
+        }
+        p->steps[g].kernel = fr__kcache_get(l.kernel);
+        if (!p->steps[g].kernel || fill_step(p, t, stored_of, &p->steps[g], &l))
+            goto fail;
+    }
+    if (place_temporaries(p) || fill_outputs(p, t, stored_of) || text.failed)
+        goto fail;
+    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
+    if (fr__debug() >= 1)
+        fr__debug_print("program %016llx: %d nodes, %d kernels, %zu bytes of temporaries, made in %.3f ms\n",
+                        (unsigned long long)p->hash, t->nodes.n, p->nsteps, p->temporary, 1e3 * (fr__now() - start));
+    if (fr__debug() >= 3 && text.at)
+        fr__debug_print("%s", text.at);
+    p->text = text.at;
+    fr__free(stored_of);
+    return p;
+fail:
+    if (!fr__failed())
+        fr__fail(FR__E_MEMORY, "no memory to make a program");
+    fr__free(stored_of);
+    fr__text_free(&text);
+    fr__plan_release(p);
+    return NULL;
+}
+
+void fr__plan_release(fr__plan *p)
+{
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    for (int i = 0; i < p->nsteps && p->steps; i++)
+        fr__kcache_release(p->steps[i].kernel);
+    fr__free(p->text);
+    fr__arena arena = p->arena;
+    fr__free(p);
+    fr__arena_free(&arena);
+}
+
+/* ---- the cache of programs ---------------------------------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static fr__map table;
+static fr__plan *newest, *oldest;
+static int count;
+
+static int limit(void)
+{
+#ifdef FERRULE_HARD
+    return 2;
+#else
+    static _Atomic int known;
+    int n = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!n) {
+        n = (int)fr__env_int("PROGRAM_CACHE_LIMIT", 4096, 1, 1 << 24);
+        atomic_store_explicit(&known, n, memory_order_relaxed);
+    }
+    return n;
+#endif
+}
+
+static void unlink_plan(fr__plan *p)
+{
+    *(p->newer ? &p->newer->older : &newest) = p->older;
+    *(p->older ? &p->older->newer : &oldest) = p->newer;
+    p->newer = p->older = NULL;
+}
+
+static void link_newest(fr__plan *p)
+{
+    p->older = newest;
+    *(newest ? &newest->newer : &oldest) = p;
+    newest = p;
+}
+
+static fr__plan *find(const uint64_t *key, size_t bytes, uint64_t hash)
+{
+    fr__plan *p = fr__map_get(&table, key, bytes, hash);
+    if (p) {
+        atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+        if (p != newest) {
+            unlink_plan(p);
+            link_newest(p);
+        }
+    }
+    return p;
+}
+
+fr__plan *fr__plan_for(fr__trace *t)
+{
+    size_t bytes = sizeof(uint64_t) * (size_t)t->key.n;
+    uint64_t hash = fr__hash(t->key.at, bytes, 0);
+    pthread_mutex_lock(&lock);
+    fr__plan *p = find(t->key.at, bytes, hash), *gone = NULL;
+    pthread_mutex_unlock(&lock);
+    if (p)
+        return p;
+    p = fr__plan_make(t, false);
+    if (!p)
+        return NULL;
+    pthread_mutex_lock(&lock);
+    fr__plan *other = find(p->key, bytes, hash); /* another thread was faster */
+    if (!other && !fr__map_put(&table, p->key, bytes, hash, p)) {
+        atomic_fetch_add(&p->refs, 1);
+        link_newest(p);
+        if (++count > limit()) {
+            gone = oldest;
+            unlink_plan(gone);
+            fr__map_remove(&table, gone->key, gone->key_bytes, gone->hash);
+            count--;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    fr__plan_release(gone);
+    if (other) {
+        fr__plan_release(p);
+        return other;
+    }
+    return fr__failed() ? (fr__plan_release(p), NULL) : p;
+}
+
+void fr__plan_clear_cache(void)
+{
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        fr__plan *p = oldest;
+        if (p) {
+            unlink_plan(p);
+            fr__map_remove(&table, p->key, p->key_bytes, p->hash);
+            count--;
+        }
+        pthread_mutex_unlock(&lock);
+        if (!p)
+            return;
+        fr__plan_release(p);
+    }
+}

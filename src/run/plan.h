@@ -1,0 +1,71 @@
+/* plan.h - a program: launches with their arguments, buffers with their places; shared, replayed
+ *
+ *   capture -> simplify -> split -> fuse -> lower -> [plan] -> program
+ */
+#ifndef FR_PLAN_H
+#define FR_PLAN_H
+
+#include "graph/trace.h"
+#include "kernel/lower.h"
+#include "run/kcache.h"
+
+typedef struct fr__patch { /* a pointer to fill in */
+    uint16_t word;
+    bool is_leaf;
+    int32_t index;  /* leaf, or stored buffer */
+    int64_t offset; /* bytes */
+} fr__patch;
+
+typedef struct fr__literal_patch { uint16_t word; uint8_t ktype; int32_t slot; } fr__literal_patch;
+
+typedef struct fr__step {
+    fr__kentry *kernel;
+    uint64_t *words;
+    fr__patch *patches;
+    fr__literal_patch *literals;
+    int nwords, npatches, nliterals;
+    int64_t range, grain, work; /* work: scalar operations of the launch */
+    bool alone;
+    size_t scratch;
+} fr__step;
+
+typedef struct fr__stored {
+    size_t bytes, place;  /* place: offset in the block of temporaries */
+    int32_t output;       /* its number among the plan's own buffers, -1: a temporary */
+} fr__stored;
+
+typedef struct fr__planned_out {
+    int32_t leaf, stored; /* what it is a view of; -1 the other one; both -1: no elements */
+    uint8_t dtype, ndim;
+    bool contiguous;      /* row-major from the start of a buffer of its own */
+    int64_t offset;       /* bytes */
+    const int64_t *shape, *strides;
+} fr__planned_out;
+
+typedef struct fr__plan {
+    _Atomic int refs;
+    fr__arena arena;      /* holds all that follows */
+    uint64_t *key, hash;
+    size_t key_bytes;
+    int nsteps, nstored, nouts, nleaves, nliterals, max_words, owned; /* owned: buffers for outputs */
+    fr__step *steps;
+    fr__stored *stored;
+    fr__planned_out *outs;
+    uint8_t *literal_dtypes;
+    size_t temporary;     /* bytes of the block of temporaries */
+    char *text;           /* trace and kernels, for describe; NULL unless asked for */
+    struct fr__plan *newer, *older;
+} fr__plan;
+
+/* Simplifies, fuses and lowers a captured trace. NULL with an error. describe: keep the text. */
+fr__plan *fr__plan_make(fr__trace *t, bool describe);
+void fr__plan_release(fr__plan *p);
+/* From the process's cache by the trace's key, or made. */
+fr__plan *fr__plan_for(fr__trace *t);
+void fr__plan_clear_cache(void);
+
+/* Runs it. leaves: their data. literals: bits a slot. buffers: `owned` results of the run, a
+ * reference each. hot: the caller expects to run it often (machine code is made at once). */
+int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot, fr__buffer **buffers);
+
+#endif

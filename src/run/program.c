@@ -1,0 +1,157 @@
+/* program.c - runs a plan
+ *
+ * All memory is taken and all code generated before the first kernel starts; what has started on
+ * the CPU cannot fail. So a run that gives an error has changed nothing.
+ */
+#include "core/alloc.h"
+#include "device/launch.h"
+#include "run/plan.h"
+
+enum {
+    DISK_FROM = 100000,   /* scalar operations: below, not even the disk is asked */
+    LLVM_FROM = 8 << 20,  /* done by the interpreter so far, and now: machine code pays */
+    STACK_WORDS = 512,
+};
+
+typedef enum { TIER_CHOOSE, TIER_INTERPRET, TIER_COMPILE } tier;
+
+/* FERRULE_TIER: interpreter or llvm instead of choosing by work; for tests. */
+static tier forced_tier(void)
+{
+    static _Atomic int known = -1;
+    int t = atomic_load_explicit(&known, memory_order_relaxed);
+    if (t < 0) {
+        const char *v = fr__env("TIER");
+        t = v && !strcmp(v, "interpreter") ? TIER_INTERPRET : v && !strcmp(v, "llvm") ? TIER_COMPILE : TIER_CHOOSE;
+        atomic_store_explicit(&known, t, memory_order_relaxed);
+    }
+    return (tier)t;
+}
+
+static fr__kfn *code_for(const fr__step *s, bool hot)
+{
+    fr__kfn *fn = atomic_load_explicit(&s->kernel->fn, memory_order_acquire);
+    tier t = forced_tier();
+    if (t == TIER_INTERPRET)
+        return NULL;
+    if (fn)
+        return fn;
+    int64_t done = atomic_fetch_add_explicit(&s->kernel->interpreted, s->work, memory_order_relaxed) + s->work;
+    bool llvm = hot || t == TIER_COMPILE || done >= LLVM_FROM;
+    return llvm || (done >= DISK_FROM && done - s->work < DISK_FROM) ? fr__kcache_code(s->kernel, llvm) : NULL;
+}
+
+static uint64_t literal_word(int64_t bits, int dtype, int ktype)
+{
+    double v = (double)bits;
+    int64_t whole = bits;
+    if (fr__dtypes[dtype].kind == FR__KIND_FLOAT) {
+        memcpy(&v, &bits, sizeof v);
+        whole = v != v ? 0 : v >= 0x1p63 ? INT64_MAX : v < -0x1p63 ? INT64_MIN : (int64_t)v;
+    }
+    float f = (float)v;
+    uint64_t word = 0;
+    switch ((fr__ktype)ktype) {
+    case FR__KF32:
+        memcpy(&word, &f, sizeof f);
+        return word;
+    case FR__KF64:
+        memcpy(&word, &v, sizeof v);
+        return word;
+    case FR__KB1:
+        return v != 0;
+    case FR__KI32:
+    case FR__KU32:
+        return (uint32_t)whole;
+    default:
+        return (uint64_t)whole;
+    }
+}
+
+static void copy_bytes(void *to, const void *from, int64_t bytes) { memcpy(to, from, (size_t)bytes); }
+
+static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words, char *const *leaves,
+                     const int64_t *literals, char *const *stored, char *space)
+{
+    memcpy(words, s->words, sizeof *words * (size_t)s->nwords);
+    void (*copy)(void *, const void *, int64_t) = copy_bytes;
+    memcpy(&words[FR__W_COPY], &copy, sizeof copy);
+    for (int i = 0; i < s->npatches; i++) {
+        const fr__patch *q = &s->patches[i];
+        words[q->word] = (uintptr_t)((q->is_leaf ? leaves[q->index] : stored[q->index]) + q->offset);
+    }
+    for (int i = 0; i < s->nliterals; i++) {
+        const fr__literal_patch *q = &s->literals[i];
+        words[q->word] = literal_word(literals[q->slot], p->literal_dtypes[q->slot], q->ktype);
+    }
+    fr__launch l = {.kernel = s->kernel->kernel, .fn = fn, .words = words, .range = s->range, .grain = s->grain,
+                    .alone = s->alone, .scratch = s->scratch};
+    double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
+    fr__cpu_launch(&l, space);
+    if (FR__UNLIKELY(fr__debug() >= 2))
+        fr__debug_print("  kernel %016llx: range %lld, %s, %.1f us\n", (unsigned long long)s->kernel->kernel->hash,
+                        (long long)s->range, fn ? "machine code" : "interpreter", 1e6 * (fr__now() - start));
+}
+
+int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot, fr__buffer **buffers)
+{
+    enum { FEW = 32 };
+    char *few_stored[FEW], **stored = few_stored, *space = NULL, *temporary = NULL;
+    fr__kfn *few_fns[FEW], **fns = few_fns;
+    uint64_t few_words[STACK_WORDS], *words = few_words;
+    size_t space_bytes = 0;
+    int made = 0, status = -1;
+    if (p->nstored > FEW && !(stored = fr__malloc(sizeof *stored * (size_t)p->nstored)))
+        goto out;
+    if (p->nsteps > FEW && !(fns = fr__malloc(sizeof *fns * (size_t)p->nsteps)))
+        goto out;
+    if (p->max_words > STACK_WORDS && !(words = fr__malloc(sizeof *words * (size_t)p->max_words)))
+        goto out;
+    for (int i = 0; i < p->nsteps; i++) {
+        const fr__step *s = &p->steps[i];
+        fns[i] = code_for(s, hot);
+        if (!fns[i] && !fr__interp_space(s->kernel->kernel))
+            goto out;
+        fr__launch l = {.kernel = s->kernel->kernel, .fn = fns[i], .alone = s->alone, .scratch = s->scratch};
+        if (!fns[i] || s->scratch) {
+            size_t need = fr__cpu_space(&l);
+            space_bytes = need > space_bytes ? need : space_bytes;
+        }
+    }
+    if (p->temporary && !(temporary = fr__data_alloc(p->temporary)))
+        goto out;
+    if (space_bytes && !(space = fr__data_alloc(space_bytes)))
+        goto out;
+    for (int i = 0; i < p->nstored; i++) {
+        const fr__stored *s = &p->stored[i];
+        if (s->output < 0) {
+            stored[i] = temporary + s->place;
+            continue;
+        }
+        if (!(buffers[made] = fr__buffer_new(s->bytes))) /* numbered in this order */
+            goto out;
+        stored[i] = buffers[made++]->data;
+    }
+    status = 0;
+    for (int i = 0; i < p->nsteps; i++)
+        run_step(p, &p->steps[i], fns[i], words, leaves, literals, stored, space);
+    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
+    for (int i = 0; i < p->nsteps; i++)
+        if (!fns[i])
+            atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1, memory_order_relaxed);
+out:
+    if (status)
+        while (made)
+            fr__buffer_release(buffers[--made]);
+    if (space)
+        fr__data_free(space, space_bytes);
+    if (temporary)
+        fr__data_free(temporary, p->temporary);
+    if (stored != few_stored)
+        fr__free(stored);
+    if (fns != few_fns)
+        fr__free(fns);
+    if (words != few_words)
+        fr__free(words);
+    return status;
+}
