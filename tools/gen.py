@@ -13,6 +13,7 @@ KIND        what comes out
 Needs Python 3.9 and nothing else. OUTPUT is written only when its content changes, and whole or
 not at all; "-" is standard output. An error names the file and the line, and exits with 1.
 """
+
 import os
 import re
 import sys
@@ -177,7 +178,7 @@ def read_table(path):
         where = f"{path}:{line_of(text, i)}"
         match = re.compile(r"([A-Za-z_]\w*)\s*").match(text, i)
         if not match:
-            raise TableError(f"{where}: expected a row, found {text[i:i + 20].split()[0]!r}")
+            raise TableError(f"{where}: expected a row, found {text[i : i + 20].split()[0]!r}")
         kind = match[1]
         if kind not in CLASSES:
             raise TableError(f"{where}: class {kind!r} is none of {', '.join(CLASSES)}")
@@ -269,7 +270,7 @@ def make_header(rows, _):
         made_by(),
         "#ifndef FERRULE_OPS_H\n#define FERRULE_OPS_H\n\n",
         '#include "ferrule/ferrule.h"\n\n',
-        "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n",
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n\n',
     ]
     for row in rows:
         if row.kind == "REDUCE":

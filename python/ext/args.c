@@ -29,7 +29,8 @@ int py_parse(const py_signature *s, PyObject *const *args, Py_ssize_t n, PyObjec
         PyObject *name = PyTuple_GET_ITEM(names, k);
         int slot = slot_of(s, name);
         if (slot < 0) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unknown argument '%U'", s->function, name);
+            PyErr_Format(PyExc_TypeError, "%s() got an unknown argument '%U'", s->function,
+                         name);
             return -1;
         }
         if (to[slot]) {
@@ -96,8 +97,8 @@ int py_read_shape(PyObject *shape, int64_t to[FR_MAX_NDIM], int *ndim, const cha
                          function, Py_TYPE(shape)->tp_name);
         return -1;
     }
-    int result = py_read_ints(&PyTuple_GET_ITEM(items, 0), PyTuple_GET_SIZE(items), to, ndim,
-                              function);
+    int result =
+        py_read_ints(&PyTuple_GET_ITEM(items, 0), PyTuple_GET_SIZE(items), to, ndim, function);
     Py_DECREF(items);
     return result;
 }
@@ -118,7 +119,8 @@ int py_read_axes(PyObject *axes, py_axes *to, const char *function)
         return -1;
     Py_ssize_t n = PyTuple_GET_SIZE(items);
     if (n > FR_MAX_NDIM) {
-        PyErr_Format(PyExc_ValueError, "%s: %zd axes are more than %d", function, n, FR_MAX_NDIM);
+        PyErr_Format(PyExc_ValueError, "%s: %zd axes are more than %d", function, n,
+                     FR_MAX_NDIM);
         Py_DECREF(items);
         return -1;
     }

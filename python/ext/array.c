@@ -8,7 +8,7 @@
 
 #include <structmember.h>
 
-/* ---- handles ------------------------------------------------------------------------------ */
+/* ---- handles -------------------------------------------------------------------------- */
 
 PyObject *py_adopt(fr_array *reference)
 {
@@ -24,10 +24,7 @@ PyObject *py_adopt(fr_array *reference)
     return (PyObject *)handle;
 }
 
-PyObject *py_wrap(fr_array *result)
-{
-    return py_adopt(result ? fr_own(result) : NULL);
-}
+PyObject *py_wrap(fr_array *result) { return py_adopt(result ? fr_own(result) : NULL); }
 
 static void array_dealloc(PyObject *self)
 {
@@ -41,11 +38,8 @@ static void array_dealloc(PyObject *self)
 int py_eval_all(int n, fr_array *const *x)
 {
     int failed;
-    Py_BEGIN_ALLOW_THREADS
-    failed = n == 1 ? fr_eval(x[0]) : fr_eval_all(n, x);
-    Py_END_ALLOW_THREADS
-    if (failed)
-        return py_raise_int();
+    Py_BEGIN_ALLOW_THREADS failed = n == 1 ? fr_eval(x[0]) : fr_eval_all(n, x);
+    Py_END_ALLOW_THREADS if (failed) return py_raise_int();
     return py_warn();
 }
 
@@ -89,7 +83,7 @@ static PyObject *array_tp_new(PyTypeObject *type, PyObject *args, PyObject *keyw
                                    (size_t)PyTuple_GET_SIZE(args), keywords);
 }
 
-/* ---- operators ----------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------ */
 
 typedef fr_array *binary_fn(fr_array *x, fr_array *y);
 
@@ -130,14 +124,14 @@ static PyObject *operate_in_place(binary_fn *function, PyObject *left, PyObject 
     return left;
 }
 
-#define OPERATOR(name)                                                                       \
-    static PyObject *array_##name(PyObject *left, PyObject *right)                           \
-    {                                                                                        \
-        return operate(fr_##name, left, right);                                              \
-    }                                                                                        \
-    static PyObject *array_in_place_##name(PyObject *left, PyObject *right)                  \
-    {                                                                                        \
-        return operate_in_place(fr_##name, left, right);                                     \
+#define OPERATOR(name)                                                                         \
+    static PyObject *array_##name(PyObject *left, PyObject *right)                             \
+    {                                                                                          \
+        return operate(fr_##name, left, right);                                                \
+    }                                                                                          \
+    static PyObject *array_in_place_##name(PyObject *left, PyObject *right)                    \
+    {                                                                                          \
+        return operate_in_place(fr_##name, left, right);                                       \
     }
 OPERATOR(add)
 OPERATOR(sub)
@@ -183,10 +177,7 @@ static PyObject *array_invert(PyObject *self)
     return py_wrap(fr_logical_not(py_node(self)));
 }
 
-static PyObject *array_negative(PyObject *self)
-{
-    return py_wrap(fr_neg(py_node(self)));
-}
+static PyObject *array_negative(PyObject *self) { return py_wrap(fr_neg(py_node(self))); }
 
 static PyObject *array_positive(PyObject *self)
 {
@@ -194,10 +185,7 @@ static PyObject *array_positive(PyObject *self)
     return self;
 }
 
-static PyObject *array_absolute(PyObject *self)
-{
-    return py_wrap(fr_abs(py_node(self)));
-}
+static PyObject *array_absolute(PyObject *self) { return py_wrap(fr_abs(py_node(self))); }
 
 /* x to the power n > 0 by squaring; gives a reference of the caller's. */
 static fr_array *whole_power(fr_array *x, unsigned n)
@@ -274,7 +262,7 @@ static PyObject *array_compare(PyObject *left, PyObject *right, int how)
     }
 }
 
-/* ---- Python's numbers ----------------------------------------------------------------------- */
+/* ---- Python's numbers ----------------------------------------------------------------- */
 
 /* Evaluates an array of one element. */
 static int need_one(PyObject *self, const char *what)
@@ -322,10 +310,7 @@ static PyObject *array_float(PyObject *self)
     return result;
 }
 
-static bool is_integer(fr_dtype dtype)
-{
-    return dtype >= FR_UINT8 && dtype <= FR_INT64;
-}
+static bool is_integer(fr_dtype dtype) { return dtype >= FR_UINT8 && dtype <= FR_INT64; }
 
 static PyObject *array_index(PyObject *self)
 {
@@ -337,7 +322,7 @@ static PyObject *array_index(PyObject *self)
     return array_int(self);
 }
 
-/* ---- sequences -------------------------------------------------------------------------------- */
+/* ---- sequences ------------------------------------------------------------------------ */
 
 static Py_ssize_t array_length(PyObject *self)
 {
@@ -382,7 +367,7 @@ static PyObject *array_repr(PyObject *self)
     return result;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------ */
+/* ---- buffers -------------------------------------------------------------------------- */
 
 static const char *format_of(fr_dtype dtype)
 {
@@ -405,10 +390,12 @@ static const char *format_of(fr_dtype dtype)
 }
 
 /* What an exported buffer points into: lives until the buffer is released. */
-typedef struct export {
+typedef struct export
+{
     fr_array *array; /* a reference of ours */
     Py_ssize_t shape[FR_MAX_NDIM], strides[FR_MAX_NDIM];
-} export;
+}
+export;
 
 static bool is_contiguous(const fr_view *view)
 {
@@ -424,7 +411,8 @@ static bool is_contiguous(const fr_view *view)
     return true;
 }
 
-/* Values of x where they lie; row-major if asked for. The view belongs to *array, a new reference. */
+/* Values of x where they lie, row-major if asked for. The view belongs to *array, a new
+ * reference. */
 static int access_values(fr_array *x, bool contiguous, fr_array **array, fr_view *view)
 {
     *array = fr_keep(x);
@@ -452,7 +440,8 @@ static int array_get_buffer(PyObject *self, Py_buffer *buffer, int flags)
     fr_array *x = py_node(self);
     const char *format = format_of(fr_dtype_of(x));
     if (!format) {
-        PyErr_Format(PyExc_BufferError, "the buffer protocol has no code for %s: use astype first",
+        PyErr_Format(PyExc_BufferError,
+                     "the buffer protocol has no code for %s: use astype first",
                      fr_dtype_name(fr_dtype_of(x)));
         return -1;
     }
@@ -512,7 +501,7 @@ static void array_release_buffer(PyObject *self, Py_buffer *buffer)
     PyMem_Free(out);
 }
 
-/* ---- attributes ----------------------------------------------------------------------------------- */
+/* ---- attributes ----------------------------------------------------------------------- */
 
 static PyObject *get_shape(PyObject *self, void *closure)
 {
@@ -617,13 +606,13 @@ static PyBufferProcs array_buffer = {
 };
 
 PyTypeObject py_array_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule.core.array",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.array",
     .tp_basicsize = sizeof(py_array),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "array(val, dtype=None)\n--\n\n"
-              "An array of numbers: from a number, nested lists or tuples, a buffer (numpy and\n"
-              "others) or another array. Lazy: values are computed when they are needed.",
+    .tp_doc =
+        "array(val, dtype=None)\n--\n\n"
+        "An array of numbers: from a number, nested lists or tuples, a buffer (numpy and\n"
+        "others) or another array. Lazy: values are computed when they are needed.",
     .tp_new = array_tp_new,
     .tp_vectorcall = array_vectorcall,
     .tp_dealloc = array_dealloc,
@@ -641,7 +630,8 @@ PyTypeObject py_array_type = {
 
 int py_array_init(PyObject *module)
 {
-    py_array_type.tp_hash = PyBaseObject_Type.tp_hash; /* by identity: == is element by element */
+    py_array_type.tp_hash =
+        PyBaseObject_Type.tp_hash; /* by identity: == is element by element */
     if (PyType_Ready(&py_array_type))
         return -1;
     Py_INCREF(&py_array_type);

@@ -7,8 +7,8 @@
  * needs   a callable
  * gives   one that behaves like it (name, signature, attributes, binding as a method)
  *
- * Programs belong to the function, not to the object that mx.compile returns: compiling it again
- * finds them. They live as long as the function, or the function and the object of a bound
+ * Programs belong to the function, not to the object that mx.compile returns: compiling it
+ * again finds them. They live as long as the function, or the function and the object of a bound
  * method, and hold nothing of Python's but constants of results and types in keys.
  */
 #include "ext.h"
@@ -16,11 +16,10 @@
 #include <frameobject.h>
 #include <structmember.h>
 
-/* ---- the programs of one function ---------------------------------------------------------------- */
+/* ---- the programs of one function ----------------------------------------------------- */
 
 typedef struct programs {
-    PyObject_HEAD
-    fr_function *function;
+    PyObject_HEAD fr_function *function;
     PyObject *pinned; /* types whose address is in a key: a set, or NULL */
 } programs;
 
@@ -45,8 +44,7 @@ static int programs_clear(PyObject *self)
 }
 
 static PyTypeObject programs_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule._core.programs",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule._core.programs",
     .tp_basicsize = sizeof(programs),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "The programs of one compiled function.",
@@ -92,7 +90,7 @@ static PyObject *programs_new(PyObject *fun)
     return (PyObject *)made;
 }
 
-/* What must live for the programs to be of use: the function; of a bound method also its self. */
+/* What must live for the programs to be of use: the function; of a bound method its self too. */
 static int parts_of(PyObject *fun, PyObject *parts[2])
 {
     parts[0] = fun;
@@ -151,11 +149,10 @@ static PyObject *programs_of(PyObject *fun)
     return made;
 }
 
-/* ---- a compiled function ----------------------------------------------------------------------------- */
+/* ---- a compiled function -------------------------------------------------------------- */
 
 typedef struct compiled {
-    PyObject_HEAD
-    vectorcallfunc call;
+    PyObject_HEAD vectorcallfunc call;
     PyObject *fun;
     programs *programs;
     PyObject *attributes; /* its __dict__, or NULL */
@@ -173,7 +170,8 @@ static void caller_text(char *to, size_t room)
     const char *file = PyUnicode_AsUTF8(code->co_filename);
     if (file) {
         const char *base = strrchr(file, '/');
-        PyOS_snprintf(to, room, "%.200s:%d", base ? base + 1 : file, PyFrame_GetLineNumber(frame));
+        PyOS_snprintf(to, room, "%.200s:%d", base ? base + 1 : file,
+                      PyFrame_GetLineNumber(frame));
     } else {
         PyErr_Clear();
     }
@@ -245,8 +243,8 @@ static fr_program *end_trace(compiled *self, fr_trace *trace, const py_flat *fla
     return program;
 }
 
-static fr_program *trace(compiled *self, const py_flat *flat, PyObject *const *args, Py_ssize_t n,
-                         PyObject *names)
+static fr_program *trace(compiled *self, const py_flat *flat, PyObject *const *args,
+                         Py_ssize_t n, PyObject *names)
 {
     char origin[256];
     caller_text(origin, sizeof origin);
@@ -259,8 +257,8 @@ static fr_program *trace(compiled *self, const py_flat *flat, PyObject *const *a
         }
     }
     fr_program *program = NULL;
-    fr_trace *begun = fr_trace_begin(self->programs->function, flat->n, flat->arrays, placeholders,
-                                     origin[0] ? origin : NULL);
+    fr_trace *begun = fr_trace_begin(self->programs->function, flat->n, flat->arrays,
+                                     placeholders, origin[0] ? origin : NULL);
     if (!begun) {
         py_raise();
     } else {
@@ -290,10 +288,8 @@ static PyObject *run(fr_program *program, const py_flat *flat)
             return PyErr_NoMemory();
     }
     int failed;
-    Py_BEGIN_ALLOW_THREADS
-    failed = fr_program_run(program, flat->n, flat->arrays, n_out, out);
-    Py_END_ALLOW_THREADS
-    PyObject *result = NULL;
+    Py_BEGIN_ALLOW_THREADS failed = fr_program_run(program, flat->n, flat->arrays, n_out, out);
+    Py_END_ALLOW_THREADS PyObject *result = NULL;
     if (failed) {
         py_raise();
     } else {
@@ -339,12 +335,13 @@ static PyObject *compiled_call(PyObject *object, PyObject *const *args, size_t n
         result = PyObject_Vectorcall(self->fun, args, nargs, names);
         goto done;
     }
-    if (any_pending(&flat) && py_eval_all(flat.n, flat.arrays)) /* while others may use the GIL */
+    if (any_pending(&flat) &&
+        py_eval_all(flat.n, flat.arrays)) /* while others may use the GIL */
         goto done;
     fr_program *program = fr_function_find(self->programs->function, flat.key, flat.key_bytes,
                                            flat.n, flat.arrays);
     bool new = !program;
-    if (new && fr_error() != FR_OK) {
+    if (new &&fr_error() != FR_OK) {
         py_raise();
         goto done;
     }
@@ -353,7 +350,7 @@ static PyObject *compiled_call(PyObject *object, PyObject *const *args, size_t n
     if (program) {
         result = run(program, &flat);
         fr_program_free(program);
-        if (new && result && py_warn())
+        if (new &&result && py_warn())
             Py_CLEAR(result);
     }
 done:
@@ -361,7 +358,7 @@ done:
     return result;
 }
 
-/* ---- the object ----------------------------------------------------------------------------------------- */
+/* ---- the object ----------------------------------------------------------------------- */
 
 static int compiled_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -437,8 +434,7 @@ static PyGetSetDef compiled_attributes[] = {
 };
 
 PyTypeObject py_compiled_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule.core.compiled",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.compiled",
     .tp_basicsize = sizeof(compiled),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
                 Py_TPFLAGS_METHOD_DESCRIPTOR,
@@ -456,7 +452,7 @@ PyTypeObject py_compiled_type = {
     .tp_getset = compiled_attributes,
 };
 
-/* ---- functions ------------------------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------ */
 
 static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_t n,
                               PyObject *names)
@@ -467,7 +463,8 @@ static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_
     if (py_parse(&signature, args, n, names, &fun))
         return NULL;
     if (!PyCallable_Check(fun)) {
-        PyErr_Format(PyExc_TypeError, "compile: wanted a function, not %s", Py_TYPE(fun)->tp_name);
+        PyErr_Format(PyExc_TypeError, "compile: wanted a function, not %s",
+                     Py_TYPE(fun)->tp_name);
         return NULL;
     }
     if (Py_IS_TYPE(fun, &py_compiled_type)) {
@@ -508,10 +505,11 @@ static PyObject *call_disable_compile(PyObject *module, PyObject *ignored)
 }
 
 PyMethodDef py_compile_functions[] = {
-    PY_METHOD("compile", call_compile,
-              "compile(fun)\n--\n\n"
-              "A function with the same results, traced once for each combination of its\n"
-              "arguments' structure, constants, dtypes and shapes: afterwards its program runs."),
+    PY_METHOD(
+        "compile", call_compile,
+        "compile(fun)\n--\n\n"
+        "A function with the same results, traced once for each combination of its\n"
+        "arguments' structure, constants, dtypes and shapes: afterwards its program runs."),
     {"enable_compile", call_enable_compile, METH_NOARGS,
      "enable_compile()\n--\n\ncompiled functions run their programs"},
     {"disable_compile", call_disable_compile, METH_NOARGS,

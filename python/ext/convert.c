@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-/* ---- half precision ------------------------------------------------------------------------- */
+/* ---- half precision ------------------------------------------------------------------- */
 
 static uint16_t half_bits(double value)
 {
@@ -58,17 +58,11 @@ static double bfloat_value(uint16_t half)
     return single;
 }
 
-/* ---- one number ------------------------------------------------------------------------------- */
+/* ---- one number ----------------------------------------------------------------------- */
 
-static bool is_integer(fr_dtype dtype)
-{
-    return dtype >= FR_UINT8 && dtype <= FR_INT64;
-}
+static bool is_integer(fr_dtype dtype) { return dtype >= FR_UINT8 && dtype <= FR_INT64; }
 
-static bool is_signed(fr_dtype dtype)
-{
-    return dtype >= FR_INT8 && dtype <= FR_INT64;
-}
+static bool is_signed(fr_dtype dtype) { return dtype >= FR_INT8 && dtype <= FR_INT64; }
 
 /* A Python int as integer bits; those that don't fit are an error, not wrapped. */
 static int store_integer(PyObject *number, fr_dtype dtype, void *to)
@@ -139,7 +133,8 @@ static int store_number(PyObject *number, fr_dtype dtype, void *to)
     if (is_integer(dtype)) {
         if (PyLong_Check(number))
             return store_integer(number, dtype, to);
-        PyObject *whole = PyIndex_Check(number) ? PyNumber_Index(number) : PyNumber_Long(number);
+        PyObject *whole =
+            PyIndex_Check(number) ? PyNumber_Index(number) : PyNumber_Long(number);
         int result = whole ? store_integer(whole, dtype, to) : -1;
         Py_XDECREF(whole);
         return result;
@@ -171,7 +166,9 @@ static PyObject *load_number(fr_dtype dtype, const void *from)
     case FR_BFLOAT16: memcpy(&half, from, 2); return PyFloat_FromDouble(bfloat_value(half));
     case FR_FLOAT32: memcpy(single, from, 4); return PyFloat_FromDouble(single[0]);
     case FR_FLOAT64: memcpy(&wide, from, 8); return PyFloat_FromDouble(wide);
-    case FR_COMPLEX64: memcpy(single, from, 8); return PyComplex_FromDoubles(single[0], single[1]);
+    case FR_COMPLEX64:
+        memcpy(single, from, 8);
+        return PyComplex_FromDoubles(single[0], single[1]);
     default: break;
     }
     memcpy(&bits, from, bytes);
@@ -218,7 +215,7 @@ PyObject *py_to_list(fr_array *x)
     return result;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------ */
+/* ---- buffers -------------------------------------------------------------------------- */
 
 bool py_is_buffer(PyObject *value)
 {
@@ -229,10 +226,10 @@ bool py_is_buffer(PyObject *value)
 /* The dtype of a struct-module format of one item; *wide: complex128. False: none. */
 static bool dtype_of_format(const char *format, Py_ssize_t size, fr_dtype *to, bool *wide)
 {
-    static const fr_dtype unsigned_types[] = {[1] = FR_UINT8, [2] = FR_UINT16, [4] = FR_UINT32,
-                                              [8] = FR_UINT64};
-    static const fr_dtype signed_types[] = {[1] = FR_INT8, [2] = FR_INT16, [4] = FR_INT32,
-                                            [8] = FR_INT64};
+    static const fr_dtype unsigned_types[] = {
+        [1] = FR_UINT8, [2] = FR_UINT16, [4] = FR_UINT32, [8] = FR_UINT64};
+    static const fr_dtype signed_types[] = {
+        [1] = FR_INT8, [2] = FR_INT16, [4] = FR_INT32, [8] = FR_INT64};
     *wide = false;
     if (!format)
         format = "B";
@@ -251,12 +248,18 @@ static bool dtype_of_format(const char *format, Py_ssize_t size, fr_dtype *to, b
     case 'e': *to = FR_FLOAT16; return size == 2;
     case 'f': *to = FR_FLOAT32; return size == 4;
     case 'd': *to = FR_FLOAT64; return size == 8;
-    case 'B': case 'H': case 'I': case 'L': case 'Q': case 'N':
-        *to = sized ? unsigned_types[size] : FR_BOOL;
-        return sized;
-    case 'b': case 'h': case 'i': case 'l': case 'q': case 'n':
-        *to = sized ? signed_types[size] : FR_BOOL;
-        return sized;
+    case 'B':
+    case 'H':
+    case 'I':
+    case 'L':
+    case 'Q':
+    case 'N': *to = sized ? unsigned_types[size] : FR_BOOL; return sized;
+    case 'b':
+    case 'h':
+    case 'i':
+    case 'l':
+    case 'q':
+    case 'n': *to = sized ? signed_types[size] : FR_BOOL; return sized;
     default: return false;
     }
 }
@@ -273,7 +276,8 @@ static fr_array *copy_buffer(Py_buffer *buffer, bool double_to_float)
     fr_dtype dtype;
     bool wide;
     if (!dtype_of_format(buffer->format, buffer->itemsize, &dtype, &wide)) {
-        PyErr_Format(PyExc_TypeError, "array: elements of the buffer format '%s' have no dtype here",
+        PyErr_Format(PyExc_TypeError,
+                     "array: elements of the buffer format '%s' have no dtype here",
                      buffer->format ? buffer->format : "");
         return NULL;
     }
@@ -298,8 +302,7 @@ static fr_array *copy_buffer(Py_buffer *buffer, bool double_to_float)
         data = rows;
     }
     fr_array *result = NULL;
-    Py_BEGIN_ALLOW_THREADS
-    bool enough = true;
+    Py_BEGIN_ALLOW_THREADS bool enough = true;
     if (wide || (dtype == FR_FLOAT64 && double_to_float)) {
         int64_t values = wide ? 2 * size : size;
         narrowed = PyMem_RawMalloc((size_t)values * 4 + 1);
@@ -314,8 +317,7 @@ static fr_array *copy_buffer(Py_buffer *buffer, bool double_to_float)
         result = fr_own(fr_from_data(data, dtype, shape, buffer->ndim));
     else
         fr_error_set(FR_ERROR_MEMORY, "array: no memory for a copy of the buffer");
-    Py_END_ALLOW_THREADS
-    PyMem_RawFree(rows);
+    Py_END_ALLOW_THREADS PyMem_RawFree(rows);
     PyMem_RawFree(narrowed);
     if (!result)
         py_raise();
@@ -332,20 +334,17 @@ fr_array *py_from_buffer(PyObject *value, bool double_to_float)
     return result;
 }
 
-/* ---- nested lists ---------------------------------------------------------------------------------- */
+/* ---- nested lists --------------------------------------------------------------------- */
 
 typedef struct nest {
     int64_t shape[FR_MAX_NDIM];
-    int ndim;          /* known once the first number is reached */
-    bool closed;       /* a number was reached: ndim stands */
-    fr_dtype dtype;    /* that all numbers so far fit */
-    bool any;          /* there was a number */
+    int ndim;       /* known once the first number is reached */
+    bool closed;    /* a number was reached: ndim stands */
+    fr_dtype dtype; /* that all numbers so far fit */
+    bool any;       /* there was a number */
 } nest;
 
-static bool is_list(PyObject *value)
-{
-    return PyList_Check(value) || PyTuple_Check(value);
-}
+static bool is_list(PyObject *value) { return PyList_Check(value) || PyTuple_Check(value); }
 
 static void widen(nest *n, fr_dtype dtype)
 {
@@ -444,9 +443,10 @@ static int measure(nest *n, int depth, PyObject *value, PyObject *kept)
         n->ndim = depth + 1;
     } else if (depth >= n->ndim || n->shape[depth] != count) {
         if (depth >= n->ndim)
-            PyErr_Format(PyExc_ValueError,
-                         "array: the lists are not rectangular: a list where axis %d has numbers",
-                         depth);
+            PyErr_Format(
+                PyExc_ValueError,
+                "array: the lists are not rectangular: a list where axis %d has numbers",
+                depth);
         else
             PyErr_Format(PyExc_ValueError,
                          "array: the lists are not rectangular: along axis %d one has %lld "
@@ -541,7 +541,7 @@ done:
     return result;
 }
 
-/* ---- anything ------------------------------------------------------------------------------------------ */
+/* ---- anything ------------------------------------------------------------------------- */
 
 /* The same values in another dtype; takes x over. */
 static fr_array *converted(fr_array *x, const fr_dtype *dtype)
@@ -579,8 +579,9 @@ fr_array *py_from_object(PyObject *value, const fr_dtype *dtype)
         if (PyErr_Occurred())
             return NULL;
     }
-    PyErr_Format(PyExc_TypeError,
-                 "array: wanted a number, nested lists of numbers, a buffer or an array, not %s",
-                 Py_TYPE(value)->tp_name);
+    PyErr_Format(
+        PyExc_TypeError,
+        "array: wanted a number, nested lists of numbers, a buffer or an array, not %s",
+        Py_TYPE(value)->tp_name);
     return NULL;
 }

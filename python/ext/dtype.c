@@ -2,8 +2,7 @@
 #include "ext.h"
 
 typedef struct dtype_object {
-    PyObject_HEAD
-    fr_dtype value;
+    PyObject_HEAD fr_dtype value;
 } dtype_object;
 
 static dtype_object objects[FR_DTYPE_COUNT];
@@ -25,7 +24,8 @@ bool py_dtype_value(PyObject *object, fr_dtype *to)
 
 static PyObject *dtype_repr(PyObject *self)
 {
-    return PyUnicode_FromFormat("ferrule.core.%s", fr_dtype_name(((dtype_object *)self)->value));
+    return PyUnicode_FromFormat("ferrule.core.%s",
+                                fr_dtype_name(((dtype_object *)self)->value));
 }
 
 static PyObject *dtype_size(PyObject *self, void *closure)
@@ -61,8 +61,7 @@ static PyMethodDef dtype_methods[] = {
 };
 
 PyTypeObject py_dtype_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule.core.Dtype",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.Dtype",
     .tp_basicsize = sizeof(dtype_object),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "The type of an array's elements.",

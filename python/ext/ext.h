@@ -16,7 +16,7 @@
  *
  * Over the public header only. Every function is called with the GIL held; those that compute
  * release it meanwhile and hold references of their own to what they work on. A function that
- * fails has set a Python exception and cleared the library's error. No scope is ever opened here:
+ * fails has set a Python exception and cleared the library's error. No scope is opened here:
  * the result of an operation is the caller's, and py_wrap takes it over.
  */
 #ifndef FERRULE_PYTHON_EXT_H
@@ -29,11 +29,16 @@
 
 typedef PyObject *py_function(PyObject *self, PyObject *const *args, Py_ssize_t n,
                               PyObject *names); /* METH_FASTCALL | METH_KEYWORDS */
-#define PY_METHOD(name, function, doc)                                                       \
-    {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc}
-#define PY_END {NULL, NULL, 0, NULL}
+#define PY_METHOD(name, function, doc)                                                         \
+    {                                                                                          \
+        name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, doc      \
+    }
+#define PY_END                                                                                 \
+    {                                                                                          \
+        NULL, NULL, 0, NULL                                                                    \
+    }
 
-/* ---- error.c ---------------------------------------------------------------------------- */
+/* ---- error.c -------------------------------------------------------------------------- */
 
 extern PyObject *py_trace_error; /* ferrule.core.TraceError */
 /* The thread's library error as a Python exception (one that is set already stays); NULL. */
@@ -42,7 +47,7 @@ int py_raise_int(void); /* the same, giving -1 */
 int py_warn(void);      /* the library's pending warnings, each once; -1: became an exception */
 int py_error_init(PyObject *module);
 
-/* ---- args.c ----------------------------------------------------------------------------- */
+/* ---- args.c --------------------------------------------------------------------------- */
 
 typedef struct py_signature {
     const char *function;     /* for messages */
@@ -64,8 +69,8 @@ int py_read_shape(PyObject *shape, int64_t to[FR_MAX_NDIM], int *ndim, const cha
 int py_read_ints(PyObject *const *items, Py_ssize_t n, int64_t to[FR_MAX_NDIM], int *count,
                  const char *function);
 int py_read_dtype(PyObject *dtype, fr_dtype *to, const char *function); /* NULL, None: as is */
-int py_read_bool(PyObject *value, bool *to);                           /* NULL: as is */
-int py_read_int(PyObject *value, int *to);                             /* NULL: as is */
+int py_read_bool(PyObject *value, bool *to);                            /* NULL: as is */
+int py_read_int(PyObject *value, int *to);                              /* NULL: as is */
 
 /* Arrays, numbers (weak) and buffers as operands. `owned` is what must be freed, or NULL.
  * NULL without an exception: none of these. */
@@ -81,30 +86,23 @@ typedef struct py_stream_guard {
 int py_stream_enter(PyObject *stream, py_stream_guard *guard, const char *function);
 void py_stream_leave(const py_stream_guard *guard);
 
-/* ---- dtype.c ---------------------------------------------------------------------------- */
+/* ---- dtype.c -------------------------------------------------------------------------- */
 
 extern PyTypeObject py_dtype_type;
-PyObject *py_dtype_object(fr_dtype dtype);          /* new reference; never fails */
+PyObject *py_dtype_object(fr_dtype dtype);           /* new reference; never fails */
 bool py_dtype_value(PyObject *object, fr_dtype *to); /* false: not a dtype */
 int py_dtype_init(PyObject *module);
 
-/* ---- array.c ---------------------------------------------------------------------------- */
+/* ---- array.c -------------------------------------------------------------------------- */
 
 typedef struct py_array {
-    PyObject_HEAD
-    fr_array *node; /* a reference of ours; replaced by in-place operators */
+    PyObject_HEAD fr_array *node; /* a reference of ours; replaced by in-place operators */
     PyObject *weak;
 } py_array;
 
 extern PyTypeObject py_array_type;
-static inline bool py_is_array(PyObject *object)
-{
-    return Py_IS_TYPE(object, &py_array_type);
-}
-static inline fr_array *py_node(PyObject *array)
-{
-    return ((py_array *)array)->node;
-}
+static inline bool py_is_array(PyObject *object) { return Py_IS_TYPE(object, &py_array_type); }
+static inline fr_array *py_node(PyObject *array) { return ((py_array *)array)->node; }
 /* A handle on a result just returned by the library; NULL in: raises its error. */
 PyObject *py_wrap(fr_array *result);
 PyObject *py_adopt(fr_array *reference); /* the same for a reference that is ours already */
@@ -113,7 +111,7 @@ int py_eval(fr_array *x);
 int py_eval_all(int n, fr_array *const *x);
 int py_array_init(PyObject *module);
 
-/* ---- convert.c -------------------------------------------------------------------------- */
+/* ---- convert.c ------------------------------------------------------------------------ */
 
 bool py_is_buffer(PyObject *value); /* exports a buffer of numbers (bytes-like: not) */
 fr_array *py_from_buffer(PyObject *value, bool double_to_float); /* NULL: raised */
@@ -122,16 +120,16 @@ fr_array *py_from_object(PyObject *value, const fr_dtype *dtype);
 PyObject *py_to_list(fr_array *x);
 PyObject *py_to_number(fr_array *x); /* of size 1 */
 
-/* ---- index.c ---------------------------------------------------------------------------- */
+/* ---- index.c -------------------------------------------------------------------------- */
 
 PyObject *py_subscript(PyObject *array, PyObject *index);
 
-/* ---- ops.c ------------------------------------------------------------------------------ */
+/* ---- ops.c ---------------------------------------------------------------------------- */
 
 extern PyMethodDef py_op_functions[];
 extern PyMethodDef py_array_methods[];
 
-/* ---- tree.c ----------------------------------------------------------------------------- */
+/* ---- tree.c --------------------------------------------------------------------------- */
 
 /* The arrays of a call's arguments and the bytes that tell the rest of it apart. */
 typedef struct py_flat {
@@ -154,14 +152,15 @@ PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
 typedef struct py_structure py_structure;
 /* Splits a result: its arrays into flat (without a key). NULL: raised. */
 py_structure *py_split_result(PyObject *result, const char *function, py_flat *flat);
-PyObject *py_join_result(const py_structure *structure, fr_array **arrays); /* takes them over */
-void py_structure_release(void *structure); /* from any thread, with or without the GIL */
-void py_structure_sweep(void);              /* frees those released without the GIL */
+PyObject *py_join_result(const py_structure *structure,
+                         fr_array **arrays); /* takes them over */
+void py_structure_release(void *structure);  /* from any thread, with or without the GIL */
+void py_structure_sweep(void);               /* frees those released without the GIL */
 
 /* All arrays in nested containers into flat; anything else is skipped. */
 int py_collect(PyObject *const *trees, Py_ssize_t n, py_flat *flat);
 
-/* ---- compile.c, stream.c, random.c, memory.c -------------------------------------------- */
+/* ---- compile.c, stream.c, random.c, memory.c ------------------------------------------ */
 
 extern PyTypeObject py_compiled_type;
 extern PyMethodDef py_compile_functions[];

@@ -107,8 +107,9 @@ static int check_items(fr_array *x, PyObject *const *items, Py_ssize_t n)
         return -1;
     }
     if (used > fr_ndim(x)) {
-        PyErr_Format(PyExc_IndexError, "%zd indices are too many for an array of %d dimension%s",
-                     used, fr_ndim(x), fr_ndim(x) == 1 ? "" : "s");
+        PyErr_Format(PyExc_IndexError,
+                     "%zd indices are too many for an array of %d dimension%s", used,
+                     fr_ndim(x), fr_ndim(x) == 1 ? "" : "s");
         return -1;
     }
     if (added + fr_ndim(x) > FR_MAX_NDIM) {

@@ -34,10 +34,8 @@ static PyObject *call_clear_cache(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
-    Py_BEGIN_ALLOW_THREADS
-    fr_clear_cache();
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS fr_clear_cache();
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *set_bytes(size_t (*function)(size_t), PyObject *limit)
@@ -79,10 +77,8 @@ static PyObject *call_set_num_threads(PyObject *module, PyObject *number)
         PyErr_SetString(PyExc_ValueError, "set_num_threads: a number of threads, or 0 for all");
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    fr_set_threads(n);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS fr_set_threads(n);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *call_kernel_count(PyObject *module, PyObject *ignored)
@@ -97,9 +93,9 @@ static PyObject *call_counters(PyObject *module, PyObject *ignored)
     (void)module;
     (void)ignored;
     static const char *const names[FR_COUNTERS] = {
-        [FR_COUNT_KERNELS] = "kernels",       [FR_COUNT_PROGRAMS] = "programs",
-        [FR_COUNT_TRACES] = "traces",         [FR_COUNT_GENERATED] = "generated",
-        [FR_COUNT_DISK_HITS] = "disk_hits",   [FR_COUNT_INTERPRETED] = "interpreted",
+        [FR_COUNT_KERNELS] = "kernels",     [FR_COUNT_PROGRAMS] = "programs",
+        [FR_COUNT_TRACES] = "traces",       [FR_COUNT_GENERATED] = "generated",
+        [FR_COUNT_DISK_HITS] = "disk_hits", [FR_COUNT_INTERPRETED] = "interpreted",
     };
     PyObject *result = PyDict_New();
     for (int i = 0; result && i < FR_COUNTERS; i++) {
@@ -141,8 +137,7 @@ PyMethodDef py_memory_functions[] = {
      "set_memory_limit(limit, /)\n--\n\nmost bytes in use from now; gives the old limit"},
     {"set_cache_limit", call_set_cache_limit, METH_O,
      "set_cache_limit(limit, /)\n--\n\nmost bytes kept for reuse; gives the old limit"},
-    {"num_threads", call_num_threads, METH_NOARGS,
-     "num_threads()\n--\n\nthreads that compute"},
+    {"num_threads", call_num_threads, METH_NOARGS, "num_threads()\n--\n\nthreads that compute"},
     {"set_num_threads", call_set_num_threads, METH_O,
      "set_num_threads(n, /)\n--\n\nthreads that compute; 0: as at start"},
     {"kernel_count", call_kernel_count, METH_NOARGS,

@@ -4,8 +4,8 @@
  * needs   src/op/ops.def as ops_py.inc
  * gives   py_op_functions, the module's; py_array_methods, the array type's
  *
- * A function `sum(x, axis, ...)` and its method `x.sum(axis, ...)` are one body: the method puts
- * the array in front of its arguments.
+ * A function `sum(x, axis, ...)` and its method `x.sum(axis, ...)` are one body: the method
+ * puts the array in front of its arguments.
  */
 #include "ext.h"
 
@@ -16,7 +16,7 @@ typedef fr_array *binary_fn(fr_array *x, fr_array *y);
 typedef fr_array *ternary_fn(fr_array *x, fr_array *y, fr_array *z);
 typedef fr_array *reduce_fn(fr_array *x, const fr_reduce_options *options);
 
-/* ---- element by element ------------------------------------------------------------------------ */
+/* ---- element by element --------------------------------------------------------------- */
 
 /* The only keyword of these: stream. -1: another one, or a count that's wrong. */
 static int enter_call(const char *name, int wanted, PyObject *const *args, Py_ssize_t n,
@@ -24,8 +24,8 @@ static int enter_call(const char *name, int wanted, PyObject *const *args, Py_ss
 {
     guard->changed = false;
     if (n != wanted) {
-        PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s, got %zd", name, wanted,
-                     wanted == 1 ? "" : "s", n);
+        PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s, got %zd", name,
+                     wanted, wanted == 1 ? "" : "s", n);
         return -1;
     }
     for (Py_ssize_t k = 0; names && k < PyTuple_GET_SIZE(names); k++) {
@@ -40,8 +40,8 @@ static int enter_call(const char *name, int wanted, PyObject *const *args, Py_ss
     return 0;
 }
 
-static PyObject *unary(unary_fn *function, const char *name, PyObject *const *args, Py_ssize_t n,
-                       PyObject *names)
+static PyObject *unary(unary_fn *function, const char *name, PyObject *const *args,
+                       Py_ssize_t n, PyObject *names)
 {
     if (n == 1 && !names && py_is_array(args[0]))
         return py_wrap(function(py_node(args[0])));
@@ -106,38 +106,38 @@ static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const
     return result;
 }
 
-#define PY_UNARY(c, python, manual)                                                          \
-    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,    \
-                                   PyObject *names)                                          \
-    {                                                                                        \
-        (void)module;                                                                        \
-        return unary(fr_##c, #python, args, n, names);                                       \
-    }                                                                                        \
-    static PyObject *method_##python(PyObject *self, PyObject *const *args, Py_ssize_t n,    \
-                                     PyObject *names)                                        \
-    {                                                                                        \
-        return unary_method(fr_##c, #python, self, args, n, names);                          \
+#define PY_UNARY(c, python, manual)                                                            \
+    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,      \
+                                   PyObject *names)                                            \
+    {                                                                                          \
+        (void)module;                                                                          \
+        return unary(fr_##c, #python, args, n, names);                                         \
+    }                                                                                          \
+    static PyObject *method_##python(PyObject *self, PyObject *const *args, Py_ssize_t n,      \
+                                     PyObject *names)                                          \
+    {                                                                                          \
+        return unary_method(fr_##c, #python, self, args, n, names);                            \
     }
-#define PY_BINARY(c, python, manual)                                                         \
-    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,    \
-                                   PyObject *names)                                          \
-    {                                                                                        \
-        (void)module;                                                                        \
-        return binary(fr_##c, #python, args, n, names);                                      \
+#define PY_BINARY(c, python, manual)                                                           \
+    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,      \
+                                   PyObject *names)                                            \
+    {                                                                                          \
+        (void)module;                                                                          \
+        return binary(fr_##c, #python, args, n, names);                                        \
     }
-#define PY_TERNARY(c, python, manual)                                                        \
-    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,    \
-                                   PyObject *names)                                          \
-    {                                                                                        \
-        (void)module;                                                                        \
-        return ternary(fr_##c, #python, args, n, names);                                     \
+#define PY_TERNARY(c, python, manual)                                                          \
+    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,      \
+                                   PyObject *names)                                            \
+    {                                                                                          \
+        (void)module;                                                                          \
+        return ternary(fr_##c, #python, args, n, names);                                       \
     }
 #include "ops_py.inc"
 #undef PY_UNARY
 #undef PY_BINARY
 #undef PY_TERNARY
 
-/* ---- bodies shared by a function and a method --------------------------------------------------- */
+/* ---- bodies shared by a function and a method ----------------------------------------- */
 
 /* A call whose first argument is an array, the others as the signature says. */
 typedef struct call {
@@ -205,7 +205,7 @@ static PyObject *fail_call(call *c)
     return NULL;
 }
 
-/* ---- reductions ------------------------------------------------------------------------------------ */
+/* ---- reductions ----------------------------------------------------------------------- */
 
 static PyObject *reduce(reduce_fn *function, const char *name, PyObject *self,
                         PyObject *const *args, Py_ssize_t n, PyObject *names)
@@ -223,11 +223,11 @@ static PyObject *reduce(reduce_fn *function, const char *name, PyObject *self,
     return end_call(&c, function(c.x, &options));
 }
 
-#define REDUCTION(c, python)                                                                 \
-    static PyObject *call_##python(PyObject *self, PyObject *const *args, Py_ssize_t n,      \
-                                   PyObject *names)                                          \
-    {                                                                                        \
-        return reduce(fr_##c, #python, self, args, n, names);                                \
+#define REDUCTION(c, python)                                                                   \
+    static PyObject *call_##python(PyObject *self, PyObject *const *args, Py_ssize_t n,        \
+                                   PyObject *names)                                            \
+    {                                                                                          \
+        return reduce(fr_##c, #python, self, args, n, names);                                  \
     }
 #define PY_REDUCE(c, python, manual) REDUCTION(c, python)
 #include "ops_py.inc"
@@ -282,7 +282,7 @@ static PyObject *call_softmax(PyObject *self, PyObject *const *args, Py_ssize_t 
     return end_call(&c, fr_softmax(c.x, &options));
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------------ */
+/* ---- shapes --------------------------------------------------------------------------- */
 
 /* x.reshape(2, 3) is x.reshape((2, 3)): the numbers of a method become one tuple. */
 static int pack_numbers(PyObject *self, PyObject *const **args, Py_ssize_t *n, PyObject *names,
@@ -347,8 +347,8 @@ static int axis_of(fr_array *x, PyObject *number, const char *function)
         return -1;
     int ndim = fr_ndim(x);
     if (axes.n != 1 || axes.at[0] < -ndim || axes.at[0] >= ndim) {
-        PyErr_Format(PyExc_IndexError, "%s: %R is no axis of an array of %d dimension%s", function,
-                     number, ndim, ndim == 1 ? "" : "s");
+        PyErr_Format(PyExc_IndexError, "%s: %R is no axis of an array of %d dimension%s",
+                     function, number, ndim, ndim == 1 ? "" : "s");
         return -1;
     }
     return axes.at[0] < 0 ? axes.at[0] + ndim : axes.at[0];
@@ -408,7 +408,8 @@ static PyObject *call_squeeze(PyObject *self, PyObject *const *args, Py_ssize_t 
 static PyObject *call_expand_dims(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                   PyObject *names)
 {
-    static const py_signature signature = {"expand_dims", 2, 2, 1, {"x", "axis", "stream", NULL}};
+    static const py_signature signature = {
+        "expand_dims", 2, 2, 1, {"x", "axis", "stream", NULL}};
     call c;
     py_axes axes;
     if (begin_call(&c, &signature, 2, self, args, n, names))
@@ -470,8 +471,8 @@ static PyObject *call_astype(PyObject *self, PyObject *const *args, Py_ssize_t n
     if (begin_call(&c, &signature, 2, self, args, n, names))
         return NULL;
     if (!py_dtype_value(c.at[1], &dtype)) {
-        PyErr_Format(PyExc_TypeError, "astype: wanted a dtype like float32 of this module, not %R",
-                     c.at[1]);
+        PyErr_Format(PyExc_TypeError,
+                     "astype: wanted a dtype like float32 of this module, not %R", c.at[1]);
         return fail_call(&c);
     }
     return end_call(&c, fr_astype(c.x, dtype));
@@ -529,7 +530,8 @@ static PyObject *method_tolist(PyObject *self, PyObject *const *args, Py_ssize_t
     return py_to_list(py_node(self));
 }
 
-static PyObject *method_copy(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *method_copy(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                             PyObject *names)
 {
     (void)args;
     (void)n;
@@ -546,12 +548,14 @@ static PyObject *method_array(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (py_parse(&signature, args, n, names, at))
         return NULL;
     fr_array *x = py_node(self);
-    fr_array *shown = fr_dtype_of(x) == FR_BFLOAT16 ? fr_own(fr_astype(x, FR_FLOAT32)) : fr_keep(x);
+    fr_array *shown =
+        fr_dtype_of(x) == FR_BFLOAT16 ? fr_own(fr_astype(x, FR_FLOAT32)) : fr_keep(x);
     PyObject *handle = py_adopt(shown);
     PyObject *values = handle ? PyMemoryView_FromObject(handle) : NULL;
     PyObject *numpy = values ? PyImport_ImportModule("numpy") : NULL;
     PyObject *dtype = at[0] ? at[0] : Py_None;
-    const char *name = at[1] && at[1] != Py_None && PyObject_IsTrue(at[1]) ? "array" : "asarray";
+    const char *name =
+        at[1] && at[1] != Py_None && PyObject_IsTrue(at[1]) ? "array" : "asarray";
     PyObject *result = numpy ? PyObject_CallMethod(numpy, name, "OO", values, dtype) : NULL;
     Py_XDECREF(numpy);
     Py_XDECREF(values);
@@ -580,7 +584,7 @@ static PyObject *method_format(PyObject *self, PyObject *const *args, Py_ssize_t
     return result;
 }
 
-/* ---- arrays from nothing ------------------------------------------------------------------------------ */
+/* ---- arrays from nothing -------------------------------------------------------------- */
 
 static PyObject *filled(fr_array *(*function)(const int64_t *, int, fr_dtype), const char *name,
                         PyObject *const *args, Py_ssize_t n, PyObject *names)
@@ -606,7 +610,8 @@ static PyObject *call_zeros(PyObject *module, PyObject *const *args, Py_ssize_t 
     return filled(fr_zeros, "zeros", args, n, names);
 }
 
-static PyObject *call_ones(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_ones(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                           PyObject *names)
 {
     (void)module;
     return filled(fr_ones, "ones", args, n, names);
@@ -660,7 +665,8 @@ static fr_array *full_of(PyObject *value, const fr_dtype *dtype, const int64_t *
     return result;
 }
 
-static PyObject *call_full(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_full(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                           PyObject *names)
 {
     (void)module;
     static const py_signature signature = {
@@ -670,8 +676,9 @@ static PyObject *call_full(PyObject *module, PyObject *const *args, Py_ssize_t n
     int ndim;
     fr_dtype dtype = FR_FLOAT32;
     py_stream_guard guard;
-    if (py_parse(&signature, args, n, names, at) || py_read_shape(at[0], shape, &ndim, "full") ||
-        py_read_dtype(at[2], &dtype, "full") || py_stream_enter(at[3], &guard, "full"))
+    if (py_parse(&signature, args, n, names, at) ||
+        py_read_shape(at[0], shape, &ndim, "full") || py_read_dtype(at[2], &dtype, "full") ||
+        py_stream_enter(at[3], &guard, "full"))
         return NULL;
     fr_array *result = full_of(at[1], at[2] && at[2] != Py_None ? &dtype : NULL, shape, ndim);
     py_stream_leave(&guard);
@@ -741,7 +748,7 @@ static PyObject *call_arange(PyObject *module, PyObject *const *args, Py_ssize_t
     return result;
 }
 
-/* ---- eval ------------------------------------------------------------------------------------------------ */
+/* ---- eval ----------------------------------------------------------------------------- */
 
 static PyObject *call_eval(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
@@ -762,19 +769,19 @@ static PyObject *call_eval(PyObject *module, PyObject *const *args, Py_ssize_t n
     Py_RETURN_NONE;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------ */
+/* ---- tables --------------------------------------------------------------------------- */
 
 #define OF_REDUCE "(x, /, axis=None, keepdims=False, *, stream=None)\n--\n\n"
 #define SELF_REDUCE "($self, axis=None, keepdims=False, *, stream=None)\n--\n\n"
 
 PyMethodDef py_op_functions[] = {
-#define PY_UNARY(c, python, manual)                                                          \
+#define PY_UNARY(c, python, manual)                                                            \
     PY_METHOD(#python, call_##python, #python "(x, /, *, stream=None)\n--\n\n" manual),
-#define PY_BINARY(c, python, manual)                                                         \
+#define PY_BINARY(c, python, manual)                                                           \
     PY_METHOD(#python, call_##python, #python "(x, y, /, *, stream=None)\n--\n\n" manual),
-#define PY_TERNARY(c, python, manual)                                                        \
+#define PY_TERNARY(c, python, manual)                                                          \
     PY_METHOD(#python, call_##python, #python "(x, y, z, /, *, stream=None)\n--\n\n" manual),
-#define PY_REDUCE(c, python, manual)                                                         \
+#define PY_REDUCE(c, python, manual)                                                           \
     PY_METHOD(#python, call_##python, #python OF_REDUCE manual),
 #include "ops_py.inc"
 #undef PY_UNARY
@@ -796,8 +803,9 @@ PyMethodDef py_op_functions[] = {
     PY_METHOD("reshape", call_reshape,
               "reshape(x, /, shape, *, stream=None)\n--\n\n"
               "the same elements in another shape; one size may be -1: what is left"),
-    PY_METHOD("transpose", call_transpose,
-              "transpose(x, /, axes=None, *, stream=None)\n--\n\naxes in another order; reversed"),
+    PY_METHOD(
+        "transpose", call_transpose,
+        "transpose(x, /, axes=None, *, stream=None)\n--\n\naxes in another order; reversed"),
     PY_METHOD("swapaxes", call_swapaxes,
               "swapaxes(x, /, axis1, axis2, *, stream=None)\n--\n\ntwo axes change places"),
     PY_METHOD("moveaxis", call_moveaxis,
@@ -814,8 +822,9 @@ PyMethodDef py_op_functions[] = {
               "broadcast_to(x, /, shape, *, stream=None)\n--\n\nrepeated to a larger shape"),
     PY_METHOD("contiguous", call_contiguous,
               "contiguous(x, /, *, stream=None)\n--\n\nthe same values, row-major in memory"),
-    PY_METHOD("array_equal", call_array_equal,
-              "array_equal(x, y, /, *, stream=None)\n--\n\ntrue if shapes and elements are equal"),
+    PY_METHOD(
+        "array_equal", call_array_equal,
+        "array_equal(x, y, /, *, stream=None)\n--\n\ntrue if shapes and elements are equal"),
     PY_METHOD("zeros", call_zeros,
               "zeros(shape, dtype=float32, *, stream=None)\n--\n\nan array of zeros"),
     PY_METHOD("ones", call_ones,
@@ -823,8 +832,9 @@ PyMethodDef py_op_functions[] = {
     PY_METHOD("full", call_full,
               "full(shape, vals, dtype=None, *, stream=None)\n--\n\n"
               "a number or an array, repeated to a shape"),
-    PY_METHOD("zeros_like", call_zeros_like,
-              "zeros_like(x, /, dtype=None, *, stream=None)\n--\n\nzeros of x's shape and dtype"),
+    PY_METHOD(
+        "zeros_like", call_zeros_like,
+        "zeros_like(x, /, dtype=None, *, stream=None)\n--\n\nzeros of x's shape and dtype"),
     PY_METHOD("ones_like", call_ones_like,
               "ones_like(x, /, dtype=None, *, stream=None)\n--\n\nones of x's shape and dtype"),
     PY_METHOD("full_like", call_full_like,
@@ -839,9 +849,9 @@ PyMethodDef py_op_functions[] = {
 };
 
 PyMethodDef py_array_methods[] = {
-#define PY_UNARY(c, python, manual)                                                          \
+#define PY_UNARY(c, python, manual)                                                            \
     PY_METHOD(#python, method_##python, #python "($self, *, stream=None)\n--\n\n" manual),
-#define PY_REDUCE(c, python, manual)                                                         \
+#define PY_REDUCE(c, python, manual)                                                           \
     PY_METHOD(#python, call_##python, #python SELF_REDUCE manual),
 #include "ops_py.inc"
 #undef PY_UNARY

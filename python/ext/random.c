@@ -11,8 +11,8 @@ static int read_key(PyObject *value, fr_array **key, const char *function)
     if (!value || value == Py_None)
         return 0;
     if (!py_is_array(value)) {
-        PyErr_Format(PyExc_TypeError, "%s: key must be an array made by random.key, not %s", function,
-                     Py_TYPE(value)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s: key must be an array made by random.key, not %s",
+                     function, Py_TYPE(value)->tp_name);
         return -1;
     }
     *key = py_node(value);
@@ -90,7 +90,8 @@ static int read_request(request *r, PyObject *shape, PyObject *dtype, PyObject *
     return py_stream_enter(stream, &r->guard, function);
 }
 
-static PyObject *call_bits(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_bits(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                           PyObject *names)
 {
     (void)module;
     static const py_signature signature = {
@@ -144,7 +145,7 @@ static fr_array *operand(bool plain, double number, PyObject *value, fr_array **
     return *owned = made ? fr_own(made) : NULL;
 }
 
-/* values * factor + offset in the dtype of values, which it takes over. NULL: an error is set. */
+/* values * factor + offset in the dtype of values, which it takes over. NULL: an error. */
 static fr_array *scaled(fr_array *values, fr_array *factor, fr_array *offset)
 {
     fr_array *product = fr_own(fr_mul(values, factor));
@@ -200,12 +201,14 @@ static PyObject *call_normal(PyObject *module, PyObject *const *args, Py_ssize_t
         read_request(&r, at[0], at[1], at[4], at[5], "normal"))
         return NULL;
     double mean, deviation;
-    bool plain_loc = plain_number(at[2], 0, &mean), plain_scale = plain_number(at[3], 1, &deviation);
+    bool plain_loc = plain_number(at[2], 0, &mean),
+         plain_scale = plain_number(at[3], 1, &deviation);
     fr_array *values = fr_own(fr_random_normal(r.shape, r.ndim, r.dtype, r.key));
     if (values && !(plain_loc && plain_scale && mean == 0 && deviation == 1)) {
         fr_array *own_loc = NULL, *own_scale = NULL;
         fr_array *loc = operand(plain_loc, mean, at[2], &own_loc, "normal");
-        fr_array *scale = loc ? operand(plain_scale, deviation, at[3], &own_scale, "normal") : NULL;
+        fr_array *scale =
+            loc ? operand(plain_scale, deviation, at[3], &own_scale, "normal") : NULL;
         if (!scale)
             fr_free(values);
         values = scale ? scaled(values, scale, loc) : NULL;
@@ -225,12 +228,14 @@ static PyMethodDef functions[] = {
     PY_METHOD("bits", call_bits,
               "bits(shape=(), width=4, key=None, *, stream=None)\n--\n\n"
               "random unsigned integers of 1, 2 or 4 bytes"),
-    PY_METHOD("uniform", call_uniform,
-              "uniform(low=0, high=1, shape=(), dtype=float32, key=None, *, stream=None)\n--\n\n"
-              "numbers spread evenly from low to high"),
-    PY_METHOD("normal", call_normal,
-              "normal(shape=(), dtype=float32, loc=0, scale=1, key=None, *, stream=None)\n--\n\n"
-              "normally distributed numbers"),
+    PY_METHOD(
+        "uniform", call_uniform,
+        "uniform(low=0, high=1, shape=(), dtype=float32, key=None, *, stream=None)\n--\n\n"
+        "numbers spread evenly from low to high"),
+    PY_METHOD(
+        "normal", call_normal,
+        "normal(shape=(), dtype=float32, loc=0, scale=1, key=None, *, stream=None)\n--\n\n"
+        "normally distributed numbers"),
     PY_END,
 };
 

@@ -1,33 +1,27 @@
 /* stream.c - devices and streams: mx.cpu, mx.gpu, Device, Stream and what chooses among them
  *
- * A stream's device is what the library says; a device is a kind and an index, of which there is
- * only 0 for the CPU.
+ * A stream's device is what the library says; a device is a kind and an index, of which there
+ * is only 0 for the CPU.
  */
 #include "ext.h"
 
 typedef struct kind_object {
-    PyObject_HEAD
-    fr_device_kind kind;
+    PyObject_HEAD fr_device_kind kind;
 } kind_object;
 
 typedef struct device_object {
-    PyObject_HEAD
-    fr_device_kind kind;
+    PyObject_HEAD fr_device_kind kind;
     int index;
 } device_object;
 
 typedef struct stream_object {
-    PyObject_HEAD
-    fr_stream stream;
+    PyObject_HEAD fr_stream stream;
 } stream_object;
 
 static PyTypeObject kind_type, device_type, stream_type;
 static kind_object kinds[2]; /* cpu, gpu */
 
-static const char *kind_name(fr_device_kind kind)
-{
-    return kind == FR_CPU ? "cpu" : "gpu";
-}
+static const char *kind_name(fr_device_kind kind) { return kind == FR_CPU ? "cpu" : "gpu"; }
 
 static bool read_device(PyObject *value, fr_device_kind *kind, int *index)
 {
@@ -44,7 +38,7 @@ static bool read_device(PyObject *value, fr_device_kind *kind, int *index)
     return false;
 }
 
-/* ---- what operations do with stream= ------------------------------------------------------------ */
+/* ---- what operations do with stream= -------------------------------------------------- */
 
 /* The stream that new work of this device goes to. */
 static int stream_of_device(fr_device_kind kind, int index, fr_stream *to, const char *function)
@@ -75,8 +69,8 @@ static int read_stream(PyObject *value, fr_stream *to, const char *function)
     }
     if (read_device(value, &kind, &index))
         return stream_of_device(kind, index, to, function);
-    PyErr_Format(PyExc_TypeError, "%s: stream must be a Stream, a Device or None, not %s", function,
-                 Py_TYPE(value)->tp_name);
+    PyErr_Format(PyExc_TypeError, "%s: stream must be a Stream, a Device or None, not %s",
+                 function, Py_TYPE(value)->tp_name);
     return -1;
 }
 
@@ -101,7 +95,7 @@ void py_stream_leave(const py_stream_guard *guard)
         fr_stream_set(guard->before);
 }
 
-/* ---- the types ------------------------------------------------------------------------------------ */
+/* ---- the types ------------------------------------------------------------------------ */
 
 static PyObject *kind_repr(PyObject *self)
 {
@@ -158,7 +152,8 @@ static PyObject *device_compare(PyObject *left, PyObject *right, int how)
 {
     fr_device_kind a, b;
     int i, j;
-    if ((how != Py_EQ && how != Py_NE) || !read_device(left, &a, &i) || !read_device(right, &b, &j))
+    if ((how != Py_EQ && how != Py_NE) || !read_device(left, &a, &i) ||
+        !read_device(right, &b, &j))
         Py_RETURN_NOTIMPLEMENTED;
     return PyBool_FromLong((a == b && i == j) == (how == Py_EQ));
 }
@@ -182,8 +177,8 @@ static PyObject *stream_make(fr_stream stream)
 static PyObject *stream_repr(PyObject *self)
 {
     fr_stream stream = ((stream_object *)self)->stream;
-    return PyUnicode_FromFormat("Stream(Device(%s, 0), %d)", kind_name(fr_stream_device(stream)),
-                                (int)stream.id);
+    return PyUnicode_FromFormat("Stream(Device(%s, 0), %d)",
+                                kind_name(fr_stream_device(stream)), (int)stream.id);
 }
 
 static PyObject *stream_get_device(PyObject *self, void *closure)
@@ -207,10 +202,7 @@ static PyObject *stream_compare(PyObject *left, PyObject *right, int how)
     return PyBool_FromLong(same == (how == Py_EQ));
 }
 
-static Py_hash_t stream_hash(PyObject *self)
-{
-    return ((stream_object *)self)->stream.id;
-}
+static Py_hash_t stream_hash(PyObject *self) { return ((stream_object *)self)->stream.id; }
 
 static PyGetSetDef device_attributes[] = {
     {"type", device_get_type, NULL, "cpu or gpu", NULL},
@@ -224,8 +216,7 @@ static PyGetSetDef stream_attributes[] = {
 };
 
 static PyTypeObject kind_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule.core.DeviceType",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.DeviceType",
     .tp_basicsize = sizeof(kind_object),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "The kind of a device: cpu or gpu.",
@@ -235,8 +226,7 @@ static PyTypeObject kind_type = {
 };
 
 static PyTypeObject device_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule.core.Device",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.Device",
     .tp_basicsize = sizeof(device_object),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "Device(type, index=0)\n--\n\nA device that work runs on.",
@@ -248,8 +238,7 @@ static PyTypeObject device_type = {
 };
 
 static PyTypeObject stream_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "ferrule.core.Stream",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.Stream",
     .tp_basicsize = sizeof(stream_object),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "A queue of a device: what is in one runs in order.",
@@ -259,7 +248,7 @@ static PyTypeObject stream_type = {
     .tp_getset = stream_attributes,
 };
 
-/* ---- functions ------------------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------ */
 
 static PyObject *call_default_device(PyObject *module, PyObject *ignored)
 {
@@ -334,11 +323,8 @@ static PyObject *call_synchronize(PyObject *module, PyObject *const *args, Py_ss
     if (n == 1 && args[0] != Py_None && read_stream(args[0], &stream, "synchronize"))
         return NULL;
     int failed;
-    Py_BEGIN_ALLOW_THREADS
-    failed = fr_synchronize(stream);
-    Py_END_ALLOW_THREADS
-    if (failed)
-        return py_raise();
+    Py_BEGIN_ALLOW_THREADS failed = fr_synchronize(stream);
+    Py_END_ALLOW_THREADS if (failed) return py_raise();
     Py_RETURN_NONE;
 }
 

@@ -4,20 +4,20 @@
  * gives   the arrays in them, in one order; bytes that are equal exactly where two calls differ
  *         in nothing but their arrays' values; what rebuilds a result from other arrays
  *
- * Dicts count by their keys, whatever the order of insertion. Constants count by type and value:
- * 0, 0.0, False and '0' are four. A namedtuple is one again when rebuilt.
+ * Dicts count by their keys, whatever the order of insertion. Constants count by type and
+ * value: 0, 0.0, False and '0' are four. A namedtuple is one again when rebuilt.
  */
 #include "ext.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* ---- where in a tree: for messages only, built while an error is told --------------------------- */
+/* ---- where in a tree: for messages only, built while an error is told ----------------- */
 
 typedef struct path {
     const struct path *up;
-    PyObject *key;     /* of a dict, or the name of a keyword argument; NULL: */
-    Py_ssize_t index;  /* of a list or tuple */
+    PyObject *key;    /* of a dict, or the name of a keyword argument; NULL: */
+    Py_ssize_t index; /* of a list or tuple */
 } path;
 
 /* "argument 1['a'][0]", "argument 'y'[2]", "output[1]" */
@@ -49,7 +49,7 @@ static void fail_at(const path *at, const char *root, PyObject *value)
     Py_XDECREF(text);
 }
 
-/* ---- what is collected ----------------------------------------------------------------------------- */
+/* ---- what is collected ---------------------------------------------------------------- */
 
 void py_flat_begin(py_flat *flat)
 {
@@ -98,8 +98,8 @@ static int push_bytes(py_flat *flat, const void *from, size_t bytes)
 {
     if (flat->key_room - flat->key_bytes < bytes) {
         size_t room = 2 * flat->key_room + bytes;
-        char *more = flat->key == flat->short_key ? PyMem_Malloc(room)
-                                                  : PyMem_Realloc(flat->key, room);
+        char *more =
+            flat->key == flat->short_key ? PyMem_Malloc(room) : PyMem_Realloc(flat->key, room);
         if (!more) {
             PyErr_NoMemory();
             return -1;
@@ -144,7 +144,7 @@ static int push_type(py_flat *flat, PyObject *value)
     return push_tag(flat, 't') || push_bytes(flat, &type, sizeof type) ? -1 : 0;
 }
 
-/* ---- constants ---------------------------------------------------------------------------------------- */
+/* ---- constants ------------------------------------------------------------------------ */
 
 static bool is_namedtuple(PyObject *value)
 {
@@ -183,8 +183,8 @@ static int push_constant(py_flat *flat, PyObject *value)
         return push_tag(flat, value == Py_True ? 'T' : 'F');
     if (!is_constant(value))
         return 1;
-    bool exact = PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
-                 PyUnicode_CheckExact(value);
+    bool exact =
+        PyLong_CheckExact(value) || PyFloat_CheckExact(value) || PyUnicode_CheckExact(value);
     if (!exact && push_type(flat, value)) /* an enum is not its number */
         return -1;
     if (PyLong_Check(value))
@@ -217,7 +217,7 @@ static int push_constant(py_flat *flat, PyObject *value)
     return push_tag(flat, '.'); /* Ellipsis */
 }
 
-/* ---- dicts ----------------------------------------------------------------------------------------------- */
+/* ---- dicts ---------------------------------------------------------------------------- */
 
 /* Keys that don't compare with each other are ordered by type and text. */
 static PyObject *sort_mixed(PyObject *keys)
@@ -226,7 +226,8 @@ static PyObject *sort_mixed(PyObject *keys)
     PyObject *rows = PyList_New(n), *sorted = NULL;
     for (Py_ssize_t i = 0; rows && i < n; i++) {
         PyObject *key = PyList_GET_ITEM(keys, i);
-        PyObject *row = Py_BuildValue("(sNnO)", Py_TYPE(key)->tp_name, PyObject_Repr(key), i, key);
+        PyObject *row =
+            Py_BuildValue("(sNnO)", Py_TYPE(key)->tp_name, PyObject_Repr(key), i, key);
         if (!row)
             Py_CLEAR(rows);
         else
@@ -276,7 +277,7 @@ static int push_dict_key(py_flat *flat, PyObject *key)
     return 0;
 }
 
-/* ---- arguments --------------------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------ */
 
 static int flatten(py_flat *flat, PyObject *value, const path *at);
 
@@ -307,14 +308,16 @@ static int flatten_dict(py_flat *flat, PyObject *value, const path *at)
         if (result > 0) {
             PyObject *text = path_text(at, "argument");
             if (text)
-                PyErr_Format(PyExc_TypeError,
-                             "compile: %U has a key of type %s; wanted strings, numbers, None or "
-                             "tuples of them",
-                             text, Py_TYPE(key)->tp_name);
+                PyErr_Format(
+                    PyExc_TypeError,
+                    "compile: %U has a key of type %s; wanted strings, numbers, None or "
+                    "tuples of them",
+                    text, Py_TYPE(key)->tp_name);
             Py_XDECREF(text);
         }
         if (!item && !PyErr_Occurred())
-            PyErr_SetString(PyExc_RuntimeError, "compile: a dict was changed while it was read");
+            PyErr_SetString(PyExc_RuntimeError,
+                            "compile: a dict was changed while it was read");
         failed = result || !item || flatten(flat, item, &here);
     }
     Py_XDECREF(keys);
@@ -394,7 +397,7 @@ int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject
     return failed ? -1 : 0;
 }
 
-/* ---- arguments again, with placeholders ------------------------------------------------------------------- */
+/* ---- arguments again, with placeholders ----------------------------------------------- */
 
 static PyObject *rebuild(PyObject *value, fr_array *const **next);
 
@@ -481,15 +484,15 @@ PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
     return result;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------- */
+/* ---- results -------------------------------------------------------------------------- */
 
 typedef enum piece_kind { ARRAY, CONSTANT, LIST, TUPLE, NAMEDTUPLE, DICT } piece_kind;
 
 /* A tree in the order of its writing: each container before its items. */
 typedef struct piece {
     piece_kind kind;
-    Py_ssize_t count;  /* items of a container */
-    PyObject *object;  /* the constant, a namedtuple's type, a dict's keys (a list) */
+    Py_ssize_t count; /* items of a container */
+    PyObject *object; /* the constant, a namedtuple's type, a dict's keys (a list) */
 } piece;
 
 struct py_structure {
@@ -507,8 +510,8 @@ static void structure_free(py_structure *s)
     free(s);
 }
 
-/* Programs may be dropped by a thread of the library's while another one holds the GIL and waits
- * for the library: taking the GIL here could wait for ever. Such structures are freed later. */
+/* Programs may be dropped by a thread of the library's while another one holds the GIL and
+ * waits for the library: taking the GIL here could wait for ever. Such structures are freed later. */
 static _Atomic(py_structure *) released;
 
 void py_structure_release(void *structure)
@@ -642,9 +645,7 @@ static PyObject *join(const piece **next, fr_array ***arrays)
         *(*arrays)++ = NULL; /* taken over, also where this fails */
         return py_adopt(x);
     }
-    case CONSTANT:
-        Py_INCREF(p->object);
-        return p->object;
+    case CONSTANT: Py_INCREF(p->object); return p->object;
     case LIST:
     case TUPLE:
     case NAMEDTUPLE:
@@ -685,7 +686,7 @@ PyObject *py_join_result(const py_structure *structure, fr_array **arrays)
     return result;
 }
 
-/* ---- all arrays in trees ------------------------------------------------------------------------------------ */
+/* ---- all arrays in trees -------------------------------------------------------------- */
 
 static int collect(PyObject *value, py_flat *flat)
 {

@@ -1,7 +1,7 @@
 """Ferrule: lazy arrays, fused kernels, compile.
 
-    import ferrule.core as mx
-    import ferrule.nn as nn
+import ferrule.core as mx
+import ferrule.nn as nn
 """
 
 from ._core import __version__

@@ -78,6 +78,7 @@ void fr__free(void *p);
 bool fr__fault_now(void);
 void fr__fault_set(int64_t n);
 int64_t fr__fault_count(void);
+int64_t fr__fault_live(void); /* blocks made less blocks freed since fr__fault_set, while it is on */
 
 /* ---- growing arrays: struct { T *at; int n, room; } ---------------------------------- */
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 static _Atomic bool fault_armed;
-static _Atomic int64_t fault_at, fault_seen;
+static _Atomic int64_t fault_at, fault_seen, fault_live;
 
 bool fr__fault_now(void)
 {
@@ -24,12 +24,26 @@ void fr__fault_set(int64_t n)
     atomic_store(&fault_armed, false);
     atomic_store(&fault_at, n);
     atomic_store(&fault_seen, 0);
+    atomic_store(&fault_live, 0);
     atomic_store(&fault_armed, n != 0);
 }
 
 int64_t fr__fault_count(void)
 {
     return atomic_load(&fault_seen);
+}
+
+int64_t fr__fault_live(void)
+{
+    return atomic_load(&fault_live);
+}
+
+/* Counts what is made and freed while a test looks. */
+static inline void *counted(void *p, int change)
+{
+    if (FR__UNLIKELY(atomic_load_explicit(&fault_armed, memory_order_relaxed)) && p)
+        atomic_fetch_add(&fault_live, change);
+    return p;
 }
 
 static void *no_memory(size_t bytes)
@@ -41,7 +55,7 @@ void *fr__malloc(size_t bytes)
 {
     void *p = NULL;
     if (!fr__fault_now() && bytes <= PTRDIFF_MAX)
-        p = malloc(bytes ? bytes : 1);
+        p = counted(malloc(bytes ? bytes : 1), 1);
     return FR__LIKELY(p != NULL) ? p : no_memory(bytes);
 }
 
@@ -52,7 +66,7 @@ void *fr__calloc(size_t count, size_t size)
         bytes = SIZE_MAX;
     void *p = NULL;
     if (!fr__fault_now() && bytes <= PTRDIFF_MAX)
-        p = calloc(bytes ? bytes : 1, 1);
+        p = counted(calloc(bytes ? bytes : 1, 1), 1);
     return FR__LIKELY(p != NULL) ? p : no_memory(bytes);
 }
 
@@ -61,6 +75,8 @@ void *fr__realloc(void *p, size_t bytes)
     void *q = NULL;
     if (!fr__fault_now() && bytes <= PTRDIFF_MAX)
         q = realloc(p, bytes ? bytes : 1);
+    if (!p)
+        counted(q, 1);
     return FR__LIKELY(q != NULL) ? q : no_memory(bytes);
 }
 
@@ -79,6 +95,7 @@ char *fr__strdup(const char *s)
 
 void fr__free(void *p)
 {
+    counted(p, -1);
     free(p);
 }
 

@@ -140,9 +140,10 @@ static void free_all(fr_array *dead)
     while (dead) {
         fr_array *x = dead;
         dead = x->next;
-        for (int i = 0; i < x->nin; i++)
+        bool pending = x->state == FR__PENDING;
+        for (int i = 0; pending && i < x->nin; i++)
             drop(x->in[i], &dead);
-        if (x->op == FR__OP_PLACEHOLDER && x->state == FR__PENDING)
+        if (x->op == FR__OP_PLACEHOLDER && pending)
             origin_release(x->origin);
         else
             fr__buffer_release(x->buf);
@@ -215,7 +216,6 @@ bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *stride
         nin = x->nin;
         for (int i = 0; i < nin; i++)
             in[i] = x->in[i];
-        x->nin = 0;
         atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
     }
     unlock(x);

@@ -1,7 +1,7 @@
 /* array.h - nodes: what an fr_array is
  *
  * A node is immutable but for its state, which goes once from pending to done. A pending node has
- * an operation and inputs; a done one has a buffer and strides, and no inputs any more.
+ * an operation and inputs; a done one has a buffer and strides, and no inputs any more (nin stays).
  *
  * References are counted in one word: the low half counts all (handles, graph edges, scopes), the
  * high half handles alone, so that eval can tell what a user can still see.

@@ -318,23 +318,33 @@ static int place_root(state *s, int i)
     return n->map ? ask_inputs(s, i) : -1;
 }
 
-/* Whether storing node n where it stands in its group stores all of it, each element once. */
-static bool stores_whole(const fr__group *g, const fr__tnode *n)
+/* Whether storing node n where it stands in its group stores all of it: row-major over some axes,
+ * the same along the others. Those are then made inner loops, as for a reduction, so that each
+ * element is stored once. */
+static bool stores_whole(fr__group *g, const fr__tnode *n)
 {
-    int64_t step = 1, over = 1;
+    int64_t step = 1;
+    bool reduced = false, inner[FR__GAXES] = {false};
     if (n->map->offset)
         return false;
     for (int a = g->naxes - 1; a >= 0; a--) {
         int64_t stride = fr__index_stride(n->map, a);
-        if (g->axis[a].reduced && stride == 0) {
-            over *= g->axis[a].extent;
-        } else {
-            if (stride != step)
-                return false;
-            step *= g->axis[a].extent;
-        }
+        inner[a] = stride == 0;
+        reduced |= g->axis[a].reduced;
+        if (g->axis[a].split >= 0 || (stride && stride != step))
+            return false;
+        step *= stride ? g->axis[a].extent : 1;
     }
-    return step == n->size;
+    if (step != n->size)
+        return false;
+    bool full = true, rows = true;
+    for (int a = 0; a < g->naxes; a++) {
+        full &= !inner[a];
+        rows &= !reduced || inner[a] == g->axis[a].reduced;
+    }
+    for (int a = 0; rows && !full && a < g->naxes; a++)
+        g->axis[a].reduced = inner[a];
+    return full || rows;
 }
 
 static int place(state *s, int i)
@@ -369,8 +379,11 @@ static int place(state *s, int i)
 /* ---- before: what is inlined, what outputs are views of --------------------------------------------------- */
 
 /* Casts and single cheap operations on one array are computed wherever they are wanted. */
-static void find_inlined(state *s)
+static int find_inlined(state *s)
 {
+    uint8_t *costs = fr__calloc((size_t)s->t->nodes.n + 1, 1); /* of what is inlined, whole */
+    if (!costs)
+        return -1;
     for (int i = 0; i < s->t->nodes.n && s->fusion; i++) {
         fr__tnode *n = node(s, i);
         int class = fr__ops[n->op].class;
@@ -380,19 +393,24 @@ static void find_inlined(state *s)
         int arrays = 0, cost = 1;
         bool simple = true;
         for (int j = 0; j < n->nin; j++) {
-            const fr__tnode *x = node(s, n->in[j]);
-            while (fr__is_view(x))
-                x = node(s, x->in[0]);
+            int at = n->in[j];
+            while (fr__is_view(node(s, at)))
+                at = node(s, at)->in[0];
+            const fr__tnode *x = node(s, at);
             if (x->flags & FR__T_INLINE)
-                cost++, arrays++;
+                cost += costs[at], arrays++;
             else if (fr__is_leaf(x))
                 arrays++;
             else
                 simple &= x->op == FR__OP_NUMBER;
         }
-        if (simple && arrays <= 1 && cost <= INLINE_COST)
+        if (simple && arrays <= 1 && cost <= INLINE_COST) {
             n->flags |= FR__T_INLINE;
+            costs[i] = (uint8_t)cost;
+        }
     }
+    fr__free(costs);
+    return 0;
 }
 
 /* An output that is a view of something stored needs no kernel; it is stored itself if it cannot
@@ -469,10 +487,24 @@ static int order_groups(state *s)
     return 0;
 }
 
+static _Atomic int fusion_set = -1; /* not asked for yet */
+
+void fr__set_fusion(bool on) { atomic_store_explicit(&fusion_set, on, memory_order_relaxed); }
+
+static bool fusion_on(void)
+{
+    int on = atomic_load_explicit(&fusion_set, memory_order_relaxed);
+    if (on < 0) {
+        const char *setting = fr__env("FUSION");
+        on = !(setting && !strcmp(setting, "off"));
+        fr__set_fusion(on);
+    }
+    return on;
+}
+
 int fr__fuse(fr__trace *t)
 {
-    const char *setting = fr__env("FUSION");
-    state s = {.t = t, .fusion = !(setting && !strcmp(setting, "off"))};
+    state s = {.t = t, .fusion = fusion_on()};
     s.members = fr__calloc((size_t)t->nodes.n + 1, sizeof *s.members);
     if (!s.members)
         return -1;
@@ -480,7 +512,7 @@ int fr__fuse(fr__trace *t)
     for (int i = 0; !status && i < t->outs.n; i++)
         status = place_output(&s, &t->outs.at[i]);
     if (!status)
-        find_inlined(&s);
+        status = find_inlined(&s);
     for (int i = t->nodes.n - 1; !status && i >= 0; i--)
         status = place(&s, i);
     if (!status)

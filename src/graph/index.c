@@ -31,8 +31,10 @@ const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr
         return NULL;
     int64_t unit[FR_MAX_NDIM], low[FR_MAX_NDIM], high[FR_MAX_NDIM], step = 1;
     for (int j = ndim - 1; j >= 0; j--) {
-        if (shape[j] == 0)
-            return out; /* no elements: nothing is ever addressed */
+        if (shape[j] == 0) { /* no elements: never addressed, as long as it stays in its loops */
+            memcpy(out->stride, m->stride, sizeof(int64_t) * (size_t)m->n);
+            return out;
+        }
         unit[j] = step;
         step *= shape[j];
     }

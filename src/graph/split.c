@@ -93,7 +93,9 @@ int fr__split(fr__trace *t)
     int32_t *to = fr__malloc(sizeof *to * (size_t)n);
     t->nodes.at = NULL;
     t->nodes.n = t->nodes.room = 0;
-    for (int i = 0; to && i < n; i++) {
+    if (!to)
+        goto out;
+    for (int i = 0; i < n; i++) {
         fr__tnode node = old[i];
         choice c = {-1, 0};
         if (fr__ops[node.op].class == FR__REDUCE && node.ndim < FR_MAX_NDIM)
@@ -112,7 +114,7 @@ int fr__split(fr__trace *t)
     }
     for (int i = 0; i < t->outs.n; i++)
         t->outs.at[i].node = to[t->outs.at[i].node];
-    status = to ? 0 : -1;
+    status = 0;
 out:
     fr__free(old);
     fr__free(to);

@@ -111,6 +111,9 @@ int fr__simplify(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
 int fr__fuse(fr__trace *t);
+/* Fuses from now on or doesn't, instead of what FERRULE_FUSION says; for tests. Plans that were
+ * made stay as they are: fr__plan_clear_cache. */
+void fr__set_fusion(bool on);
 
 /* ---- index.c: affine index arithmetic ---- */
 fr__index *fr__index_new(fr__arena *a, int n);

@@ -261,6 +261,8 @@ static void put_access(writer *w, const fr__kaccess *access)
     put(w, access->vec <= FR__VEC_STRIDE ? vec[access->vec] : " ?");
     if (access->nt)
         put(w, " nt");
+    if (access->prefetch)
+        put_tagged(w, " prefetch w", access->prefetch);
     if (access->vec != FR__VEC_NONE) {
         put_tagged(w, " a", access->vaxis);
         if (access->vec == FR__VEC_STRIDE)

@@ -149,6 +149,8 @@ typedef struct fr__kaccess {
     uint8_t vec, nterm;
     bool nt; /* store: past the cache. Promise: UNIT, extent and all strides multiples of
                 FR__LANES*U elements, base aligned to 64 bytes, so every full vector is aligned */
+    uint16_t prefetch; /* load, UNIT: 0, or a word: that many elements further on will be wanted
+                          soon (a hint: nothing happens if that is past the end) */
     uint16_t vstride;
     int16_t vaxis;                                          /* the vector axis, -1 for NONE */
     struct { uint16_t axis, word; } term[FR__KMAXAXES]; /* other axes: index * w[word] elements */

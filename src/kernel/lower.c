@@ -55,6 +55,7 @@ typedef struct {
     FR__VEC(int) pointer_buf;
     int64_t scratch_at;
     int root;   /* kernel axis of the root loop */
+    int stage;  /* the one being made */
     int64_t bytes;
 } state;
 
@@ -224,14 +225,23 @@ static void merge_axes(state *s)
 
 static int64_t stride_of(const state *s, const fr__index *m, int f) { return fr__index_stride(m, s->axis[f].inner); }
 
+/* Elements that an access walks over. */
+static double volume(const state *s, const fr__index *m)
+{
+    double n = 1;
+    for (int f = 0; f < s->naxes; f++)
+        n *= stride_of(s, m, f) ? (double)s->axis[f].extent : 1;
+    return n;
+}
+
 static void choose_vector(state *s)
 {
     int best = -1, longest = -1;
-    int64_t best_score = 0;
+    double best_score = 0;
     for (int f = 0; f < s->naxes; f++) {
-        int64_t score = 0;
+        double score = 0;
         for (int i = 0; i < s->maps.n; i++)
-            score += stride_of(s, s->maps.at[i], f) == 1 ? s->weights.at[i] : 0;
+            score += stride_of(s, s->maps.at[i], f) == 1 ? s->weights.at[i] * volume(s, s->maps.at[i]) : 0;
         bool is_split_index = false;
         for (int h = 0; h < s->naxes; h++)
             is_split_index |= s->axis[h].split == f;
@@ -313,6 +323,22 @@ static int element_number(state *s, const fr__index *m)
     return sum < 0 ? fr__kconst(kb, FR__KI64, 0) : sum;
 }
 
+/* While the second stage computes on a row that is in cache, the next one is fetched: otherwise
+ * memory would be idle there, and the processor in the first stage. */
+static void prefetch_next_row(const state *s, const fr__tnode *n, fr__kaccess *a)
+{
+    const fr__host_info *host = fr__host();
+    int64_t bytes = n->size * fr__dsize(n->dtype);
+    if (s->stage != 1 || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced || bytes < 2 * host->l2)
+        return;
+    for (int k = 0; k < a->nterm; k++)
+        if (a->term[k].axis == s->root) {
+            int64_t row = s->kb.failed ? 0 : s->kb.words.at[a->term[k].word].value * fr__dsize(n->dtype);
+            if (row > 0 && row <= host->l2 / 4)
+                a->prefetch = a->term[k].word;
+        }
+}
+
 static int load(state *s, int i, const fr__index *m)
 {
     const fr__tnode *n = node(s, i);
@@ -323,6 +349,7 @@ static int load(state *s, int i, const fr__index *m)
     if (at) {
         a.buf = (uint16_t)buffer_for(s, i, at->offset, FR__BUF_IN);
         fill_access(s, &a, at);
+        prefetch_next_row(s, n, &a);
         return fr__k(kb, FR__K_LOAD, type, -1, -1, -1, fr__kb_access(kb, &a));
     }
     /* Strides that don't go with these axes: the element number taken apart, dimension by
@@ -668,6 +695,7 @@ static int stage_cost(const state *s, int stage)
 static int make_stage(state *s, int stage)
 {
     fr__kb *kb = &s->kb;
+    s->stage = stage;
     int *acc = fr__arena_alloc(&s->t->arena, sizeof *acc * (size_t)s->members.n);
     if (!acc)
         return -1;

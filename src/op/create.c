@@ -132,8 +132,7 @@ fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype)
         return fr__fail(FR__E_TYPE, "full: complex64 is not supported by this operation");
     fr_array *v = fr__number(value, (int)dtype);
     fr_array *x = v ? fr_broadcast_to(v, shape, ndim) : NULL;
-    if (v && x != v)
-        fr__discard(v);
+    fr__discard(v);
     return x;
 }
 
@@ -144,8 +143,7 @@ fr_array *fr_ones(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_fu
 #define STEP(next, from)                                                                     \
     do {                                                                                     \
         fr_array *step_ = (next);                                                            \
-        if (step_ != (from))                                                                 \
-            fr__discard(from);                                                               \
+        fr__discard(from); /* also where it is the same array: that is a second reference */  \
         (from) = step_;                                                                      \
     } while (0)
 

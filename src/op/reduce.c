@@ -29,11 +29,11 @@ static int64_t reduced_size(const fr_array *x, int64_t mask)
     return n;
 }
 
-/* Gives `next` in place of `from`, an intermediate result of ours. */
+/* Gives `next` in place of `from`, an intermediate result of ours (where they are the same array,
+ * that is a second reference). */
 static fr_array *step(fr_array *from, fr_array *next)
 {
-    if (next != from)
-        fr__discard(from);
+    fr__discard(from);
     return next;
 }
 

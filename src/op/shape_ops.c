@@ -10,7 +10,7 @@
 int fr__axis(int axis, int ndim, const char *op)
 {
     if (axis < -ndim || axis >= ndim)
-        return fr__fail_int(FR__E_VALUE, "%s: axis %d of an array with %d dimensions", op, axis, ndim);
+        return fr__fail_int(FR__E_INDEX, "%s: axis %d of an array with %d dimensions", op, axis, ndim);
     return axis < 0 ? axis + ndim : axis;
 }
 
@@ -46,7 +46,7 @@ static fr_array *view(int op, fr_array *x, int ndim, const int64_t *shape, int n
 
 static bool same_shape(const fr_array *x, int ndim, const int64_t *shape)
 {
-    return x->ndim == ndim && !memcmp(x->dims, shape, sizeof(int64_t) * (size_t)ndim);
+    return x->ndim == ndim && (!ndim || !memcmp(x->dims, shape, sizeof(int64_t) * (size_t)ndim));
 }
 
 static bool good_rank(const char *op, int ndim)

@@ -354,12 +354,15 @@ static int look_at(capture_walk *w, fr_array *x)
 static bool has_values_below(fr_array *x, int depth)
 {
     /* Numbers broadcast, counted, shaped: shallow by construction; deeper is taken as values. */
-    if (fr__done(x) || depth > 16)
+    fr_array *in[3];
+    if (depth > 16 || x->nin > FR__COUNT(in) || !fr__pin_inputs(x, in))
         return true;
-    for (int i = 0; i < x->nin; i++)
-        if (has_values_below(x->in[i], depth + 1))
-            return true;
-    return false;
+    bool found = false;
+    for (int i = 0; i < x->nin; i++) {
+        found = found || has_values_below(in[i], depth + 1);
+        fr__unref(in[i]);
+    }
+    return found;
 }
 
 static int evaluate_constants(int n_out, fr_array *const *out)
@@ -426,8 +429,11 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     p->refs = 1;
     p->n_in = t->n_in;
     p->n_out = n_out;
-    if (bind_leaves(p, t, &c) ||
-        !(p->literals = fr__memdup(trace.literals.at, sizeof *p->literals * (size_t)(trace.literals.n + 1))) ||
+    size_t bytes = sizeof *p->literals * (size_t)trace.literals.n;
+    p->literals = fr__malloc(bytes);
+    if (p->literals && bytes)
+        memcpy(p->literals, trace.literals.at, bytes);
+    if (!p->literals || bind_leaves(p, t, &c) ||
         !(p->plan = fr__plan_for(&trace))) {
         fr_program_free(p);
         p = NULL;

@@ -260,7 +260,7 @@ int fr_copy_out(fr_array *x, void *to, size_t bytes)
 
 /* ---- as text ---------------------------------------------------------------------------------------------- */
 
-enum { WHOLE_AXIS = 1000, EDGE = 3 }; /* larger arrays show EDGE elements at each end of an axis */
+enum { EDGE = 3 }; /* an axis of more than 2 * EDGE shows so many elements at each end */
 
 static void element_text(fr__text *to, const fr_array *x, const char *p)
 {
@@ -286,7 +286,7 @@ static void axis_text(fr__text *to, const fr_array *x, int d, const char *p, int
         return;
     }
     int64_t n = x->dims[d], step = fr__strides((fr_array *)x)[d] * fr__dsize(x->dtype);
-    bool cut = x->size > WHOLE_AXIS && n > 2 * EDGE;
+    bool cut = n > 2 * EDGE;
     fr__text_char(to, '[');
     for (int64_t i = 0; i < n; i++) {
         if (i && d == x->ndim - 1)

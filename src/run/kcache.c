@@ -117,6 +117,20 @@ void fr__kcache_release(fr__kentry *e)
         free_entry(gone);
 }
 
+void fr__kcache_clear(void)
+{
+    fr__kentry *gone;
+    do {
+        pthread_mutex_lock(&lock);
+        gone = evict();
+        if (!count)
+            fr__map_free(&table);
+        pthread_mutex_unlock(&lock);
+        if (gone)
+            free_entry(gone);
+    } while (gone);
+}
+
 /* ---- machine code ------------------------------------------------------------------------------- */
 
 static fr__code *from_disk(const fr__text *key)

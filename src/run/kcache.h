@@ -22,6 +22,8 @@ void fr__kcache_release(fr__kentry *e);
 /* Machine code from disk, or (if llvm) from LLVM. Gives it, or NULL without an error: then the
  * interpreter runs the kernel. Any thread; one at a time makes it. */
 fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm);
+/* Frees every entry that no program holds: for tests. */
+void fr__kcache_clear(void);
 extern _Atomic int64_t fr__counters[];
 
 #endif

@@ -342,6 +342,8 @@ void fr__plan_clear_cache(void)
             fr__map_remove(&table, p->key, p->key_bytes, p->hash);
             count--;
         }
+        if (!count)
+            fr__map_free(&table);
         pthread_mutex_unlock(&lock);
         if (!p)
             return;

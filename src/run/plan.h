@@ -64,8 +64,16 @@ void fr__plan_release(fr__plan *p);
 fr__plan *fr__plan_for(fr__trace *t);
 void fr__plan_clear_cache(void);
 
+/* The argument words of a launch, for data at these places (of any device): a leaf's, a stored
+ * buffer's. literals: bits a slot. Word FR__W_COPY is left for the device to fill. */
+void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves, const int64_t *literals,
+                    char *const *stored, uint64_t *words);
 /* Runs it. leaves: their data. literals: bits a slot. buffers: `owned` results of the run, a
  * reference each. hot: the caller expects to run it often (machine code is made at once). */
 int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot, fr__buffer **buffers);
+
+/* What runs kernels from now on, instead of what FERRULE_TIER says; for tests. */
+typedef enum fr__tier { FR__TIER_CHOOSE, FR__TIER_INTERPRETER, FR__TIER_LLVM } fr__tier;
+void fr__set_tier(fr__tier t);
 
 #endif

@@ -13,31 +13,32 @@ enum {
     STACK_WORDS = 512,
 };
 
-typedef enum { TIER_CHOOSE, TIER_INTERPRET, TIER_COMPILE } tier;
+static _Atomic int tier_forced = -1; /* not asked for yet */
+
+void fr__set_tier(fr__tier t) { atomic_store_explicit(&tier_forced, (int)t, memory_order_relaxed); }
 
 /* FERRULE_TIER: interpreter or llvm instead of choosing by work; for tests. */
-static tier forced_tier(void)
+static fr__tier forced_tier(void)
 {
-    static _Atomic int known = -1;
-    int t = atomic_load_explicit(&known, memory_order_relaxed);
+    int t = atomic_load_explicit(&tier_forced, memory_order_relaxed);
     if (t < 0) {
         const char *v = fr__env("TIER");
-        t = v && !strcmp(v, "interpreter") ? TIER_INTERPRET : v && !strcmp(v, "llvm") ? TIER_COMPILE : TIER_CHOOSE;
-        atomic_store_explicit(&known, t, memory_order_relaxed);
+        t = v && !strcmp(v, "interpreter") ? FR__TIER_INTERPRETER : v && !strcmp(v, "llvm") ? FR__TIER_LLVM : FR__TIER_CHOOSE;
+        fr__set_tier((fr__tier)t);
     }
-    return (tier)t;
+    return (fr__tier)t;
 }
 
 static fr__kfn *code_for(const fr__step *s, bool hot)
 {
     fr__kfn *fn = atomic_load_explicit(&s->kernel->fn, memory_order_acquire);
-    tier t = forced_tier();
-    if (t == TIER_INTERPRET)
+    fr__tier t = forced_tier();
+    if (t == FR__TIER_INTERPRETER)
         return NULL;
     if (fn)
         return fn;
     int64_t done = atomic_fetch_add_explicit(&s->kernel->interpreted, s->work, memory_order_relaxed) + s->work;
-    bool llvm = hot || t == TIER_COMPILE || done >= LLVM_FROM;
+    bool llvm = hot || t == FR__TIER_LLVM || done >= LLVM_FROM;
     return llvm || (done >= DISK_FROM && done - s->work < DISK_FROM) ? fr__kcache_code(s->kernel, llvm) : NULL;
 }
 
@@ -70,12 +71,10 @@ static uint64_t literal_word(int64_t bits, int dtype, int ktype)
 
 static void copy_bytes(void *to, const void *from, int64_t bytes) { memcpy(to, from, (size_t)bytes); }
 
-static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words, char *const *leaves,
-                     const int64_t *literals, char *const *stored, char *space)
+void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves, const int64_t *literals,
+                    char *const *stored, uint64_t *words)
 {
     memcpy(words, s->words, sizeof *words * (size_t)s->nwords);
-    void (*copy)(void *, const void *, int64_t) = copy_bytes;
-    memcpy(&words[FR__W_COPY], &copy, sizeof copy);
     for (int i = 0; i < s->npatches; i++) {
         const fr__patch *q = &s->patches[i];
         words[q->word] = (uintptr_t)((q->is_leaf ? leaves[q->index] : stored[q->index]) + q->offset);
@@ -84,6 +83,14 @@ static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t
         const fr__literal_patch *q = &s->literals[i];
         words[q->word] = literal_word(literals[q->slot], p->literal_dtypes[q->slot], q->ktype);
     }
+}
+
+static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words, char *const *leaves,
+                     const int64_t *literals, char *const *stored, char *space)
+{
+    fr__step_words(p, s, leaves, literals, stored, words);
+    void (*copy)(void *, const void *, int64_t) = copy_bytes;
+    memcpy(&words[FR__W_COPY], &copy, sizeof copy);
     fr__launch l = {.kernel = s->kernel->kernel, .fn = fn, .words = words, .range = s->range, .grain = s->grain,
                     .alone = s->alone, .scratch = s->scratch};
     double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;

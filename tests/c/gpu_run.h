@@ -1,4 +1,4 @@
-/* gpu_run.h - for tests: PTX on the first GPU, through the driver alone
+/* gpu_run.h - for tests and tools/ptx: PTX on the first GPU, through the driver alone
  *
  * gpu_ready() is false on a machine without one. gpu_launch runs an entry with the parameters
  * that kernel.h states. Memory given to gpu_copy_in comes back by gpu_copy_out, which frees it.
@@ -25,6 +25,12 @@ typedef unsigned long long gpu_pointer;
     X(cuMemFree_v2, (gpu_pointer))                                                             \
     X(cuMemcpyHtoD_v2, (gpu_pointer, const void *, size_t))                                    \
     X(cuMemcpyDtoH_v2, (void *, gpu_pointer, size_t))                                          \
+    X(cuMemcpyDtoDAsync_v2, (gpu_pointer, gpu_pointer, size_t, void *))                        \
+    X(cuMemsetD8_v2, (gpu_pointer, unsigned char, size_t))                                     \
+    X(cuDeviceGetName, (char *, int, int))                                                     \
+    X(cuDeviceGetAttribute, (int *, int, int))                                                 \
+    X(cuDriverGetVersion, (int *))                                                             \
+    X(cuFuncGetAttribute, (int *, int, void *))                                                \
     X(cuCtxSynchronize, (void))                                                                \
     X(cuEventCreate, (void **, unsigned))                                                      \
     X(cuEventRecord, (void *, void *))                                                         \

@@ -116,7 +116,18 @@ def test_printing_inside_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "use", [bool, float, int, repr, lambda z: z.item(), lambda z: z.tolist(), mx.eval, np.array, memoryview]
+    "use",
+    [
+        bool,
+        float,
+        int,
+        repr,
+        lambda z: z.item(),
+        lambda z: z.tolist(),
+        mx.eval,
+        np.array,
+        memoryview,
+    ],
 )
 def test_values_of_placeholders(use):
     def fun(x):

@@ -19,7 +19,11 @@ def test_import_is_light():
         "print(t)\n"
     )
     times = [
-        float(subprocess.run([sys.executable, "-c", program], check=True, stdout=-1, timeout=60).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, "-c", program], check=True, stdout=-1, timeout=60
+            ).stdout
+        )
         for _ in range(3)
     ]
     assert min(times) < 0.1  # the goal is 0.02; machines under test are slow
@@ -114,7 +118,14 @@ def test_threads():
 
 
 def test_counters_and_describe():
-    assert set(mx.counters()) == {"kernels", "programs", "traces", "generated", "disk_hits", "interpreted"}
+    assert set(mx.counters()) == {
+        "kernels",
+        "programs",
+        "traces",
+        "generated",
+        "disk_hits",
+        "interpreted",
+    }
     assert mx.kernel_count() == mx.counters()["kernels"]
     x = mx.exp(mx.array([1.0, 2.0])) + 1
     before = mx.kernel_count()

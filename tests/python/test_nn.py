@@ -25,7 +25,9 @@ ERF = np.array([math.erf(v / math.sqrt(2)) for v in X.astype(np.float64)])
 def test_functions(name, expected):
     function = getattr(nn, name)
     np.testing.assert_allclose(np.array(function(mx.array(X))), expected, rtol=1e-5, atol=2e-6)
-    np.testing.assert_allclose(np.array(mx.compile(function)(mx.array(X))), expected, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(
+        np.array(mx.compile(function)(mx.array(X))), expected, rtol=1e-5, atol=2e-6
+    )
 
 
 def test_gelu_is_one_kernel():

@@ -9,7 +9,7 @@ import pytest
 FLOATS = [mx.float32, mx.float16, mx.bfloat16]
 TOLERANCE = {mx.float32: 2e-6, mx.float16: 2e-3, mx.bfloat16: 1.6e-2}
 
-erf = np.vectorize(math.erf)
+erf = np.vectorize(math.erf, otypes=[float])
 
 # name: (numpy, from, to)
 UNARY = {
@@ -111,7 +111,9 @@ def test_unary_of_integers(name):
 def test_special_values():
     x = mx.array([float("nan"), float("inf"), -float("inf"), 0.0, -0.0])
     assert mx.isnan(x).tolist() == [True, False, False, False, False]
-    np.testing.assert_array_equal(np.array(mx.exp(x)), np.array([np.nan, np.inf, 0, 1, 1], np.float32))
+    np.testing.assert_array_equal(
+        np.array(mx.exp(x)), np.array([np.nan, np.inf, 0, 1, 1], np.float32)
+    )
     np.testing.assert_array_equal(np.array(mx.tanh(x))[1:], np.array([1, -1, 0, -0.0], np.float32))
     assert math.isnan(mx.sqrt(mx.array(-1.0)).item())
     assert math.isnan(mx.log(mx.array(-1.0)).item())
@@ -146,7 +148,9 @@ def test_binary(name, dtype):
             close(ours, expected, dtype)
 
 
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "maximum", "minimum", "less", "equal"])
+@pytest.mark.parametrize(
+    "name", ["add", "subtract", "multiply", "maximum", "minimum", "less", "equal"]
+)
 def test_binary_of_integers(name):
     a, b = np.array([1, -7, 2**30, -5], np.int32), np.array([1, 3, 2**30 - 1, 5], np.int32)
     expected = BINARY[name](a, b)
@@ -262,9 +266,7 @@ def test_sums_of_halves_accumulate_in_float32(dtype):
 def test_large_reductions():
     x, values = make(-1, 1, (301, 1013), mx.float32)
     for axis in (None, 0, 1):
-        np.testing.assert_allclose(
-            np.array(x.sum(axis)), values.sum(axis), rtol=1e-4, atol=1e-3
-        )
+        np.testing.assert_allclose(np.array(x.sum(axis)), values.sum(axis), rtol=1e-4, atol=1e-3)
         np.testing.assert_array_equal(np.array(x.max(axis)), values.max(axis))
         np.testing.assert_allclose(np.array(x.var(axis)), values.var(axis), rtol=1e-4)
 
@@ -352,7 +354,9 @@ def test_casts():
     assert mx.array([0.0, 0.5, float("nan")]).astype(mx.bool_).tolist() == [False, True, True]
     assert mx.array([True, False]).astype(mx.float32).tolist() == [1.0, 0.0]
     values = np.random.default_rng(3).normal(size=1000).astype(np.float32)
-    np.testing.assert_array_equal(np.array(mx.array(values).astype(mx.float16)), values.astype(np.float16))
+    np.testing.assert_array_equal(
+        np.array(mx.array(values).astype(mx.float16)), values.astype(np.float16)
+    )
     assert x.astype(mx.float32).dtype == mx.float32
 
 
