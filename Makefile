@@ -23,7 +23,7 @@ PYTHON_BIN = build/venv/bin/python
 IN_STAGE = PYTHONPATH="$(CURDIR)/$(STAGE)" FERRULE_CACHE_DIR="$(CURDIR)/build/test-cache"
 
 PYTHON_FILES = tools tests python bench examples
-C_FILES = $(shell find src include tests/c python examples bench -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find src include tests/c tools python examples bench -name '*.[ch]' 2>/dev/null)
 
 .PHONY: help setup configure build demo test check layers format-check docs-check bench install \
 	asan ubsan tsan hard format reference clean

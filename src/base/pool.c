@@ -235,6 +235,8 @@ int fr__pool_threads(void)
     return told = wanted_threads();
 }
 
+void fr__pool_limit(int threads) { told = threads; }
+
 void fr__pool_set_threads(int n)
 {
     if (n > 0) {

@@ -22,6 +22,7 @@ void fr__pool_set_threads(int n);   /* from the next job on; 0: as at start */
  * fr__pool_threads said when this thread asked it last before the job, even if the number is
  * changed meanwhile: ask before each job for which per-thread scratch is made. */
 void fr__pool_run(int64_t n, int64_t grain, fr__job *job, void *ctx);
+void fr__pool_limit(int threads);   /* this thread's next job keeps `thread` below that */
 void fr__pool_stop(void);           /* joins the threads; the next job starts them again */
 
 #endif

@@ -47,11 +47,11 @@ enum {
 
 struct fr_array {
     _Atomic uint64_t refs; /* low 32: all, high 32: handles */
-    _Atomic uint8_t state, lock;
-    _Atomic uint8_t flags;
     uint8_t op, dtype, ndim, nin, npar;
     uint16_t stream;
     int64_t size;
+    /* In a word of their own: a compiler may read neighbours of what is asked for with it. */
+    _Atomic uint8_t state, lock, flags;
     char *data;          /* done: of element [0, 0, ...] */
     union {
         fr__buffer *buf;    /* done; NULL for size 0 */

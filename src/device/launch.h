@@ -14,6 +14,7 @@ typedef struct fr__launch {
     int64_t range, grain;   /* of the root loop; pieces are multiples of grain */
     bool alone;             /* too little work for a second thread */
     size_t scratch;         /* bytes a thread */
+    int threads;            /* there is space for so many */
 } fr__launch;
 
 /* Bytes of working space that the launch needs for all threads: from one allocation, made before

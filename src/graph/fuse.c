@@ -8,9 +8,10 @@
  * breaks  nothing
  *
  * From the outputs back. A node asks for its inputs: "you are wanted in group g, addressed so". A
- * node that all its consumers want in one group, addressed one way, joins that group; otherwise
- * it is stored, and begins a group of its own. So every group is closed: all ways out of it start
- * at what it stores, and groups can't wait for each other in a circle.
+ * node joins the group that wants it; of several the one begun last, which then stores it for the
+ * others; where it cannot be made there it is stored and begins a group of its own. So values go
+ * from groups begun later to groups begun earlier only: the groups, turned round, are in order,
+ * and can't wait for each other in a circle.
  *
  * A group's axes are kept or reduced. A reduction joins a group whose axes it fits: over some of
  * its axes (softmax: the consumer has the row's elements), or by adding axes (logsumexp: the
@@ -25,10 +26,16 @@ enum {
     INLINE_COST = 2,
 };
 
+/* One group that wants a node. */
+typedef struct wish {
+    int group;
+    const fr__index *map;
+    struct wish *next;
+} wish;
 typedef struct {
     fr__trace *t;
     int *members; /* group -> number of members */
-    int room;
+    wish **wishes; /* node -> who wants it, the newest group first */
     bool fusion;  /* FERRULE_FUSION=off: every operation is its own kernel */
 } state;
 
@@ -72,13 +79,19 @@ static int want(state *s, int i, int g, const fr__index *m)
         m = up;
         i = n->in[0];
     }
-    fr__tnode *n = node(s, i);
-    if (n->group < 0 && !n->map) {
-        n->group = g;
-        n->map = m;
-    } else if (n->group != g || !fr__index_equal(n->map, m)) {
-        n->flags |= FR__T_LATE;
-    }
+    for (const wish *w = s->wishes[i]; w && w->group >= g; w = w->next)
+        if (w->group == g) {
+            if (!fr__index_equal(w->map, m)) /* one group wants it in two ways */
+                node(s, i)->flags |= FR__T_LATE;
+            return 0;
+        }
+    wish *w = fr__arena_alloc(&s->t->arena, sizeof *w), **at = &s->wishes[i];
+    if (!w)
+        return -1;
+    while (*at && (*at)->group > g)
+        at = &(*at)->next;
+    *w = (wish){g, m, *at};
+    *at = w;
     return 0;
 }
 
@@ -211,6 +224,13 @@ static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr_
     }
     if (step != kept_size)
         return false;
+    /* Every pass has loops of its own, and a kernel only so many. */
+    int loops = 0;
+    for (int a = 0; a < g->naxes; a++)
+        loops += mark[a];
+    loops = loops > red.n ? loops : red.n;
+    if (g->naxes + (g->reductions + 2) * loops + 2 > FR__LOOPS)
+        return false;
     if (over == red_size && (has_reduced || over != 1)) {
         for (int a = 0; a < g->naxes; a++)
             g->axis[a].reduced = mark[a];
@@ -293,6 +313,43 @@ static int place_partial(state *s, int i)
     return want(s, n->in[0], n->group, in);
 }
 
+/* The elements of a partial reduction's input: row-major over all axes but the piece's number. */
+static const fr__index *partial_input(state *s, const fr__tnode *n)
+{
+    const fr__group *g = group(s, n->group);
+    fr__index *m = fr__index_new(&s->t->arena, g->naxes);
+    int64_t step = 1;
+    for (int a = g->naxes - 1; m && a > 0; a--) {
+        m->stride[a] = step;
+        step *= g->axis[a].extent;
+    }
+    return m;
+}
+
+/* Whether the group goes over the same elements in the same pieces as partial reduction n. */
+static bool partial_fits(const state *s, const fr__group *g, const fr__tnode *n)
+{
+    const fr__tnode *x = node(s, n->in[0]);
+    int a = 1;
+    if (g->naxes < 2 || g->axis[0].extent != n->shape[0] || g->axis[0].reduced)
+        return false;
+    for (int d = 0; d < x->ndim; d++) {
+        if (x->shape[d] == 1)
+            continue;
+        if (a == g->naxes || g->axis[a].extent != x->shape[d] || g->axis[a].reduced != reduces(n, d) ||
+            (g->axis[a].split == 0) != (d == n->par[1]) || (d == n->par[1] && g->axis[a].block != n->par[2]))
+            return false;
+        a++;
+    }
+    int64_t step = 1;
+    for (int k = g->naxes - 1; k >= 0; k--) {
+        if (fr__index_stride(n->map, k) != (g->axis[k].reduced ? 0 : step))
+            return false;
+        step *= g->axis[k].reduced ? 1 : g->axis[k].extent;
+    }
+    return a == g->naxes && !n->map->offset;
+}
+
 static int place_root(state *s, int i)
 {
     fr__tnode *n = node(s, i);
@@ -303,6 +360,7 @@ static int place_root(state *s, int i)
     n->flags |= FR__T_STORE;
     n->flags &= (uint8_t)~FR__T_LATE;
     group(s, g)->cost = fr__op_cost(n);
+    group(s, g)->reductions = fr__ops[n->op].class == FR__REDUCE;
     if (fr__ops[n->op].class == FR__REDUCE && n->npar > 1)
         return place_partial(s, i);
     const fr__tnode *x = n->nin ? node(s, n->in[0]) : NULL;
@@ -331,7 +389,7 @@ static bool stores_whole(fr__group *g, const fr__tnode *n)
         int64_t stride = fr__index_stride(n->map, a);
         inner[a] = stride == 0;
         reduced |= g->axis[a].reduced;
-        if (g->axis[a].split >= 0 || (stride && stride != step))
+        if (stride && stride != step)
             return false;
         step *= stride ? g->axis[a].extent : 1;
     }
@@ -350,7 +408,8 @@ static bool stores_whole(fr__group *g, const fr__tnode *n)
 static int place(state *s, int i)
 {
     fr__tnode *n = node(s, i);
-    bool wanted = n->map != NULL, store = n->flags & FR__T_STORE;
+    const wish *w = s->wishes[i];
+    bool wanted = w != NULL, store = n->flags & FR__T_STORE;
     if (!wanted && !store)
         return 0; /* dead, or inlined */
     if (n->size == 0) {
@@ -360,19 +419,29 @@ static int place(state *s, int i)
     }
     bool join = wanted && !(n->flags & FR__T_LATE) && s->fusion;
     if (join) {
-        fr__group *g = group(s, n->group);
-        join = s->members[n->group] < GROUP_LIMIT && !(fr__ops[n->op].class == FR__REDUCE && n->npar > 1);
-        /* An output inside a group is stored from there, where all of it passes by. */
-        join = join && (!store || stores_whole(g, n));
-        if (join && fr__ops[n->op].class == FR__REDUCE)
+        /* The newest of the groups that want it runs first: it makes the value, and stores it
+         * for the others (and for the caller) if all of it passes by there. */
+        fr__group *g = group(s, w->group);
+        bool reduce = fr__ops[n->op].class == FR__REDUCE, shared = w->next != NULL;
+        n->group = w->group;
+        n->map = w->map;
+        join = s->members[w->group] < GROUP_LIMIT && (!(store || shared) || stores_whole(g, n));
+        if (join && reduce && n->npar > 1)
+            join = partial_fits(s, g, n);
+        else if (join && reduce)
             join = reduction_fits(s, g, n->map, n) && input_map(s, g, n->map, n, node(s, n->in[0]));
+        if (join && shared)
+            n->flags |= FR__T_STORE;
     }
     if (fr__failed())
         return -1;
     if (!join)
         return place_root(s, i);
     group(s, n->group)->cost += fr__op_cost(n);
+    group(s, n->group)->reductions += fr__ops[n->op].class == FR__REDUCE;
     s->members[n->group]++;
+    if (fr__ops[n->op].class == FR__REDUCE && n->npar > 1)
+        return want(s, n->in[0], n->group, partial_input(s, n));
     return ask_inputs(s, i);
 }
 
@@ -506,8 +575,11 @@ int fr__fuse(fr__trace *t)
 {
     state s = {.t = t, .fusion = fusion_on()};
     s.members = fr__calloc((size_t)t->nodes.n + 1, sizeof *s.members);
-    if (!s.members)
+    s.wishes = fr__arena_zalloc(&t->arena, sizeof *s.wishes * ((size_t)t->nodes.n + 1));
+    if (!s.members || !s.wishes) {
+        fr__free(s.members);
         return -1;
+    }
     int status = 0;
     for (int i = 0; !status && i < t->outs.n; i++)
         status = place_output(&s, &t->outs.at[i]);

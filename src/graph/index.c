@@ -69,11 +69,35 @@ const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr
     return out;
 }
 
+/* Inside a group that goes over an array in pieces: the piece's number and the kept axes. Only an
+ * element addressed row-major over all axes but the piece's own is known to be in its piece. */
+static const fr__index *through_pieces(fr__arena *a, const fr__gaxis *axes, const fr__index *m)
+{
+    int64_t step = 1, row = 1;
+    fr__index *out = fr__index_new(a, m->n);
+    for (int i = m->n - 1; out && i >= 0; i--) {
+        bool number = i == 0; /* axis 0 numbers the pieces */
+        if (m->stride[i] != (number ? 0 : step) || m->offset)
+            return NULL;
+        step *= number ? 1 : axes[i].extent;
+        if (!axes[i].reduced) {
+            out->stride[i] = row;
+            row *= axes[i].extent;
+        }
+    }
+    for (int i = 0; i < m->n; i++)
+        if (axes[i].split == 0)
+            return out;
+    return NULL;
+}
+
 const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                const fr__tnode *view, const fr__tnode *input)
 {
     if (view->op == FR__OP_RESHAPE)
         return m;
+    if (view->op == FR__OP_PIECES)
+        return through_pieces(a, axes, m);
     int64_t own[FR_MAX_NDIM], strides[FR_MAX_NDIM], offset = 0, step = 1;
     for (int j = input->ndim - 1; j >= 0; j--) {
         own[j] = step;

@@ -1,29 +1,47 @@
-/* split.c - long reductions in two steps, so that they run in parallel
+/* split.c - long reductions in two steps: in parallel, and in pieces that fit in cache
  *
  *   capture -> simplify -> [split] -> fuse -> lower -> plan -> program
  *
  * needs   a simplified trace
- * gives   reductions over few rows or over the outer axes as a partial reduction (one result for
- *         each piece of one axis) and a reduction over the pieces
+ * gives   reductions over few rows, over very long rows or over the outer axes as a partial
+ *         reduction (one result for each piece of one axis) and a reduction over the pieces
  * breaks  nothing; the pieces depend on shapes alone, so a sum is the same for any thread count
+ *
+ * A reduction that needs another one over the same long row first would read it twice:
+ *
+ *     sum(exp(u - c)), c a function of max(u)          (softmax, logsumexp)
+ *     sum((u - c)^2),  c a function of sum(u)          (variance, layer norm)
+ *
+ * Both are made from what each piece b can know by itself, while it is in cache (for any c, so
+ * what exactly c is need not be understood):
+ *
+ *     sum(exp(u - c)) = sum_b exp(m_b - c) sum_in_b exp(u - m_b)         m_b = max_in_b(u)
+ *     sum((u - c)^2)  = sum_b [ sum_in_b (u - a_b)^2 + n_b (a_b - c)^2 ]   a_b = mean_in_b(u)
+ *
+ * (Chan, Golub, LeVeque 1983 for the second; the first is the online softmax.)
  */
+#include <math.h>
+
 #include "graph/trace.h"
 
 enum {
-    SPLIT_FROM = 1 << 17,  /* elements; below, one thread is as fast */
-    ROW_PIECE = 1 << 15,   /* elements of a piece where the innermost axis is reduced */
-    COLUMN_PIECE = 32,     /* rows of a piece where it is kept: as many streams as prefetch follows */
-    ENOUGH_ROWS = 64,      /* results that go in parallel by themselves */
+    SPLIT_FROM = 1 << 17,   /* elements; below, one thread is as fast */
+    ROW_PIECE = 1 << 15,    /* elements of a piece where the innermost axis is reduced */
+    LONG_ROW = 1 << 16,     /* elements of a row that no longer stays in a core's cache */
+    COLUMN_PIECE = 32,      /* rows of a piece where it is kept: as many streams as prefetch follows */
+    ENOUGH_ROWS = 64,       /* results that go in parallel by themselves */
+    LOOK = 24,              /* nodes looked at for what c depends on */
 };
 
 typedef struct {
-    int axis;
+    int axis; /* -1: not split */
     int64_t block;
+    bool row; /* the innermost axis is reduced */
 } choice;
 
 static choice choose(const fr__tnode *r, const fr__tnode *x)
 {
-    const choice no = {-1, 0};
+    const choice no = {-1, 0, false};
     int64_t kept = 1, red = 1, outer = 1;
     int longest = -1, last = -1;
     bool seen = false;
@@ -43,80 +61,269 @@ static choice choose(const fr__tnode *r, const fr__tnode *x)
     }
     if (x->size < SPLIT_FROM || longest < 0)
         return no;
-    choice c = {longest, 0};
-    if (r->par[0] >> last & 1) {
-        if (kept >= ENOUGH_ROWS)
+    choice c = {longest, COLUMN_PIECE, r->par[0] >> last & 1};
+    if (c.row) {
+        if (kept >= ENOUGH_ROWS && red < LONG_ROW)
             return no;
         c.block = ROW_PIECE / (red / x->shape[longest]);
         c.block = c.block < 1 ? 1 : c.block;
-    } else {
-        if (outer >= ENOUGH_ROWS)
-            return no;
-        c.block = COLUMN_PIECE;
+    } else if (outer >= ENOUGH_ROWS) {
+        return no;
     }
     return x->shape[longest] >= 2 * c.block ? c : no;
 }
 
-static int split_one(fr__trace *t, const fr__tnode *r, choice c)
+/* ---- the two patterns, on the old trace --------------------------------------------------------- */
+
+typedef enum { PLAIN, EXPONENTIALS, SQUARES } pattern;
+
+typedef struct {
+    choice c;
+    pattern what;
+    int base;         /* the old reduction (max or sum of u) that goes first */
+    int u, level;     /* old nodes: u, and c before it was broadcast */
+    int32_t partial;  /* new: what each piece gives */
+    int32_t known;    /* new, of a pattern: m_b or a_b */
+    int32_t count;    /* new, SQUARES: n_b broadcast to the partial's shape */
+    int first, next;  /* of a base: its patterns, a list of old nodes; -1 ends it */
+} plan;
+
+typedef struct {
+    fr__trace *t;
+    const fr__tnode *old;
+    plan *plans; /* of each old node */
+    int32_t *to; /* old -> new */
+} state;
+
+/* b as it was before it was broadcast over the reduced axes alone; -1: it was not. */
+static int row_constant(const state *s, int b, const fr__tnode *r, const fr__tnode *u)
 {
-    const fr__tnode *x = &t->nodes.at[r->in[0]];
-    bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
-    int dtype = half ? FR_FLOAT32 : r->dtype;
-    int64_t shape[FR_MAX_NDIM + 1], par[3] = {r->par[0], c.axis, c.block}, pieces = 1;
+    const fr__tnode *n = &s->old[b];
+    if (n->op != FR__OP_BROADCAST || n->ndim != u->ndim)
+        return -1;
+    const fr__tnode *x = &s->old[n->in[0]];
+    if (x->ndim != u->ndim)
+        return -1;
+    for (int d = 0; d < u->ndim; d++)
+        if (x->shape[d] != (r->par[0] >> d & 1 ? 1 : u->shape[d]))
+            return -1;
+    return n->in[0];
+}
+
+/* The reduction of this kind, over u and the same axes, that node `from` depends on; -1: none. */
+static int depends_on(const state *s, int from, int op, int u, const fr__tnode *r)
+{
+    int stack[LOOK], n = 1, looked = 0;
+    stack[0] = from;
+    while (n && looked++ < LOOK) {
+        int i = stack[--n];
+        const fr__tnode *x = &s->old[i];
+        if (x->op == op && x->npar == 1 && x->in[0] == u && x->par[0] == r->par[0] && s->plans[i].c.axis >= 0)
+            return i;
+        if (fr__ops[x->op].class == FR__REDUCE)
+            continue;
+        for (int j = 0; j < x->nin && n < LOOK; j++)
+            stack[n++] = x->in[j];
+    }
+    return -1;
+}
+
+static void recognise(const state *s, plan *p, const fr__tnode *r)
+{
+    const fr__tnode *e = &s->old[r->in[0]];
+    if (r->op != FR__OP_REDUCE_sum || r->dtype != FR_FLOAT32 || !p->c.row)
+        return;
+    bool exponentials = e->op == FR__OP_exp;
+    bool squares = e->op == FR__OP_square || (e->op == FR__OP_mul && e->in[0] == e->in[1]);
+    const fr__tnode *d = exponentials || squares ? &s->old[e->in[0]] : NULL;
+    if (!d || d->op != FR__OP_sub || s->old[d->in[0]].op == FR__OP_NUMBER)
+        return;
+    int level = row_constant(s, d->in[1], r, &s->old[d->in[0]]);
+    int base = level < 0 ? -1 : depends_on(s, level, exponentials ? FR__OP_REDUCE_max : FR__OP_REDUCE_sum, d->in[0], r);
+    if (base < 0 || s->plans[base].c.axis != p->c.axis || s->plans[base].c.block != p->c.block)
+        return;
+    p->what = exponentials ? EXPONENTIALS : SQUARES;
+    p->base = base;
+    p->u = d->in[0];
+    p->level = level;
+    p->next = s->plans[base].first;
+    s->plans[base].first = (int)(p - s->plans);
+}
+
+/* ---- new nodes ------------------------------------------------------------------------------------- */
+
+/* All take new nodes and give a new one; -1 anywhere gives -1. */
+static int make(state *s, int op, int dtype, const fr__tnode like, int a, int b)
+{
+    int32_t in[2] = {a, b};
+    if (a == -1 || b == -1)
+        return -1;
+    return fr__trace_add(s->t, op, dtype, like.ndim, like.shape, b == -2 ? 1 : 2, in, 0, NULL);
+}
+
+static fr__tnode at(const state *s, int i) { return s->t->nodes.at[i]; }
+static int unary(state *s, int op, int a) { return a < 0 ? -1 : make(s, op, at(s, a).dtype, at(s, a), a, -2); }
+static int binary(state *s, int op, int a, int b)
+{
+    return a < 0 || b < 0 ? -1 : make(s, op, at(s, a).dtype, at(s, at(s, a).op == FR__OP_NUMBER ? b : a), a, b);
+}
+
+static int number(state *s, int dtype, double v)
+{
+    int64_t bits = (int64_t)(fr__is_float(dtype) ? 0 : v);
+    if (fr__is_float(dtype))
+        memcpy(&bits, &v, sizeof bits);
+    return fr__trace_add(s->t, FR__OP_NUMBER, dtype, 0, NULL, 0, NULL, 1, &bits);
+}
+
+static int shaped(state *s, int op, int a, int ndim, const int64_t *shape)
+{
+    int32_t in = a;
+    return a < 0 ? -1 : fr__trace_add(s->t, op, at(s, a).dtype, ndim, shape, 1, &in, 0, NULL);
+}
+
+static int partial(state *s, int op, int input, int dtype, const fr__tnode *r, const fr__tnode *x, choice c)
+{
+    int64_t shape[FR_MAX_NDIM + 1], par[3] = {r->par[0], c.axis, c.block};
+    int32_t in = input;
+    if (input < 0)
+        return -1;
     shape[0] = (x->shape[c.axis] + c.block - 1) / c.block;
     memcpy(shape + 1, r->shape, sizeof(int64_t) * (size_t)r->ndim);
-    int32_t in = r->in[0];
-    fr__tnode like = *r;
-    int at = fr__trace_add(t, r->op, dtype, r->ndim + 1, shape, 1, &in, 3, par);
-    if (at < 0)
-        return -1;
-    in = at;
-    at = fr__trace_add(t, like.op, dtype, like.ndim, like.shape, 1, &in, 1, &pieces);
-    if (at < 0 || !half)
-        return at;
-    in = at;
-    return fr__trace_add(t, FR__OP_CAST, like.dtype, like.ndim, like.shape, 1, &in, 0, NULL);
+    return fr__trace_add(s->t, op, dtype, r->ndim + 1, shape, 1, &in, 3, par);
+}
+
+/* The reduction over the pieces, in the reduction's own dtype. */
+static int over_pieces(state *s, int op, int input, const fr__tnode *r)
+{
+    int64_t first = 1;
+    int32_t in = input;
+    int y = input < 0 ? -1 : fr__trace_add(s->t, op, at(s, input).dtype, r->ndim, r->shape, 1, &in, 1, &first);
+    if (y < 0 || at(s, y).dtype == r->dtype)
+        return y;
+    in = y;
+    return fr__trace_add(s->t, FR__OP_CAST, r->dtype, r->ndim, r->shape, 1, &in, 0, NULL);
+}
+
+/* Elements in each piece, as float32 of shape [pieces, 1 ...] broadcast to the partial's. */
+static int piece_counts(state *s, const fr__tnode *r, const fr__tnode *x, const plan *p)
+{
+    fr__tnode like = at(s, s->plans[p->base].partial);
+    int64_t n = like.shape[0], column[FR_MAX_NDIM + 1];
+    double rest = 1;
+    for (int d = 0; d < x->ndim; d++)
+        rest *= r->par[0] >> d & 1 && d != p->c.axis ? (double)x->shape[d] : 1;
+    for (int d = 0; d < like.ndim; d++)
+        column[d] = d ? 1 : n;
+    int i = fr__trace_add(s->t, FR__OP_IOTA, FR_INT64, 1, &n, 0, NULL, 0, NULL);
+    int begin = binary(s, FR__OP_mul, i, number(s, FR_INT64, (double)p->c.block));
+    int left = binary(s, FR__OP_sub, number(s, FR_INT64, (double)x->shape[p->c.axis]), begin);
+    int size = binary(s, FR__OP_minimum, left, number(s, FR_INT64, (double)p->c.block));
+    int whole = binary(s, FR__OP_mul, size, number(s, FR_INT64, rest));
+    int count = whole < 0 ? -1 : make(s, FR__OP_CAST, FR_FLOAT32, at(s, whole), whole, -2);
+    return shaped(s, FR__OP_BROADCAST, shaped(s, FR__OP_RESHAPE, count, like.ndim, column), like.ndim, like.shape);
+}
+
+/* First step of a pattern, beside its base's: the piece is read once for both. */
+static int pattern_partial(state *s, const fr__tnode *r, plan *p)
+{
+    const fr__tnode *u = &s->old[p->u];
+    int base = s->plans[p->base].partial, nu = s->to[p->u];
+    if (p->what == EXPONENTIALS) { /* where a piece is all -inf, its largest would make NaN */
+        int finite = binary(s, FR__OP_lt, unary(s, FR__OP_abs, base), number(s, FR_FLOAT32, INFINITY));
+        if (finite >= 0)
+            s->t->nodes.at[finite].dtype = FR_BOOL;
+        int32_t in[3] = {finite, base, number(s, FR_FLOAT32, 0)};
+        fr__tnode like = at(s, base);
+        p->known = finite < 0 || in[2] < 0 ? -1
+                   : fr__trace_add(s->t, FR__OP_where, FR_FLOAT32, like.ndim, like.shape, 3, in, 0, NULL);
+    } else {
+        p->count = piece_counts(s, r, u, p);
+        p->known = binary(s, FR__OP_div, base, p->count);
+    }
+    int below = shaped(s, FR__OP_PIECES, p->known, u->ndim, u->shape);
+    int d = binary(s, FR__OP_sub, nu, below);
+    int e = p->what == EXPONENTIALS ? unary(s, FR__OP_exp, d) : binary(s, FR__OP_mul, d, d);
+    p->partial = partial(s, FR__OP_REDUCE_sum, e, FR_FLOAT32, r, u, p->c);
+    return p->partial;
+}
+
+/* Second step of a pattern: c is known now. */
+static int pattern_combine(state *s, const fr__tnode *r, const plan *p)
+{
+    fr__tnode like = at(s, p->partial);
+    int c = shaped(s, FR__OP_BROADCAST, shaped(s, FR__OP_RESHAPE, s->to[p->level], r->ndim, r->shape), like.ndim, like.shape);
+    int d = binary(s, FR__OP_sub, p->known, c), term;
+    if (p->what == EXPONENTIALS) { /* a piece of nothing but -inf adds nothing, whatever c is */
+        int nothing = binary(s, FR__OP_eq, s->plans[p->base].partial, number(s, FR_FLOAT32, -INFINITY));
+        if (nothing >= 0)
+            s->t->nodes.at[nothing].dtype = FR_BOOL;
+        int product = binary(s, FR__OP_mul, p->partial, unary(s, FR__OP_exp, d));
+        int32_t in[3] = {nothing, number(s, FR_FLOAT32, 0), product};
+        term = nothing < 0 || product < 0 || in[1] < 0 ? -1
+               : fr__trace_add(s->t, FR__OP_where, FR_FLOAT32, like.ndim, like.shape, 3, in, 0, NULL);
+    } else {
+        term = binary(s, FR__OP_add, p->partial, binary(s, FR__OP_mul, p->count, binary(s, FR__OP_mul, d, d)));
+    }
+    return over_pieces(s, FR__OP_REDUCE_sum, term, r);
+}
+
+static int split_one(state *s, int i)
+{
+    const fr__tnode *r = &s->old[i], *x = &s->old[r->in[0]];
+    plan *p = &s->plans[i];
+    if (p->what != PLAIN)
+        return pattern_combine(s, r, p);
+    bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
+    p->partial = partial(s, r->op, s->to[r->in[0]], half ? FR_FLOAT32 : r->dtype, r, x, p->c);
+    for (int j = p->first; p->partial >= 0 && j >= 0; j = s->plans[j].next) /* while it is in cache */
+        if (pattern_partial(s, &s->old[j], &s->plans[j]) < 0)
+            return -1;
+    return over_pieces(s, r->op, p->partial, r);
 }
 
 int fr__split(fr__trace *t)
 {
-    bool any = false;
-    for (int i = 0; i < t->nodes.n && !any; i++) {
-        const fr__tnode *n = &t->nodes.at[i];
-        any = fr__ops[n->op].class == FR__REDUCE && n->ndim < FR_MAX_NDIM &&
-              choose(n, &t->nodes.at[n->in[0]]).axis >= 0;
-    }
-    if (!any)
-        return 0;
     fr__tnode *old = t->nodes.at;
     int n = t->nodes.n, status = -1;
-    int32_t *to = fr__malloc(sizeof *to * (size_t)n);
+    bool any = false;
+    state s = {.t = t, .old = old};
+    s.plans = fr__calloc((size_t)n + 1, sizeof *s.plans);
+    s.to = fr__malloc(sizeof *s.to * (size_t)(n + 1));
+    if (!s.plans || !s.to)
+        goto unchanged;
+    for (int i = 0; i < n; i++) {
+        s.plans[i] = (plan){.c = {-1, 0, false}, .what = PLAIN, .base = -1, .first = -1, .next = -1};
+        if (fr__ops[old[i].op].class == FR__REDUCE && old[i].ndim < FR_MAX_NDIM)
+            s.plans[i].c = choose(&old[i], &old[old[i].in[0]]);
+        any |= s.plans[i].c.axis >= 0;
+        if (s.plans[i].c.axis >= 0)
+            recognise(&s, &s.plans[i], &old[i]);
+    }
+    status = 0;
+    if (!any)
+        goto unchanged;
     t->nodes.at = NULL;
     t->nodes.n = t->nodes.room = 0;
-    if (!to)
-        goto out;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; !status && i < n; i++) {
         fr__tnode node = old[i];
-        choice c = {-1, 0};
-        if (fr__ops[node.op].class == FR__REDUCE && node.ndim < FR_MAX_NDIM)
-            c = choose(&node, &old[node.in[0]]);
         for (int j = 0; j < node.nin; j++)
-            node.in[j] = to[node.in[j]];
+            node.in[j] = s.to[node.in[j]];
         if (fr__is_leaf(&node))
             t->leaves.at[node.slot].node = t->nodes.n;
-        if (c.axis >= 0)
-            to[i] = split_one(t, &node, c);
+        if (s.plans[i].c.axis >= 0)
+            s.to[i] = split_one(&s, i);
         else
-            to[i] = fr__vec_push(&t->nodes, node) ? -1 : t->nodes.n - 1;
-        if (to[i] < 0)
-            goto out;
-        t->nodes.at[to[i]].flags = node.flags;
+            s.to[i] = fr__vec_push(&t->nodes, node) ? -1 : t->nodes.n - 1;
+        status = s.to[i] < 0 ? -1 : 0;
+        if (!status)
+            t->nodes.at[s.to[i]].flags |= node.flags;
     }
-    for (int i = 0; i < t->outs.n; i++)
-        t->outs.at[i].node = to[t->outs.at[i].node];
-    status = 0;
-out:
+    for (int i = 0; !status && i < t->outs.n; i++)
+        t->outs.at[i].node = s.to[t->outs.at[i].node];
     fr__free(old);
-    fr__free(to);
+unchanged:
+    fr__free(s.plans);
+    fr__free(s.to);
     return status;
 }

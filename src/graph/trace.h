@@ -50,7 +50,7 @@ typedef struct fr__gaxis {
     int64_t block;  /* split: elements a piece */
 } fr__gaxis;
 
-enum { FR__GAXES = FR_MAX_NDIM + 2 };
+enum { FR__GAXES = FR_MAX_NDIM + 2, FR__LOOPS = 40 /* of a kernel, at most */ };
 
 typedef struct fr__group {
     int naxes;
@@ -58,6 +58,7 @@ typedef struct fr__group {
     int32_t first, last; /* members */
     int32_t root;        /* the node it was begun for */
     int cost;            /* scalar operations an element, roughly */
+    int reductions;      /* how many: each may be a pass over the reduced axes of its own */
     int kernel;          /* plan: its launch */
 } fr__group;
 

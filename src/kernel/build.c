@@ -66,6 +66,10 @@ int fr__kb_buffer(fr__kb *b, int dtype, int role, int word)
 
 int fr__kb_axis(fr__kb *b, fr__kaxis axis)
 {
+    if (b->axes.n >= FR__KMAXAXES && !b->failed) {
+        fr__fail(FR__E_LIMIT, "a kernel with more than %d loops", FR__KMAXAXES);
+        b->failed = true;
+    }
     if (b->failed || fr__vec_push(&b->axis_block, -1))
         b->failed = true;
     GIVE_INDEX(&b->axes, axis);

@@ -83,6 +83,6 @@ int fr__math_ceil(fr__kb *b, int x);
 int fr__math_random(fr__kb *b, int key0, int key1, int index, int n);
 /* The scalar form of an elementwise operation of the table, on operands of one type. */
 int fr__scalar_form(fr__kb *kb, int op, int a, int b, int c);
-int fr__combine_form(int op); /* of a reduction: FR__K_ADD ... */
+int fr__combine_form(int op, int type); /* of a reduction: FR__K_ADD ... */
 
 #endif

@@ -19,8 +19,11 @@ enum {
     SCRATCH_LIMIT = 256 << 10, /* bytes of a row's kept values: well inside L2 */
     FEW_UNITS = 64,            /* indices of the root loop below which the vector axis is cut */
     CHUNK = 4096,              /* elements of such a piece */
+    SHALLOW = 64,              /* members of a group; of more the values are made in order */
     SHORT_AXIS = 8,            /* too short to be the vector, if a longer one is there */
 };
+
+_Static_assert((int)FR__LOOPS <= (int)FR__KMAXAXES, "what fuse promises fits in a kernel");
 
 typedef struct {
     int64_t extent;
@@ -53,6 +56,7 @@ typedef struct {
     int32_t *member_of; /* node -> member + 1; by position in the group */
     FR__VEC(fr__pointer) pointers;
     FR__VEC(int) pointer_buf;
+    bool in_order; /* members are being made in order */
     int64_t scratch_at;
     int root;   /* kernel axis of the root loop */
     int stage;  /* the one being made */
@@ -509,7 +513,41 @@ static int computed(state *s, int i, const fr__index *m)
     }
 }
 
-/* Recursion is bounded by the size of a group. */
+/* The member that operand i comes from, NULL if from none. */
+static member *member_below(const state *s, int i)
+{
+    while (fr__is_view(node(s, i)) && node(s, i)->group != s->g && !(node(s, i)->flags & FR__T_STORE && node(s, i)->group >= 0))
+        i = node(s, i)->in[0];
+    return member_at(s, i);
+}
+
+/* Makes what member `own` stands on, in order, so that recursion stays shallow in a long chain. */
+static void make_below(state *s, const member *own)
+{
+    int last = (int)(own - s->members.at);
+    bool *wanted = fr__arena_zalloc(&s->t->arena, sizeof *wanted * (size_t)(last + 1));
+    if (!wanted) {
+        s->kb.failed = true;
+        return;
+    }
+    wanted[last] = true;
+    for (int k = last; k >= 0; k--) {
+        const member *x = &s->members.at[k];
+        const fr__tnode *n = node(s, x->node);
+        wanted[k] = wanted[k] && x->scratch < 0 && !(x->value >= 0 && fr__kb_live(&s->kb, x->value)) &&
+                    fr__ops[n->op].class != FR__REDUCE;
+        for (int j = 0; wanted[k] && j < n->nin; j++) {
+            const member *in = member_below(s, n->in[j]);
+            if (in)
+                wanted[in - s->members.at] = true;
+        }
+    }
+    for (int k = 0; k < last && !s->kb.failed; k++)
+        if (wanted[k])
+            value_of(s, s->members.at[k].node, node(s, s->members.at[k].node)->map);
+}
+
+/* Recursion goes as deep as a group of SHALLOW members has them. */
 static int value_of(state *s, int i, const fr__index *m)
 {
     i = below_views(s, i, &m);
@@ -521,6 +559,13 @@ static int value_of(state *s, int i, const fr__index *m)
         return is_inlined(n) ? computed(s, i, m) : load(s, i, m);
     if (own->value >= 0 && fr__kb_live(&s->kb, own->value))
         return own->value;
+    if (s->members.n > SHALLOW && !s->in_order) {
+        s->in_order = true;
+        make_below(s, own);
+        s->in_order = false;
+        if (s->kb.failed)
+            return 0;
+    }
     int v;
     if (own->scratch >= 0)
         v = fr__k(&s->kb, FR__K_LOAD, s->kb.ins.at[own->value].type, -1, -1, -1, own->scratch);
@@ -703,7 +748,7 @@ static int make_stage(state *s, int stage)
         const fr__tnode *n = node(s, s->members.at[k].node);
         acc[k] = -1;
         if (fr__ops[n->op].class == FR__REDUCE && s->members.at[k].need == stage)
-            acc[k] = fr__k(kb, FR__K_ACC, fr__ktype_of(n->dtype), -1, -1, -1, fr__combine_form(n->op));
+            acc[k] = fr__k(kb, FR__K_ACC, fr__ktype_of(n->dtype), -1, -1, -1, fr__combine_form(n->op, fr__ktype_of(n->dtype)));
     }
     int opened = 0;
     for (int f = 0; f < s->naxes; f++)

@@ -27,8 +27,10 @@ int fr__scalar_form(fr__kb *kb, int op, int a, int b, int c)
     }
 }
 
-int fr__combine_form(int op)
+int fr__combine_form(int op, int type)
 {
+    if (type == FR__KB1) /* of truth values the largest is `or` */
+        return op == FR__OP_REDUCE_max || op == FR__OP_REDUCE_any ? FR__K_OR : FR__K_AND;
     switch (op) {
 #undef UNARY
 #undef BINARY

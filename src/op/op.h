@@ -19,6 +19,7 @@
     X(TRANSPOSE, VIEW, "par[i]: the input's axis that axis i is")                            \
     X(BROADCAST, VIEW, "axes aligned at the right; sizes 1 repeat")                          \
     X(SLICE, VIEW, "par: start of each axis, then step")                                     \
+    X(PIECES, VIEW, "split only: to each element the value of its piece")                    \
     X(COPY, COPY, "the same values, contiguous")                                             \
     X(CAST, CAST, "the same values in another dtype")
 

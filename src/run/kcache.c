@@ -158,6 +158,11 @@ static fr__code *from_llvm(const fr__kernel *k, const fr__text *key)
     if (code) {
         fr__disk_put(key->at, key->n, object, bytes);
         atomic_fetch_add_explicit(&fr__counters[FR_COUNT_GENERATED], 1, memory_order_relaxed);
+        if (fr__debug() >= 5) {
+            char *ir = fr__llvm_ir(k, "kernel", 0);
+            fr__debug_print("%s\n", ir ? ir : fr__error_text());
+            fr__free(ir);
+        }
         if (fr__debug() >= 2)
             fr__debug_print("kernel %016llx: machine code, %zu bytes in %.2f ms\n",
                             (unsigned long long)k->hash, bytes, 1e3 * (fr__now() - start));

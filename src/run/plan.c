@@ -203,6 +203,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     stored_of = fr__malloc(sizeof *stored_of * (size_t)(t->nodes.n + 1));
     if (!p->literal_dtypes || !p->steps || !stored_of || number_stored(p, t, stored_of))
         goto fail;
+    bool wanted = describe;
     describe |= fr__debug() >= 3;
     if (describe)
         fr__trace_print(t, &text);
@@ -210,7 +211,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         fr__lowered l;
         if (fr__lower(t, g, &l))
             goto fail;
-        if (describe) {
+        if (describe && (fr__debug() != 3 || wanted)) {
             fr__text_f(&text, " kernel %d\n", g);
             fr__text_add(&text, l.kernel->text);
         }

@@ -3,6 +3,7 @@
  * All memory is taken and all code generated before the first kernel starts; what has started on
  * the CPU cannot fail. So a run that gives an error has changed nothing.
  */
+#include "base/pool.h"
 #include "core/alloc.h"
 #include "device/launch.h"
 #include "run/plan.h"
@@ -86,13 +87,13 @@ void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves, c
 }
 
 static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words, char *const *leaves,
-                     const int64_t *literals, char *const *stored, char *space)
+                     const int64_t *literals, char *const *stored, char *space, int threads)
 {
     fr__step_words(p, s, leaves, literals, stored, words);
     void (*copy)(void *, const void *, int64_t) = copy_bytes;
     memcpy(&words[FR__W_COPY], &copy, sizeof copy);
     fr__launch l = {.kernel = s->kernel->kernel, .fn = fn, .words = words, .range = s->range, .grain = s->grain,
-                    .alone = s->alone, .scratch = s->scratch};
+                    .alone = s->alone, .scratch = s->scratch, .threads = threads};
     double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
     fr__cpu_launch(&l, space);
     if (FR__UNLIKELY(fr__debug() >= 2))
@@ -107,7 +108,7 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
     fr__kfn *few_fns[FEW], **fns = few_fns;
     uint64_t few_words[STACK_WORDS], *words = few_words;
     size_t space_bytes = 0;
-    int made = 0, status = -1;
+    int made = 0, status = -1, threads = fr__pool_threads(); /* the number may change meanwhile */
     if (p->nstored > FEW && !(stored = fr__malloc(sizeof *stored * (size_t)p->nstored)))
         goto out;
     if (p->nsteps > FEW && !(fns = fr__malloc(sizeof *fns * (size_t)p->nsteps)))
@@ -119,7 +120,8 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
         fns[i] = code_for(s, hot);
         if (!fns[i] && !fr__interp_space(s->kernel->kernel))
             goto out;
-        fr__launch l = {.kernel = s->kernel->kernel, .fn = fns[i], .alone = s->alone, .scratch = s->scratch};
+        fr__launch l = {.kernel = s->kernel->kernel, .fn = fns[i], .alone = s->alone, .scratch = s->scratch,
+                        .threads = threads};
         if (!fns[i] || s->scratch) {
             size_t need = fr__cpu_space(&l);
             space_bytes = need > space_bytes ? need : space_bytes;
@@ -141,7 +143,7 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
     }
     status = 0;
     for (int i = 0; i < p->nsteps; i++)
-        run_step(p, &p->steps[i], fns[i], words, leaves, literals, stored, space);
+        run_step(p, &p->steps[i], fns[i], words, leaves, literals, stored, space, threads);
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
     for (int i = 0; i < p->nsteps; i++)
         if (!fns[i])

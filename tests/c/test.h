@@ -5,7 +5,8 @@
  *
  * One .c file a program; main is in here. Prints `ok name` or `FAIL file:line ...` and as its
  * last line `N passed, N failed`; exits 1 if anything failed. Arguments choose tests: those
- * whose name contains one of them. A failed CHECK ends its test; in a helper function
+ * whose name contains one of them; --NAME=TEXT is an option, test_option("NAME") gives TEXT (""
+ * for --NAME alone, NULL without it). A failed CHECK ends its test; in a helper function
  * that returns a value use EXPECT, which only records. Checks may run on any thread.
  */
 #ifndef FR_TEST_H
@@ -23,6 +24,18 @@ typedef struct test_case {
 
 static test_case *test_first, **test_last = &test_first;
 static _Atomic int test_failures; /* of the test that is running */
+static int test_argc;
+static char **test_argv;
+
+static inline const char *test_option(const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < test_argc; i++)
+        if (!strncmp(test_argv[i], "--", 2) && !strncmp(test_argv[i] + 2, name, n) &&
+            (test_argv[i][n + 2] == '=' || !test_argv[i][n + 2]))
+            return test_argv[i] + n + 2 + (test_argv[i][n + 2] == '=');
+    return NULL;
+}
 
 static inline int test_expect(int ok, const char *file, int line, const char *what)
 {
@@ -80,9 +93,12 @@ static inline int test_expect_eq(long long a, long long b, const char *file, int
 
 int main(int argc, char **argv)
 {
-    int passed = 0, failed = 0;
+    int passed = 0, failed = 0, names = 0;
+    test_argc = argc, test_argv = argv;
+    for (int i = 1; i < argc; i++)
+        names += strncmp(argv[i], "--", 2) != 0;
     for (test_case *t = test_first; t; t = t->next) {
-        int chosen = argc < 2;
+        int chosen = names == 0;
         for (int i = 1; i < argc; i++)
             chosen |= strstr(t->name, argv[i]) != NULL;
         if (!chosen)

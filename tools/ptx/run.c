@@ -56,15 +56,18 @@ static gpu_pointer take(program *p, size_t bytes)
                                                       : at; /* NaN: nothing passes unwritten */
 }
 
+/* The whole buffer that a leaf looks at: strides may go any way from its first element. */
 static bool upload_leaves(program *p, const work *w, char **to)
 {
     for (int i = 0; i < w->nleaves; i++) {
         const fr_array *x = w->leaves[i];
-        gpu_pointer at = x->buf ? 0 : 1;
-        size_t bytes = fr_nbytes(x); /* inputs are contiguous */
-        if (x->buf && (!(at = take(p, bytes)) || cuMemcpyHtoD_v2(at, x->data, bytes)))
+        to[i] = NULL;
+        if (!x->buf) /* no elements */
+            continue;
+        gpu_pointer at = take(p, x->buf->bytes);
+        if (!at || cuMemcpyHtoD_v2(at, x->buf->data, x->buf->bytes))
             return false;
-        to[i] = (char *)(uintptr_t)at;
+        to[i] = (char *)(uintptr_t)at + (x->data - (char *)x->buf->data);
     }
     return true;
 }
@@ -287,7 +290,7 @@ static bool time_work(sheet *to, const device *d, const work *w, const program *
         cuFuncGetAttribute(&local, FUNCTION_LOCAL, l->function);
         int64_t each = fr__ptx_per_block(l->kernel, THREADS);
         fr__text_f(&to->kernels,
-                   "| %-14s | %4d | %8lld | %7lld | %9d | %5d | %7llu | %7.4f | %6.1f |\n",
+                   "| %-14s | %4d | %9lld | %7lld | %9d | %5d | %7llu | %7.4f | %6.1f |\n",
                    w->g->name, i, (long long)l->range,
                    (long long)((l->range + each - 1) / each), registers, local,
                    (unsigned long long)l->scratch_bytes, median_ms(d, &one), l->load_ms);
@@ -390,9 +393,9 @@ static void write_sheet(FILE *to, const sheet *s, const device *d)
         to,
         "Each kernel: its range, blocks, registers and local bytes a thread, scratch bytes in\n"
         "shared memory, time, and what the driver took to load its PTX.\n\n"
-        "| graph          | step | range    | blocks  | registers | local | scratch | ms      "
+        "| graph          | step | range     | blocks  | registers | local | scratch | ms      "
         "| load ms |\n"
-        "| -------------- | ---- | -------- | ------- | --------- | ----- | ------- | ------- "
+        "| -------------- | ---- | --------- | ------- | --------- | ----- | ------- | ------- "
         "| ------- |\n%s\n",
         s->kernels.at ? s->kernels.at : "");
     fprintf(to,

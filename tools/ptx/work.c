@@ -62,7 +62,8 @@ int work_open(work *w, const graph *g, bool values)
     if (!w->plan)
         return -1;
     const fr__planned_out *o = &w->plan->outs[0];
-    if (w->plan->nouts != 1 || o->stored < 0 || !o->contiguous)
+    if (w->plan->nouts != 1 || o->stored < 0 ||
+        !fr__is_contiguous(o->ndim, o->shape, o->strides))
         return fr__fail_int(FR__E_VALUE, "%s: the result is not one buffer of its own",
                             g->name);
     return 0;

@@ -9,6 +9,7 @@
 
 #include "graphs.h"
 #include "core/array.h"
+#include "op/view.h"
 #include "run/plan.h"
 
 typedef struct work {

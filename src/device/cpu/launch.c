@@ -13,7 +13,7 @@ static size_t thread_space(const fr__launch *l)
 size_t fr__cpu_space(const fr__launch *l)
 {
     size_t each = thread_space(l);
-    return l->alone || !each ? each : each * (size_t)fr__pool_threads();
+    return l->alone || !each ? each : each * (size_t)l->threads;
 }
 
 typedef struct {
@@ -25,7 +25,7 @@ typedef struct {
 static void run_piece(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const job *j = ctx;
-    char *space = j->space + j->each * (size_t)thread;
+    char *space = j->each ? j->space + j->each * (size_t)thread : NULL;
     if (j->l->fn)
         j->l->fn(j->l->words, begin, end, space);
     else
@@ -35,8 +35,10 @@ static void run_piece(void *ctx, int64_t begin, int64_t end, int thread)
 void fr__cpu_launch(const fr__launch *l, char *space)
 {
     job j = {l, space, thread_space(l)};
-    if (l->alone)
+    if (l->alone) {
         run_piece(&j, 0, l->range, 0);
-    else
+    } else {
+        fr__pool_limit(l->threads);
         fr__pool_run(l->range, l->grain, run_piece, &j);
+    }
 }
