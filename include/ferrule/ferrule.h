@@ -63,9 +63,9 @@ FR_API fr_dtype fr_promote(fr_dtype a, fr_dtype b);
 
 typedef enum fr_error_kind {
     FR_OK,
-    FR_ERROR_VALUE,    /* a shape, axis, range or argument that cannot be */
+    FR_ERROR_VALUE,    /* a shape, range or argument that cannot be */
     FR_ERROR_TYPE,     /* a dtype or kind of argument that cannot be */
-    FR_ERROR_INDEX,    /* an index outside its axis */
+    FR_ERROR_INDEX,    /* an index outside its axis, an axis that is not there */
     FR_ERROR_MEMORY,   /* no memory for it */
     FR_ERROR_IO,       /* a file or the system refused */
     FR_ERROR_TRACE,    /* a placeholder used where a value is needed */

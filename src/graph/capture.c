@@ -187,14 +187,38 @@ static int keep_node(walk *w, fr_array *x, int node)
     return 0;
 }
 
-/* A pending node that somebody can still see gets its value too, so nothing is computed twice. */
-static bool kept_by_somebody(const walk *w, fr_array *x)
+/* Values without a place of their own, or not worth one. */
+static bool keepable(int op)
 {
-    if (w->whole || x->op == FR__OP_NUMBER || x->op == FR__OP_IOTA || fr__ops[x->op].class == FR__VIEW)
-        return false;
-    if (fr__has_handle(x))
-        return true;
-    return atomic_fetch_or_explicit(&x->flags, FR__REACHED, memory_order_relaxed) & FR__REACHED;
+    return op != FR__OP_NUMBER && op != FR__OP_IOTA && op != FR__OP_LEAF && fr__ops[op].class != FR__VIEW;
+}
+
+static int make_output(walk *w, int node)
+{
+    if (w->c->t->nodes.at[node].flags & FR__T_OUTPUT)
+        return 0;
+    w->c->t->nodes.at[node].flags |= FR__T_OUTPUT;
+    return fr__vec_push(&w->c->outputs, node);
+}
+
+/* Nothing that can be seen is computed twice. What somebody holds gets its value now. What no
+ * handle holds is fused away the first time; when a later eval comes through it again from
+ * something new, it gets its value (what lies below it needn't: that is the frontier). */
+static int keep_values(walk *w, fr_array *x, int node)
+{
+    fr__trace *t = w->c->t;
+    if (w->whole)
+        return 0;
+    bool before = atomic_fetch_or_explicit(&x->flags, FR__REACHED, memory_order_relaxed) & FR__REACHED;
+    t->nodes.at[node].flags |= before ? FR__T_AGAIN : 0;
+    for (int j = 0; !before && j < t->nodes.at[node].nin; j++) {
+        int at = t->nodes.at[node].in[j];
+        while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].flags & FR__T_AGAIN)
+            at = t->nodes.at[at].in[0];
+        if (t->nodes.at[at].flags & FR__T_AGAIN && keepable(t->nodes.at[at].op) && make_output(w, at))
+            return -1;
+    }
+    return fr__has_handle(x) && keepable(x->op) ? make_output(w, node) : 0;
 }
 
 /* Begins a node (takes over a reference): a leaf is made at once, others wait for their inputs. */
@@ -234,14 +258,9 @@ static int finish(walk *w)
     int node = add_node(w->c->t, &w->seen, f.x, f.nin, w->pins.at + f.pins);
     while (w->pins.n > f.pins)
         fr__unref(w->pins.at[--w->pins.n]);
-    bool keep = node >= 0 && kept_by_somebody(w, f.x);
-    if (keep_node(w, f.x, node))
-        return -1;
-    if (keep) {
-        w->c->t->nodes.at[node].flags |= FR__T_OUTPUT;
-        return fr__vec_push(&w->c->outputs, node);
-    }
-    return 0;
+    if (node >= 0 && keep_values(w, f.x, node))
+        node = -1;
+    return keep_node(w, f.x, node);
 }
 
 static int visit(walk *w, fr_array *root)

@@ -23,6 +23,7 @@ enum {
     FR__T_OUTPUT = 1, /* wanted by the caller */
     FR__T_STORE = 2,  /* fuse: has a buffer, contiguous */
     FR__T_INLINE = 4, /* fuse: computed wherever it is wanted; member of no group */
+    FR__T_AGAIN = 16, /* capture: an earlier eval has been through it without keeping its value */
     FR__T_LATE = 8,   /* fuse: somebody wants it in a way its group cannot give: store it alone */
 };
 

@@ -141,6 +141,10 @@ static int note_sources(state *s, int i, const fr__index *m)
 /* The map that a member's inputs are addressed by. */
 static const fr__index *map_of_input(state *s, const fr__tnode *n)
 {
+    if (fr__is_view(n))
+        return fr__index_through(&s->t->arena, s->group->axis, n->map, n, node(s, n->in[0]));
+    if (n->op == FR__OP_RANDOM_BITS) /* the key */
+        return fr__index_new(&s->t->arena, 0);
     if (fr__ops[n->op].class != FR__REDUCE)
         return n->map;
     /* As fuse asked for it: row-major kept elements, row-major reduced ones. */
@@ -583,7 +587,8 @@ static int ready(state *s, int i, const fr__index *m);
 static int inputs_ready(state *s, const fr__tnode *n, const fr__index *m)
 {
     int at = 0;
-    for (int j = 0; j < n->nin; j++) {
+    s->kb.failed |= !m;
+    for (int j = 0; m && j < n->nin; j++) {
         int r = ready(s, n->in[j], m);
         at = r > at ? r : at;
     }
@@ -633,7 +638,7 @@ static int plan_stages(state *s)
         const fr__tnode *n = node(s, x->node);
         x->full = is_full(s, n->map);
         bool reduce = fr__ops[n->op].class == FR__REDUCE;
-        x->need = fr__ops[n->op].class == FR__SOURCE ? 0 : inputs_ready(s, n, reduce ? map_of_input(s, n) : n->map);
+        x->need = fr__ops[n->op].class == FR__SOURCE ? 0 : inputs_ready(s, n, map_of_input(s, n));
         if (reduce || (x->full && n->flags & FR__T_STORE))
             stages = x->need + 1 > stages ? x->need + 1 : stages;
     }
@@ -644,7 +649,7 @@ static int plan_stages(state *s)
         if (x->full && n->flags & FR__T_STORE)
             x->last = x->need > x->last ? x->need : x->last;
         int stage = reduce ? x->need : is_costly(n) ? x->need : x->last;
-        const fr__index *m = reduce ? map_of_input(s, n) : n->map;
+        const fr__index *m = map_of_input(s, n);
         for (int j = 0; m && j < n->nin && fr__ops[n->op].class != FR__SOURCE; j++)
             mark_last(s, n->in[j], m, stage);
     }
@@ -901,8 +906,6 @@ static int gather_members(state *s)
         const fr__index *m = map_of_input(s, n);
         if (!m && !fr__failed())
             return fr__fail_int(FR__E_INTERNAL, "lower: node %d has no map of its input", i);
-        if (m && fr__is_view(n))
-            m = fr__index_through(&s->t->arena, s->group->axis, m, n, node(s, n->in[0]));
         for (int j = 0; m && j < n->nin; j++)
             if (note_sources(s, n->in[j], m))
                 return -1;

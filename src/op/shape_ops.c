@@ -150,6 +150,8 @@ fr_array *fr_expand_dims(fr_array *x, const int *axes, int naxes)
 {
     if (!fr__operands(1, &x) || !good_rank("expand_dims", x->ndim + naxes))
         return NULL;
+    if (naxes < 0)
+        return fr__fail(FR__E_VALUE, "expand_dims: %d axes", naxes);
     int ndim = x->ndim + naxes, from = 0;
     uint64_t fresh = 0;
     for (int i = 0; i < naxes; i++) {

@@ -45,6 +45,10 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
     for (int i = 0; i < l->npointers; i++) {
         const fr__pointer *q = &l->pointers[i];
         int node = q->is_leaf ? t->leaves.at[q->node].node : q->node;
+        if (!t->nodes.at[node].size) /* nothing will be read: no pointer */
+            continue;
+        if (!q->is_leaf && stored_of[node] < 0)
+            return fr__fail_int(FR__E_INTERNAL, "plan: node %d is loaded and was not stored", node);
         s->patches[s->npatches++] = (fr__patch){q->word, q->is_leaf, q->is_leaf ? q->node : stored_of[q->node],
                                                 q->offset * fr__dsize(t->nodes.at[node].dtype)};
     }
