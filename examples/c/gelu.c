@@ -34,7 +34,9 @@ static double milliseconds(fr_function *f, fr_array *x)
         fr_scope_close(s);
     }
     timespec_get(&end, TIME_UTC);
-    return (1e3 * (double)(end.tv_sec - start.tv_sec) + 1e-6 * (double)(end.tv_nsec - start.tv_nsec)) / RUNS;
+    return (1e3 * (double)(end.tv_sec - start.tv_sec) +
+            1e-6 * (double)(end.tv_nsec - start.tv_nsec)) /
+           RUNS;
 }
 
 int main(int argc, char **argv)
@@ -50,7 +52,8 @@ int main(int argc, char **argv)
     if (failed)
         fprintf(stderr, "%s\n", fr_error_message());
     else
-        printf("gelu of %lld floats, %d threads: %.3f ms lazily, %.3f ms compiled\nmax difference %g\n",
+        printf("gelu of %lld floats, %d threads: %.3f ms lazily, %.3f ms compiled\nmax "
+               "difference %g\n",
                (long long)n, fr_threads(), lazily, compiled, difference);
     fr_function_free(f);
     fr_scope_close(s);

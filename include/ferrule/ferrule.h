@@ -226,6 +226,12 @@ typedef struct fr_compile_options {
     const char *name;           /* for messages; copied */
     void (*free_ctx)(void *ctx); /* called when the function goes */
     int cache_limit;            /* programs kept, least recently used go first; 0: 256 */
+    /* Captured state: variables of yours that hold arrays (references of yours, never NULL). The
+     * function reads and sets them as it likes; each call reads them before and puts new arrays
+     * there after (references of yours; the old ones are freed). A call that fails leaves them as
+     * they were. Calls of one function with state go one after the other. */
+    int nslots;
+    fr_array ***slots;          /* copied; the variables must outlive the function */
 } fr_compile_options;
 
 FR_API fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options);

@@ -27,9 +27,9 @@ static inline int64_t fr__max64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* The kinds are public (fr_error_kind in ferrule.h has the same values, in this order). */
 #define FR__ERRORS(X)                                                                        \
     X(NONE, "none")                                                                          \
-    X(VALUE, "value")     /* a shape, range or argument that cannot be */              \
+    X(VALUE, "value")     /* a shape, range or argument that cannot be */                    \
     X(TYPE, "type")       /* a dtype or kind of argument that cannot be */                   \
-    X(INDEX, "index")     /* an index outside its axis, an axis that is not there */                              \
+    X(INDEX, "index")     /* an index or an axis that is not there */                        \
     X(MEMORY, "memory")   /* no memory */                                                    \
     X(IO, "io")           /* a file or the system refused */                                 \
     X(TRACE, "trace")     /* a placeholder used where a value is needed */                   \

@@ -6,7 +6,6 @@
 
 #include "core/alloc.h"
 #include "core/scope.h"
-#include "op/op.h"
 
 /* ---- buffers --------------------------------------------------------------------------- */
 
@@ -102,7 +101,7 @@ fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin, f
 fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const int64_t *shape,
                    const int64_t *strides)
 {
-    fr_array *x = node_new(FR__OP_LEAF, dtype, ndim, shape, 0, 0);
+    fr_array *x = node_new(FR__CORE_LEAF, dtype, ndim, shape, 0, 0);
     if (!x) {
         fr__buffer_release(buf);
         return NULL;
@@ -143,7 +142,7 @@ static void free_all(fr_array *dead)
         bool pending = x->state == FR__PENDING;
         for (int i = 0; pending && i < x->nin; i++)
             drop(x->in[i], &dead);
-        if (x->op == FR__OP_PLACEHOLDER && pending)
+        if (x->op == FR__CORE_PLACEHOLDER && pending)
             origin_release(x->origin);
         else
             fr__buffer_release(x->buf);
@@ -284,7 +283,7 @@ int fr__traced_error(fr_array *x, const char *doing)
 {
     /* Any placeholder above x tells where it was made; the first input chain that is traced. */
     fr_array *p = x;
-    while (p && p->op != FR__OP_PLACEHOLDER) {
+    while (p && p->op != FR__CORE_PLACEHOLDER) {
         fr_array *up = NULL;
         for (int i = 0; i < p->nin && !up; i++)
             if (fr__flag(p->in[i], FR__TRACED))

@@ -38,6 +38,8 @@ typedef struct fr__origin {
 } fr__origin;
 
 enum { FR__PENDING, FR__DONE };
+/* The two operations that the core knows; op.h lists all, these first. */
+enum { FR__CORE_LEAF, FR__CORE_PLACEHOLDER };
 enum {
     FR__WEAK = 1,     /* a number whose dtype gives way */
     FR__TRACED = 2,   /* has a placeholder among its ancestors, or is one */

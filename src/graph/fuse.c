@@ -22,7 +22,11 @@
 #include "op/view.h"
 
 enum {
+#ifdef FERRULE_HARD
+    GROUP_LIMIT = 6,
+#else
     GROUP_LIMIT = 400, /* nodes in a kernel; longer chains are cut */
+#endif
     INLINE_COST = 2,
 };
 
@@ -560,7 +564,7 @@ static _Atomic int fusion_set = -1; /* not asked for yet */
 
 void fr__set_fusion(bool on) { atomic_store_explicit(&fusion_set, on, memory_order_relaxed); }
 
-static bool fusion_on(void)
+bool fr__fusion_on(void)
 {
     int on = atomic_load_explicit(&fusion_set, memory_order_relaxed);
     if (on < 0) {
@@ -573,7 +577,7 @@ static bool fusion_on(void)
 
 int fr__fuse(fr__trace *t)
 {
-    state s = {.t = t, .fusion = fusion_on()};
+    state s = {.t = t, .fusion = fr__fusion_on()};
     s.members = fr__calloc((size_t)t->nodes.n + 1, sizeof *s.members);
     s.wishes = fr__arena_zalloc(&t->arena, sizeof *s.wishes * ((size_t)t->nodes.n + 1));
     if (!s.members || !s.wishes) {

@@ -297,7 +297,7 @@ int fr__split(fr__trace *t)
         if (fr__ops[old[i].op].class == FR__REDUCE && old[i].ndim < FR_MAX_NDIM)
             s.plans[i].c = choose(&old[i], &old[old[i].in[0]]);
         any |= s.plans[i].c.axis >= 0;
-        if (s.plans[i].c.axis >= 0)
+        if (s.plans[i].c.axis >= 0 && fr__fusion_on())
             recognise(&s, &s.plans[i], &old[i]);
     }
     status = 0;

@@ -116,6 +116,7 @@ int fr__fuse(fr__trace *t);
 /* Fuses from now on or doesn't, instead of what FERRULE_FUSION says; for tests. Plans that were
  * made stay as they are: fr__plan_clear_cache. */
 void fr__set_fusion(bool on);
+bool fr__fusion_on(void);
 
 /* ---- index.c: affine index arithmetic ---- */
 fr__index *fr__index_new(fr__arena *a, int n);

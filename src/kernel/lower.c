@@ -18,7 +18,11 @@
 enum {
     SCRATCH_LIMIT = 256 << 10, /* bytes of a row's kept values: well inside L2 */
     FEW_UNITS = 64,            /* indices of the root loop below which the vector axis is cut */
+#ifdef FERRULE_HARD
+    CHUNK = 64,
+#else
     CHUNK = 4096,              /* elements of such a piece */
+#endif
     SHALLOW = 64,              /* members of a group; of more the values are made in order */
     SHORT_AXIS = 8,            /* too short to be the vector, if a longer one is there */
 };

@@ -139,6 +139,8 @@ static int sin_or_cos(fr__kb *kb, int x, int quarter)
     static const double c[] = {2.4432340069324709475040435791015625e-5, -1.3887309469282627105712890625e-3,
                                4.16666455566883087158203125e-2, -0.5, 1};
     int s2 = MUL(r, r), sine = FMA(MUL(poly(kb, s2, 4, s), s2), r, r), cosine = poly(kb, s2, 5, c);
+    if (!quarter) /* the reduction loses the sign of -0 */
+        sine = SEL(EQ(x, F(0)), x, sine);
     int y = SEL(NE(AND(q, I(1)), I(0)), cosine, sine);
     return FLOAT_OF(XOR(BITS(y), SHL(AND(q, I(2)), I(30))));
 }

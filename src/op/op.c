@@ -6,6 +6,9 @@
 
 #include "core/scope.h"
 
+_Static_assert((int)FR__OP_LEAF == (int)FR__CORE_LEAF && (int)FR__OP_PLACEHOLDER == (int)FR__CORE_PLACEHOLDER,
+               "the core's operations come first");
+
 const fr__op_info fr__ops[FR__OPS] = {
 #define X(name, class, text) [FR__OP_##name] = {#name, FR__##class, FR__RULE_NONE, FR__CHEAP, 0},
     FR__STRUCTURAL(X)

@@ -10,35 +10,7 @@
 
 #include "core/scope.h"
 #include "op/view.h"
-#include "run/plan.h"
-
-struct fr_program {
-    _Atomic int refs;
-    fr__plan *plan;
-    int n_in, n_out;
-    int32_t *source;     /* leaf -> input number, or -1 - number of a captured array */
-    int ncaptured;
-    fr_array **captured;
-    int64_t *literals;
-    char *key;           /* the whole key */
-    size_t key_bytes;
-    uint64_t hash;
-    void *attached;
-    void (*release_attached)(void *);
-    fr_program *newer, *older;
-};
-
-struct fr_function {
-    _Atomic int refs;
-    pthread_mutex_t lock;
-    char name[96];
-    int limit, count;
-    fr__map table;
-    fr_program *newest, *oldest;
-    fr_fn *fn;
-    void *ctx;
-    void (*free_ctx)(void *);
-};
+#include "run/function.h"
 
 struct fr_trace {
     fr_function *f;
@@ -149,21 +121,11 @@ fr_function *fr_function_new(const char *name, int cache_limit)
 #endif
     snprintf(f->name, sizeof f->name, "%s", name ? name : "function");
     pthread_mutex_init(&f->lock, NULL);
-    return f;
-}
-
-fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
-{
-    if (fr__failed())
-        return NULL;
-    if (!fn)
-        return fr__fail(FR__E_VALUE, "compile: the function is NULL");
-    fr_function *f = fr_function_new(options ? options->name : NULL, options ? options->cache_limit : 0);
-    if (f) {
-        f->fn = fn;
-        f->ctx = ctx;
-        f->free_ctx = options ? options->free_ctx : NULL;
-    }
+    pthread_mutexattr_t again; /* a function may call itself */
+    pthread_mutexattr_init(&again);
+    pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&f->calls, &again);
+    pthread_mutexattr_destroy(&again);
     return f;
 }
 
@@ -192,12 +154,14 @@ void fr_function_free(fr_function *f)
     }
     fr__map_free(&f->table);
     pthread_mutex_destroy(&f->lock);
+    pthread_mutex_destroy(&f->calls);
+    fr__free(f->slots);
     if (f->free_ctx)
         f->free_ctx(f->ctx);
     fr__free(f);
 }
 
-static bool good_inputs(const fr_function *f, int n_in, fr_array *const *in)
+bool fr__good_inputs(const fr_function *f, int n_in, fr_array *const *in)
 {
     if (fr__failed())
         return false;
@@ -218,7 +182,7 @@ static int evaluate_inputs(int n_in, fr_array *const *in)
 
 fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in, fr_array *const *in)
 {
-    if (!good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
+    if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
         return NULL;
     /* The key of a small call is made on the stack. */
     _Alignas(8) char room[KEY_ROOM];
@@ -278,7 +242,7 @@ static void release_trace(fr_trace *t)
 
 fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders, const char *place)
 {
-    if (!good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
+    if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
         return NULL;
     fr_trace *t = fr__calloc(1, sizeof *t);
     fr__origin *origin = fr__malloc(sizeof *origin);
@@ -557,85 +521,4 @@ out:
     if (buffers != few_buffers)
         fr__free(buffers);
     return status;
-}
-
-/* The user's function as it stands, in a scope; results move to the caller's. */
-static int call_inline(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
-{
-    fr_scope *s = fr_scope_open();
-    if (!s)
-        return -1;
-    for (int i = 0; i < n_out; i++)
-        out[i] = NULL;
-    int status = f->fn(f->ctx, n_in, in, n_out, out);
-    if (!status && fr__failed())
-        status = -1;
-    if (status && !fr__failed())
-        fr__fail(FR__E_CALLBACK, "%s: the function returned %d", f->name, status);
-    for (int i = 0; !status && i < n_out; i++)
-        if (!out[i]) {
-            fr__fail(FR__E_VALUE, "%s: result %d was not set", f->name, i);
-            status = -1;
-        }
-    if (!status)
-        for (int i = 0; i < n_out; i++)
-            fr__ref(out[i]);
-    fr_scope_close(s);
-    if (status)
-        return -1;
-    for (int i = 0; i < n_out; i++)
-        fr__own_result(out[i]);
-    return fr__failed() ? -1 : 0;
-}
-
-static fr_program *trace_c_function(fr_function *f, int n_in, fr_array *const *in, int n_out)
-{
-    fr_array **room = fr__malloc(sizeof *room * (size_t)(n_in + n_out + 1));
-    if (!room)
-        return NULL;
-    fr_array **given = room, **out = room + n_in;
-    fr_trace *t = fr_trace_begin(f, n_in, in, given, NULL);
-    fr_program *p = NULL;
-    if (t) {
-        if (call_inline(f, n_in, given, n_out, out)) {
-            fr_trace_abandon(t);
-        } else {
-            p = fr_trace_end(t, &n_out, sizeof n_out, n_out, out);
-            for (int i = 0; i < n_out; i++)
-                fr_free(out[i]);
-        }
-        for (int i = 0; i < n_in; i++)
-            fr_free(given[i]);
-    }
-    fr__free(room);
-    return p;
-}
-
-int fr_call(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
-{
-    if (!f)
-        return fr__fail_int(FR__E_VALUE, "call: the function is NULL");
-    if (!f->fn)
-        return fr__fail_int(FR__E_VALUE, "call: %s has no C function", f->name);
-    if (!good_inputs(f, n_in, in))
-        return -1;
-    bool traced = false;
-    for (int i = 0; i < n_in; i++)
-        traced |= fr__flag(in[i], FR__TRACED);
-    if (traced || !fr_compile_enabled())
-        return call_inline(f, n_in, in, n_out, out);
-    fr_program *p = fr_function_find(f, &n_out, sizeof n_out, n_in, in);
-    if (!p && !fr__failed())
-        p = trace_c_function(f, n_in, in, n_out);
-    if (!p)
-        return -1;
-    int status = fr_program_run(p, n_in, in, n_out, out);
-    fr_program_free(p);
-    return status;
-}
-
-fr_array *fr_call1(fr_function *f, fr_array *x)
-{
-    fr_array *y;
-    return fr_call(f, 1, &x, 1, &y) ? NULL : y;
 }

@@ -10,8 +10,13 @@
 #include <stdlib.h>
 
 enum {
+#ifdef FERRULE_HARD
+    PIECE_WORK = 64,
+    ALONE_WORK = 64,
+#else
     PIECE_WORK = 1 << 19, /* scalar operations of a piece: some 10 us */
     ALONE_WORK = 1 << 19, /* launches of less run on the calling thread */
+#endif
 };
 
 static void *copy_in(fr__plan *p, const void *from, size_t bytes)

@@ -509,7 +509,10 @@ CASE(compile_keys)
     int runs = c.runs;
     ARE(fr_call1(f, t), 0, 3, 6, 9, 12, 15);
     ARE(fr_call1(f, x), 0, 3, 6, 9, 12, 15);
+#ifndef FERRULE_HARD /* keeps two programs */
     EXPECT_EQ(c.runs, runs);
+#endif
+    runs = c.runs;
     EXPECT(is(fr_call1(f, fr_number(2.5)), 7.5)); /* weak */
     EXPECT(is(fr_call1(f, fr_full(NULL, 0, 2.5, FR_FLOAT32)), 7.5));
     EXPECT_EQ(c.runs, runs + 2);

@@ -265,8 +265,8 @@ static int refer(recipe *r, int i)
         in[j] = from->kind == LITERAL ? make(from, NULL) : from->value;
     }
     s->value = make(s, in);
-    if (!s->value || (s->kind != LITERAL && fr_eval(s->value)))
-        return -1;
+    if (!s->value || (s->kind != LITERAL && (fr_is_weak(s->value) || fr_eval(s->value))))
+        return -1; /* numbers of numbers are weak until they are evaluated */
     s->dtype = fr_dtype_of(s->value);
     s->ndim = fr_ndim(s->value);
     if (s->kind != SLICE && s->kind != RESHAPE)

@@ -122,11 +122,13 @@ TEST(race_to_evaluate)
             fr_scope_close(s);
         }
         run_all(race_to_evaluate);
+        fr_scope *s = fr_scope_open();
         for (int i = 0; i < ROUNDS; i++) {
             is(fr_sum(shared[i], NULL), 64 * (2.0 * i + 2));
             fr_free(shared[i]);
             fr_free(upper[i]);
         }
+        fr_scope_close(s);
     }
 }
 
@@ -180,16 +182,14 @@ static void free_chain(int thread)
 TEST(free_chain)
 {
     size_t active = fr_memory().active;
-    fr_array *x = fr_contiguous(fr_full((int64_t[]){3}, 1, 0, FR_FLOAT32));
-    for (int i = 0; i < FR__COUNT(links); i++) {
-        links[i] = fr_add(x, 1);
-        if (!i)
-            fr_free(x);
-        x = links[i];
-    }
-    fr_array *last = fr_keep(x);
-    run_all(free_chain);
     fr_scope *s = fr_scope_open();
+    fr_array *x = filled(1, 3, 0);
+    for (int i = 0; i < FR__COUNT(links); i++)
+        x = links[i] = fr_keep(fr_add(x, 1));
+    fr_array *last = fr_keep(x);
+    fr_scope_close(s);
+    run_all(free_chain);
+    s = fr_scope_open();
     is(fr_max(last, NULL), FR__COUNT(links));
     fr_scope_close(s);
     fr_free(last);

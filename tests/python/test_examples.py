@@ -1,0 +1,180 @@
+"""The Python examples, run as a user would; and MLX's programs on compile, as its page has them."""
+
+import io
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples" / "python"
+ARGUMENTS = {"basics": [], "gelu": ["2", "10", "64"], "layer_norm": ["40", "300"]}
+
+
+def run(name):
+    """What an example prints, as lines. It must print nothing else and end well."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / (name + ".py")), *ARGUMENTS[name]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+        env={**os.environ, "FERRULE_DEBUG": "0"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_every_example_is_run():
+    assert sorted(ARGUMENTS) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+def test_basics():
+    assert run("basics") == [
+        "array(2.36788, dtype=float32)",
+        "array(2.36788, dtype=float32)",
+        "traced again: 0",
+        "traced for another shape: 1",
+    ]
+
+
+def test_gelu():
+    lines = run("gelu")
+    assert len(lines) == 3
+    for line in lines[:2]:
+        assert re.fullmatch(r"Time per iteration \d+\.\d{3} \(ms\)", line)
+    assert lines[2] == "same as nn.gelu: True"
+
+
+def test_layer_norm():
+    lines = run("layer_norm")
+    assert lines[:3] == ["lazily: 1 kernel(s)", "compiled: 1 kernel(s)", "same result: True"]
+    assert float(lines[3].rpartition(" ")[2]) < 1e-3
+    low, high = map(float, re.fullmatch(r"deviations: (\S+) to (\S+)", lines[4]).groups())
+    assert 0.999 < low <= high < 1.001
+    assert re.fullmatch(r"Time per call \d+\.\d{3} \(ms\)", lines[5])
+
+
+# ---- the page's programs, with the package's name replaced ----------------------------------
+
+BASICS = """
+def fun(x, y):
+    return mx.exp(-x) + y
+
+x = mx.array(1.0)
+y = mx.array(2.0)
+
+# Regular call, no compilation
+# Prints: array(2.36788, dtype=float32)
+print(fun(x, y))
+
+# Compile the function
+compiled_fun = mx.compile(fun)
+
+# Prints: array(2.36788, dtype=float32)
+print(compiled_fun(x, y))
+"""
+
+AGAIN = """
+def fun(x, y):
+    return mx.exp(-x) + y
+
+x = mx.array(1.0)
+y = mx.array(2.0)
+
+compiled_fun = mx.compile(fun)
+
+# Compiled here
+compiled_fun(x, y)
+
+# Not compiled again
+compiled_fun(x, y)
+
+# Not compiled again
+mx.compile(fun)(x, y)
+"""
+
+LAMBDAS = """
+a = mx.array(1.0)
+# Don't do this, compiles lambda at each iteration
+for _ in range(5):
+    mx.compile(lambda x: mx.exp(mx.abs(x)))(a)
+"""
+
+GELU = """
+def gelu(x):
+    return x * (1 + mx.erf(x / math.sqrt(2))) / 2
+"""
+
+TIMEIT = """
+import time
+
+def timeit(fun, x):
+    # warm up
+    for _ in range(10):
+        mx.eval(fun(x))
+
+    tic = time.perf_counter()
+    for _ in range(100):
+        mx.eval(fun(x))
+    toc = time.perf_counter()
+    tpi = 1e3 * (toc - tic) / 100
+    print(f"Time per iteration {tpi:.3f} (ms)")
+"""
+
+SPEEDUP = """
+x = mx.random.uniform(shape=(32, 1000, 4096))
+timeit(nn.gelu, x)
+timeit(mx.compile(nn.gelu), x)
+"""
+
+IMPORTS = "import math\nimport mlx.core as mx\nimport mlx.nn as nn\n"
+
+
+def run_page(*programs):
+    """What they print, and their names. The one change: the package's name."""
+    code = (IMPORTS + "".join(programs)).replace("mlx", "ferrule")
+    names, output = {}, io.StringIO()
+    with redirect_stdout(output):
+        exec(compile(code, "page", "exec"), names)
+    return output.getvalue().splitlines(), names
+
+
+def test_page_basics():
+    wanted = re.findall("# Prints: (.*)", BASICS)
+    assert len(wanted) == 2
+    assert run_page(BASICS)[0] == wanted
+
+
+@pytest.mark.parametrize("program, traces", [(AGAIN, 1), (LAMBDAS, 5)])
+def test_page_compiled_as_often_as_it_says(program, traces):
+    import ferrule.core as mx
+
+    before = mx.counters()["traces"]
+    run_page(program)
+    assert mx.counters()["traces"] - before == traces
+
+
+def test_page_speedup():
+    small = SPEEDUP.replace("(32, 1000, 4096)", "(2, 10, 64)")
+    assert small != SPEEDUP
+    lines, names = run_page(GELU, TIMEIT, small)
+    assert len(lines) == 2
+    for line in lines:
+        assert re.fullmatch(r"Time per iteration \d+\.\d{3} \(ms\)", line)
+    x, gelu = names["x"], names["gelu"]
+    expected = [v * (1 + names["math"].erf(v / 2**0.5)) / 2 for v in x.flatten().tolist()]
+    assert gelu(x).flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_examples_are_the_page():
+    """What an example takes from the page stands in it unchanged, line by line."""
+    for name, programs in {"basics": [BASICS], "gelu": [GELU, TIMEIT]}.items():
+        lines = (EXAMPLES / (name + ".py")).read_text().splitlines()
+        for program in programs:
+            for line in filter(None, program.splitlines()):
+                assert line.rstrip() in lines, f"{name}.py lacks: {line}"
