@@ -1,6 +1,6 @@
 /* simplify.c - the same results with fewer nodes
  *
- *   capture -> [simplify] -> split -> fuse -> lower -> plan -> program
+ *   capture -> [simplify] -> split -> fuse -> merge -> lower -> plan -> program
  *
  * needs   a captured trace
  * gives   equal nodes made one; views of views merged; operations that do nothing removed; a

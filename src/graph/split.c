@@ -1,6 +1,6 @@
 /* split.c - long reductions in two steps: in parallel, and in pieces that fit in cache
  *
- *   capture -> simplify -> [split] -> fuse -> lower -> plan -> program
+ *   capture -> simplify -> [split] -> fuse -> merge -> lower -> plan -> program
  *
  * needs   a simplified trace
  * gives   reductions over few rows, over very long rows or over the outer axes as a partial

@@ -1,6 +1,6 @@
 /* trace.h - a graph being compiled: compact, in an arena, nodes as indices
  *
- *   [capture -> simplify -> fuse] -> lower -> plan -> program
+ *   [capture -> simplify -> split -> fuse -> merge] -> lower -> plan -> program
  *
  * Nodes stand in topological order: inputs have lower numbers. A pass reads what the passes
  * before it gave; fr__trace_check holds each to its promise in debug builds.
@@ -108,11 +108,12 @@ typedef struct fr__capture {
 int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole);
 void fr__capture_free(fr__capture *c);
 
-/* ---- simplify.c, split.c, fuse.c ---- */
+/* ---- simplify.c, split.c, fuse.c, merge.c ---- */
 int fr__simplify(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
 int fr__fuse(fr__trace *t);
+int fr__merge(fr__trace *t);
 /* Fuses from now on or doesn't, instead of what FERRULE_FUSION says; for tests. Plans that were
  * made stay as they are: fr__plan_clear_cache. */
 void fr__set_fusion(bool on);

@@ -1,6 +1,6 @@
 /* lower.c - from a group of a trace to a kernel
  *
- *   capture -> simplify -> split -> fuse -> [lower] -> plan -> program
+ *   capture -> simplify -> split -> fuse -> merge -> [lower] -> plan -> program
  *
  * needs   a fused trace
  * gives   a checked kernel, its argument words, and what a launch needs to know
@@ -397,6 +397,21 @@ static void store(state *s, int value, int i)
 
 static int value_of(state *s, int i, const fr__index *m);
 
+/* A kept value, loaded in the loops that are open now. */
+static void reload(state *s, member *x, int type)
+{
+    fr__kb *kb = &s->kb;
+    fr__kaccess a = {.buf = (uint16_t)x->scratch, .vec = FR__VEC_UNIT, .vaxis = (int16_t)s->axis[s->vec].kaxis};
+    int64_t step = s->axis[s->vec].extent;
+    for (int f = s->naxes - 1; f >= 0; f--)
+        if (s->axis[f].reduced && f != s->vec) {
+            a.term[a.nterm].axis = (uint16_t)s->axis[f].kaxis;
+            a.term[a.nterm++].word = (uint16_t)fr__kb_int(kb, step);
+            step *= s->axis[f].extent;
+        }
+    x->value = fr__k(kb, FR__K_LOAD, type, -1, -1, -1, fr__kb_access(kb, &a));
+}
+
 /* 8 and 16-bit integers are computed in 32 bits: what doesn't fit goes, as it would in memory. */
 static int wrapped(fr__kb *kb, int x, int dtype)
 {
@@ -575,10 +590,12 @@ static int value_of(state *s, int i, const fr__index *m)
             return 0;
     }
     int v;
-    if (own->scratch >= 0)
-        v = fr__k(&s->kb, FR__K_LOAD, s->kb.ins.at[own->value].type, -1, -1, -1, own->scratch);
-    else
+    if (own->scratch >= 0) { /* wanted by what is made later than planned */
+        reload(s, own, fr__ktype_of(n->dtype));
+        v = own->value;
+    } else {
         v = computed(s, i, n->map);
+    }
     own->value = s->kb.failed ? -1 : v;
     return v;
 }
@@ -715,21 +732,6 @@ static void keep_in_scratch(state *s, member *x)
     kb->bufs.at[a.buf].dtype = dtype_of[type];
     x->scratch = a.buf;
     s->scratch_at += (bytes + 8 * FR__LANES * FR__KMAXUNROLL + 63) & ~(int64_t)63;
-}
-
-/* In a new stage: the load access of a kept value for the loops that are open now. */
-static void reload(state *s, member *x, int type)
-{
-    fr__kb *kb = &s->kb;
-    fr__kaccess a = {.buf = (uint16_t)x->scratch, .vec = FR__VEC_UNIT, .vaxis = (int16_t)s->axis[s->vec].kaxis};
-    int64_t step = s->axis[s->vec].extent;
-    for (int f = s->naxes - 1; f >= 0; f--)
-        if (s->axis[f].reduced && f != s->vec) {
-            a.term[a.nterm].axis = (uint16_t)s->axis[f].kaxis;
-            a.term[a.nterm++].word = (uint16_t)fr__kb_int(kb, step);
-            step *= s->axis[f].extent;
-        }
-    x->value = fr__k(kb, FR__K_LOAD, type, -1, -1, -1, fr__kb_access(kb, &a));
 }
 
 static int stage_cost(const state *s, int stage)

@@ -10,8 +10,10 @@
 
 /* ---- pieces ----------------------------------------------------------------------------------- */
 
-#define SHAPE(...) (int64_t[]){__VA_ARGS__}, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
-#define STEPS(...) (int64_t[]){__VA_ARGS__}
+#define SHAPE(...)                                                                             \
+    (int64_t[]){__VA_ARGS__}, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define STEPS(...)                                                                             \
+    (int64_t[]) { __VA_ARGS__ }
 #define AXES(...) (int[]){__VA_ARGS__}, (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int))
 
 /* The error that is set is of this kind and its message holds these words; takes it away. */
@@ -19,19 +21,26 @@ static int told(fr_error_kind kind, const char *words)
 {
     bool good = fr_error() == kind && strstr(fr_error_message(), words);
     if (!good)
-        printf("     have %d \"%s\", want %d \"%s\"\n", (int)fr_error(), fr_error_message(), (int)kind, words);
+        printf("     have %d \"%s\", want %d \"%s\"\n", (int)fr_error(), fr_error_message(),
+               (int)kind, words);
     fr_error_clear();
     return good;
 }
-#define FAILS(expression, kind, words)                                                       \
-    do {                                                                                     \
-        EXPECT(!(expression));                                                               \
-        EXPECT(told(kind, words));                                                           \
+#define FAILS(expression, kind, words)                                                         \
+    do {                                                                                       \
+        EXPECT(!(expression));                                                                 \
+        EXPECT(told(kind, words));                                                             \
     } while (0)
 #define REFUSES(call, kind, words) FAILS((call) != -1, kind, words)
 
-static fr_array *range(int64_t n) { return fr_contiguous(fr_arange(0, (double)n, 1, FR_FLOAT32)); }
-static fr_array *grid(int64_t rows, int64_t columns) { return fr_reshape(range(rows * columns), SHAPE(rows, columns)); }
+static fr_array *range(int64_t n)
+{
+    return fr_contiguous(fr_arange(0, (double)n, 1, FR_FLOAT32));
+}
+static fr_array *grid(int64_t rows, int64_t columns)
+{
+    return fr_reshape(range(rows * columns), SHAPE(rows, columns));
+}
 
 static int is(fr_array *x, double want)
 {
@@ -54,30 +63,36 @@ static int are(fr_array *x, int n, const double *want)
         printf("     %s\n", fr_error_message());
     return good;
 }
-#define ARE(x, ...) EXPECT(are(x, (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]){__VA_ARGS__}))
+#define ARE(x, ...)                                                                            \
+    EXPECT(are(x, (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)),                     \
+               (double[]){__VA_ARGS__}))
 
 /* A test that leaves a scope as it found it, with no error and no memory behind. */
-#define CASE(name)                                                                           \
-    static void case_##name(void);                                                           \
-    TEST(name)                                                                               \
-    {                                                                                        \
-        size_t active = fr_memory().active;                                                  \
-        fr_scope *scope = fr_scope_open();                                                   \
-        case_##name();                                                                       \
-        fr_scope_close(scope);                                                               \
-        EXPECT_EQ(fr_error(), FR_OK);                                                        \
-        fr_error_clear();                                                                    \
-        EXPECT_EQ(fr_memory().active, active);                                               \
-    }                                                                                        \
+#define CASE(name)                                                                             \
+    static void case_##name(void);                                                             \
+    TEST(name)                                                                                 \
+    {                                                                                          \
+        size_t active = fr_memory().active;                                                    \
+        fr_scope *scope = fr_scope_open();                                                     \
+        case_##name();                                                                         \
+        fr_scope_close(scope);                                                                 \
+        EXPECT_EQ(fr_error(), FR_OK);                                                          \
+        fr_error_clear();                                                                      \
+        EXPECT_EQ(fr_memory().active, active);                                                 \
+    }                                                                                          \
     static void case_##name(void)
 
 /* ---- types ------------------------------------------------------------------------------------- */
 
 TEST(dtypes)
 {
-    static const struct { const char *name; size_t size; } want[] = {
-        {"bool", 1}, {"uint8", 1}, {"uint16", 2}, {"uint32", 4}, {"uint64", 8}, {"int8", 1}, {"int16", 2},
-        {"int32", 4}, {"int64", 8}, {"float16", 2}, {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"complex64", 8}};
+    static const struct {
+        const char *name;
+        size_t size;
+    } want[] = {{"bool", 1},    {"uint8", 1},    {"uint16", 2},   {"uint32", 4},
+                {"uint64", 8},  {"int8", 1},     {"int16", 2},    {"int32", 4},
+                {"int64", 8},   {"float16", 2},  {"bfloat16", 2}, {"float32", 4},
+                {"float64", 8}, {"complex64", 8}};
     CHECK_EQ(FR_DTYPE_COUNT, 14);
     for (int i = 0; i < FR_DTYPE_COUNT; i++) {
         CHECK_STR(fr_dtype_name((fr_dtype)i), want[i].name);
@@ -89,10 +104,12 @@ TEST(dtypes)
 TEST(promotion)
 {
     static const fr_dtype row[][3] = {
-        {FR_BOOL, FR_UINT8, FR_UINT8}, {FR_UINT8, FR_INT8, FR_INT16}, {FR_UINT16, FR_INT8, FR_INT32},
-        {FR_UINT32, FR_INT32, FR_INT64}, {FR_UINT8, FR_INT64, FR_INT64}, {FR_INT64, FR_FLOAT16, FR_FLOAT16},
-        {FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32}, {FR_BFLOAT16, FR_FLOAT32, FR_FLOAT32}, {FR_BOOL, FR_FLOAT16, FR_FLOAT16},
-        {FR_UINT64, FR_BFLOAT16, FR_BFLOAT16}, {FR_FLOAT32, FR_FLOAT64, FR_FLOAT64}, {FR_INT8, FR_INT32, FR_INT32}};
+        {FR_BOOL, FR_UINT8, FR_UINT8},         {FR_UINT8, FR_INT8, FR_INT16},
+        {FR_UINT16, FR_INT8, FR_INT32},        {FR_UINT32, FR_INT32, FR_INT64},
+        {FR_UINT8, FR_INT64, FR_INT64},        {FR_INT64, FR_FLOAT16, FR_FLOAT16},
+        {FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32}, {FR_BFLOAT16, FR_FLOAT32, FR_FLOAT32},
+        {FR_BOOL, FR_FLOAT16, FR_FLOAT16},     {FR_UINT64, FR_BFLOAT16, FR_BFLOAT16},
+        {FR_FLOAT32, FR_FLOAT64, FR_FLOAT64},  {FR_INT8, FR_INT32, FR_INT32}};
     for (int i = 0; i < FR__COUNT(row); i++) {
         CHECK_EQ(fr_promote(row[i][0], row[i][1]), row[i][2]);
         CHECK_EQ(fr_promote(row[i][1], row[i][0]), row[i][2]);
@@ -109,7 +126,8 @@ TEST(promotion)
 
 CASE(numbers)
 {
-    fr_array *i8 = fr_ones(SHAPE(2), FR_INT8), *f16 = fr_ones(SHAPE(2), FR_FLOAT16), *b = fr_ones(SHAPE(2), FR_BOOL);
+    fr_array *i8 = fr_ones(SHAPE(2), FR_INT8), *f16 = fr_ones(SHAPE(2), FR_FLOAT16),
+             *b = fr_ones(SHAPE(2), FR_BOOL);
     EXPECT_EQ(fr_dtype_of(fr_add(i8, 1)), FR_INT8);
     EXPECT_EQ(fr_dtype_of(fr_add(i8, 0.5)), FR_FLOAT32);
     EXPECT_EQ(fr_dtype_of(fr_add(f16, 0.5)), FR_FLOAT16);
@@ -157,8 +175,10 @@ CASE(errors_stick)
     fr_array *a = fr_ones(SHAPE(2, 3), FR_FLOAT32), *b = fr_ones(SHAPE(4), FR_FLOAT32);
     EXPECT(!fr_add(a, b));
     EXPECT_EQ(fr_error(), FR_ERROR_VALUE);
-    EXPECT(!fr_exp(a) && !fr_ones(SHAPE(1), FR_INT32) && !fr_number(1) && !fr_sum(a, NULL) && !fr_reshape(a, SHAPE(6)));
-    EXPECT(!fr_random_uniform(SHAPE(2), FR_FLOAT32, NULL) && !fr_to_text(a) && !fr_describe(1, &a));
+    EXPECT(!fr_exp(a) && !fr_ones(SHAPE(1), FR_INT32) && !fr_number(1) && !fr_sum(a, NULL) &&
+           !fr_reshape(a, SHAPE(6)));
+    EXPECT(!fr_random_uniform(SHAPE(2), FR_FLOAT32, NULL) && !fr_to_text(a) &&
+           !fr_describe(1, &a));
     double v;
     fr_view view;
     EXPECT_EQ(fr_eval(a), -1);
@@ -166,7 +186,8 @@ CASE(errors_stick)
     EXPECT_EQ(fr_access(a, &view), -1);
     EXPECT_EQ(fr_random_seed(1), -1);
     fr_error_set(FR_ERROR_IO, "a later one"); /* the first cause is the one to tell */
-    EXPECT(told(FR_ERROR_VALUE, "add: shapes don't broadcast: float32[2,3] with float32[4] (3 against 4)"));
+    EXPECT(told(FR_ERROR_VALUE,
+                "add: shapes don't broadcast: float32[2,3] with float32[4] (3 against 4)"));
     EXPECT(!strcmp(fr_error_message(), ""));
     EXPECT_EQ(fr_eval(a), 0);
     fr_error_set(FR_ERROR_IO, "mine");
@@ -181,10 +202,14 @@ CASE(null_in_null_out)
     int64_t i;
     fr_view view;
     fr_array *none = NULL, *x = range(2);
-    EXPECT(!(fr_add)(none, x) && !fr_exp(none) && !(fr_where)(x, none, x) && !fr_sum(none, NULL) && !fr_softmax(none, NULL));
-    EXPECT(!fr_reshape(none, SHAPE(1)) && !fr_transpose(none, NULL, 0) && !fr_astype(none, FR_INT8) && !fr_flatten(none, 0, -1));
-    EXPECT(!fr_slice(none, NULL, NULL, NULL) && !fr_contiguous(none) && !fr_keep(none) && !fr_own(none));
-    EXPECT(!fr_mean(none, NULL) && !fr_var(none, NULL) && !fr_std(none, NULL) && !fr_logsumexp(none, NULL));
+    EXPECT(!(fr_add)(none, x) && !fr_exp(none) && !(fr_where)(x, none, x) &&
+           !fr_sum(none, NULL) && !fr_softmax(none, NULL));
+    EXPECT(!fr_reshape(none, SHAPE(1)) && !fr_transpose(none, NULL, 0) &&
+           !fr_astype(none, FR_INT8) && !fr_flatten(none, 0, -1));
+    EXPECT(!fr_slice(none, NULL, NULL, NULL) && !fr_contiguous(none) && !fr_keep(none) &&
+           !fr_own(none));
+    EXPECT(!fr_mean(none, NULL) && !fr_var(none, NULL) && !fr_std(none, NULL) &&
+           !fr_logsumexp(none, NULL));
     EXPECT_EQ(fr_error(), FR_OK); /* whoever made the NULL has told */
     EXPECT_EQ(fr_ndim(none), -1);
     EXPECT(!fr_shape(none) && fr_size(none) == 0 && fr_nbytes(none) == 0 && !fr_is_done(none));
@@ -251,7 +276,8 @@ CASE(from_data)
     int64_t many[33];
     for (int i = 0; i < 33; i++)
         many[i] = 1;
-    FAILS(fr_from_data(data, FR_FLOAT32, many, 33), FR_ERROR_LIMIT, "33 dimensions, the most is 32");
+    FAILS(fr_from_data(data, FR_FLOAT32, many, 33), FR_ERROR_LIMIT,
+          "33 dimensions, the most is 32");
     FAILS(fr_from_data(data, FR_FLOAT32, many, -1), FR_ERROR_LIMIT, "dimensions");
     EXPECT_EQ(fr_ndim(fr_from_data(data, FR_FLOAT32, many, 32)), 32);
     FAILS(fr_zeros(SHAPE(INT64_MAX, 2), FR_INT8), FR_ERROR_LIMIT, "9223372036854775807,2");
@@ -272,21 +298,28 @@ TEST(from_buffer)
     static float data[] = {0, 1, 2, 3, 4, 5, 6, 7};
     fr_scope *s = fr_scope_open();
     released = 0;
-    fr_array *x = fr_from_buffer(data + 7, FR_FLOAT32, SHAPE(2, 4), (int64_t[]){-16, -4}, release, &released);
+    fr_array *x = fr_from_buffer(data + 7, FR_FLOAT32, SHAPE(2, 4), (int64_t[]){-16, -4},
+                                 release, &released);
     ARE(x, 7, 6, 5, 4, 3, 2, 1, 0);
     ARE(fr_sum(x, &(fr_reduce_options){.axes = (int[]){0}, .naxes = 1}), 10, 8, 6, 4);
     ARE(fr_add(fr_transpose(x, NULL, 0), 0), 7, 3, 6, 2, 5, 1, 4, 0);
     ARE(fr_reshape(x, SHAPE(8)), 7, 6, 5, 4, 3, 2, 1, 0);
     fr_array *view = fr_keep(fr_slice(x, STEPS(1, 3), STEPS(1, -2), STEPS(1, 2)));
-    fr_array *zero = fr_from_buffer(data + 3, FR_FLOAT32, SHAPE(2, 3), (int64_t[]){0, 0}, release, &released);
+    fr_array *zero = fr_from_buffer(data + 3, FR_FLOAT32, SHAPE(2, 3), (int64_t[]){0, 0},
+                                    release, &released);
     ARE(fr_add(zero, 0), 3, 3, 3, 3, 3, 3);
     fr_array *empty = fr_from_buffer(NULL, FR_FLOAT32, SHAPE(0, 2), NULL, release, &released);
     CHECK_EQ(fr_size(empty), 0);
-    FAILS(fr_from_buffer(data, FR_FLOAT32, SHAPE(2), (int64_t[]){6}, release, &released), FR_ERROR_VALUE, "stride 6 of axis 0");
-    FAILS(fr_from_buffer((char *)data + 1, FR_FLOAT32, SHAPE(2), NULL, release, &released), FR_ERROR_VALUE, "aligned");
-    FAILS(fr_from_buffer(data, FR_FLOAT32, SHAPE(-2), NULL, release, &released), FR_ERROR_VALUE, "below zero");
-    FAILS(fr_from_buffer(data, FR_DTYPE_COUNT, SHAPE(2), NULL, release, &released), FR_ERROR_TYPE, "from_buffer");
-    FAILS(fr_from_buffer(data, FR_FLOAT32, NULL, 33, NULL, release, &released), FR_ERROR_LIMIT, "from_buffer: 33");
+    FAILS(fr_from_buffer(data, FR_FLOAT32, SHAPE(2), (int64_t[]){6}, release, &released),
+          FR_ERROR_VALUE, "stride 6 of axis 0");
+    FAILS(fr_from_buffer((char *)data + 1, FR_FLOAT32, SHAPE(2), NULL, release, &released),
+          FR_ERROR_VALUE, "aligned");
+    FAILS(fr_from_buffer(data, FR_FLOAT32, SHAPE(-2), NULL, release, &released), FR_ERROR_VALUE,
+          "below zero");
+    FAILS(fr_from_buffer(data, FR_DTYPE_COUNT, SHAPE(2), NULL, release, &released),
+          FR_ERROR_TYPE, "from_buffer");
+    FAILS(fr_from_buffer(data, FR_FLOAT32, NULL, 33, NULL, release, &released), FR_ERROR_LIMIT,
+          "from_buffer: 33");
     CHECK_EQ(released, 0);
     fr_scope_close(s);
     CHECK_EQ(released, 2); /* of zero and empty; the view uses x's still */
@@ -294,7 +327,8 @@ TEST(from_buffer)
     ARE(view, 0, 2);
     fr_view v;
     CHECK_EQ(fr_access(view, &v), 0);
-    CHECK(v.data == data && v.ndim == 2 && v.shape[1] == 2 && v.strides[1] == 8 && v.dtype == FR_FLOAT32);
+    CHECK(v.data == data && v.ndim == 2 && v.shape[1] == 2 && v.strides[1] == 8 &&
+          v.dtype == FR_FLOAT32);
     fr_scope_close(s);
     fr_free(view);
     CHECK_EQ(released, 3);
@@ -309,9 +343,11 @@ CASE(values)
     float six[6];
     EXPECT(!fr_is_done(lazy));
     REFUSES(fr_item(lazy, &v), FR_ERROR_VALUE, "item: float32[2,3] has 6 elements, not one");
-    REFUSES(fr_item(fr_zeros(SHAPE(0), FR_INT8), &v), FR_ERROR_VALUE, "item: int8[0] has 0 elements");
+    REFUSES(fr_item(fr_zeros(SHAPE(0), FR_INT8), &v), FR_ERROR_VALUE,
+            "item: int8[0] has 0 elements");
     EXPECT(is(fr_reshape(fr_sum(x, NULL), SHAPE(1, 1, 1)), 15));
-    REFUSES(fr_copy_out(x, six, 20), FR_ERROR_VALUE, "copy_out: room for 20 bytes, float32[2,3] has 24");
+    REFUSES(fr_copy_out(x, six, 20), FR_ERROR_VALUE,
+            "copy_out: room for 20 bytes, float32[2,3] has 24");
     REFUSES(fr_copy_out(x, six, 28), FR_ERROR_VALUE, "copy_out");
     EXPECT_EQ(fr_copy_out(fr_transpose(x, NULL, 0), six, 24), 0);
     EXPECT(six[1] == 3 && six[2] == 1);
@@ -344,7 +380,8 @@ CASE(shapes)
     for (int k = 0; k < 2; k++, x = lazy) { /* with values and without */
         ARE(fr_reshape(x, SHAPE(3, -1)), 0, 1, 2, 3, 4, 5);
         EXPECT_EQ(fr_shape(fr_reshape(x, SHAPE(-1, 6)))[0], 1);
-        FAILS(fr_reshape(x, SHAPE(4, -1)), FR_ERROR_VALUE, "reshape: float32[2,3] has 6 elements and cannot have shape [4,-1]");
+        FAILS(fr_reshape(x, SHAPE(4, -1)), FR_ERROR_VALUE,
+              "reshape: float32[2,3] has 6 elements and cannot have shape [4,-1]");
         FAILS(fr_reshape(x, SHAPE(-1, -1)), FR_ERROR_VALUE, "reshape");
         FAILS(fr_reshape(x, SHAPE(-2, -3)), FR_ERROR_VALUE, "reshape");
         FAILS(fr_reshape(x, SHAPE(INT64_MAX, INT64_MAX)), FR_ERROR_VALUE, "reshape");
@@ -354,15 +391,20 @@ CASE(shapes)
         ARE(fr_transpose(x, AXES(-1, 0)), 0, 3, 1, 4, 2, 5);
         FAILS(fr_transpose(x, AXES(0)), FR_ERROR_VALUE, "transpose: 1 axes for float32[2,3]");
         FAILS(fr_transpose(x, AXES(0, 0)), FR_ERROR_VALUE, "named twice");
-        FAILS(fr_transpose(x, AXES(0, 2)), FR_ERROR_INDEX, "transpose: axis 2 of an array with 2 dimensions");
-        ARE(fr_broadcast_to(fr_slice(x, STEPS(0, 1), STEPS(1, 1), STEPS(2, 1)), SHAPE(2, 2, 2)), 1, 1, 4, 4, 1, 1, 4, 4);
-        FAILS(fr_broadcast_to(x, SHAPE(2, 4)), FR_ERROR_VALUE, "broadcast_to: float32[2,3] does not broadcast to [2,4]");
+        FAILS(fr_transpose(x, AXES(0, 2)), FR_ERROR_INDEX,
+              "transpose: axis 2 of an array with 2 dimensions");
+        ARE(fr_broadcast_to(fr_slice(x, STEPS(0, 1), STEPS(1, 1), STEPS(2, 1)), SHAPE(2, 2, 2)),
+            1, 1, 4, 4, 1, 1, 4, 4);
+        FAILS(fr_broadcast_to(x, SHAPE(2, 4)), FR_ERROR_VALUE,
+              "broadcast_to: float32[2,3] does not broadcast to [2,4]");
         FAILS(fr_broadcast_to(x, SHAPE(3)), FR_ERROR_VALUE, "broadcast_to");
         fr_array *e = fr_expand_dims(x, AXES(0, -1));
-        EXPECT(fr_ndim(e) == 4 && fr_shape(e)[0] == 1 && fr_shape(e)[3] == 1 && fr_shape(e)[2] == 3);
+        EXPECT(fr_ndim(e) == 4 && fr_shape(e)[0] == 1 && fr_shape(e)[3] == 1 &&
+               fr_shape(e)[2] == 3);
         EXPECT_EQ(fr_ndim(fr_squeeze(e, NULL, 0)), 2);
         EXPECT_EQ(fr_ndim(fr_squeeze(e, AXES(-1))), 3);
-        FAILS(fr_squeeze(e, AXES(1)), FR_ERROR_VALUE, "squeeze: axis 1 of float32[1,2,3,1] is not of size 1");
+        FAILS(fr_squeeze(e, AXES(1)), FR_ERROR_VALUE,
+              "squeeze: axis 1 of float32[1,2,3,1] is not of size 1");
         FAILS(fr_expand_dims(x, AXES(0, 0)), FR_ERROR_VALUE, "named twice");
         FAILS(fr_expand_dims(x, (int[32]){0}, 31), FR_ERROR_LIMIT, "expand_dims: 33");
         FAILS(fr_expand_dims(x, (int[1]){0}, -1), FR_ERROR_VALUE, "expand_dims");
@@ -371,20 +413,26 @@ CASE(shapes)
         FAILS(fr_flatten(x, 0, 2), FR_ERROR_INDEX, "flatten: axis 2");
         ARE(fr_slice(x, STEPS(1, 2), STEPS(-1, -2), STEPS(2, 2)), 5, 3, 2, 0);
         EXPECT_EQ(fr_size(fr_slice(x, STEPS(5, 0), STEPS(1, 1), STEPS(0, 3))), 0);
-        FAILS(fr_slice(x, STEPS(1, 0), STEPS(1, 1), STEPS(2, 3)), FR_ERROR_INDEX, "slice: 2 elements from 1 in steps of 1 leave axis 0 of float32[2,3]");
+        FAILS(fr_slice(x, STEPS(1, 0), STEPS(1, 1), STEPS(2, 3)), FR_ERROR_INDEX,
+              "slice: 2 elements from 1 in steps of 1 leave axis 0 of float32[2,3]");
         FAILS(fr_slice(x, STEPS(0, 0), STEPS(1, 0), STEPS(1, 1)), FR_ERROR_INDEX, "slice");
-        FAILS(fr_slice(x, STEPS(0, 0), STEPS(INT64_MAX, 1), STEPS(3, 1)), FR_ERROR_INDEX, "slice");
+        FAILS(fr_slice(x, STEPS(0, 0), STEPS(INT64_MAX, 1), STEPS(3, 1)), FR_ERROR_INDEX,
+              "slice");
         FAILS(fr_slice(x, STEPS(-1, 0), STEPS(1, 1), STEPS(1, 1)), FR_ERROR_INDEX, "slice");
         FAILS(fr_slice(x, STEPS(0, 0), STEPS(1, 1), STEPS(-1, 1)), FR_ERROR_INDEX, "slice");
         /* Views of views of views, some that strides cannot say. */
-        fr_array *v = fr_slice(fr_reshape(fr_transpose(x, NULL, 0), SHAPE(6)), STEPS(5), STEPS(-2), STEPS(3));
+        fr_array *v = fr_slice(fr_reshape(fr_transpose(x, NULL, 0), SHAPE(6)), STEPS(5),
+                               STEPS(-2), STEPS(3));
         ARE(v, 5, 4, 3);
-        ARE(fr_transpose(fr_broadcast_to(fr_expand_dims(v, AXES(1)), SHAPE(3, 2)), NULL, 0), 5, 4, 3, 5, 4, 3);
+        ARE(fr_transpose(fr_broadcast_to(fr_expand_dims(v, AXES(1)), SHAPE(3, 2)), NULL, 0), 5,
+            4, 3, 5, 4, 3);
     }
     int64_t shape[FR_MAX_NDIM];
-    EXPECT_EQ(fr_broadcast_shapes(3, (fr_array *[]){grid(2, 3), grid(1, 3), range(1)}, shape), 2);
+    EXPECT_EQ(fr_broadcast_shapes(3, (fr_array *[]){grid(2, 3), grid(1, 3), range(1)}, shape),
+              2);
     EXPECT(shape[0] == 2 && shape[1] == 3);
-    REFUSES(fr_broadcast_shapes(3, (fr_array *[]){grid(2, 3), range(1), grid(3, 2)}, shape), FR_ERROR_VALUE, "float32[2,3] with float32[3,2]");
+    REFUSES(fr_broadcast_shapes(3, (fr_array *[]){grid(2, 3), range(1), grid(3, 2)}, shape),
+            FR_ERROR_VALUE, "float32[2,3] with float32[3,2]");
 }
 
 CASE(rank_32)
@@ -394,24 +442,42 @@ CASE(rank_32)
         shape[i] = i % 8 == 3 ? 2 : 1;
     fr_array *x = fr_reshape(range(16), shape, 32);
     EXPECT_EQ(fr_ndim(x), 32);
-    ARE(fr_flatten(fr_transpose(fr_add(x, 1), NULL, 0), 0, -1), 1, 9, 5, 13, 3, 11, 7, 15, 2, 10, 6, 14, 4, 12, 8, 16);
+    ARE(fr_flatten(fr_transpose(fr_add(x, 1), NULL, 0), 0, -1), 1, 9, 5, 13, 3, 11, 7, 15, 2,
+        10, 6, 14, 4, 12, 8, 16);
     EXPECT(is(fr_sum(fr_mul(fr_transpose(x, NULL, 0), x), NULL), 14400));
     FAILS(fr_reshape(x, shape, 33), FR_ERROR_LIMIT, "33");
     FAILS(fr_expand_dims(x, AXES(0)), FR_ERROR_LIMIT, "expand_dims: 33");
-    EXPECT(is(fr_sum(fr_softmax(x, &(fr_reduce_options){.axes = (int[]){3, 19}, .naxes = 2}), NULL), 4));
+    EXPECT(is(
+        fr_sum(fr_softmax(x, &(fr_reduce_options){.axes = (int[]){3, 19}, .naxes = 2}), NULL),
+        4));
 }
 
 CASE(empty)
 {
-    fr_array *x = fr_zeros(SHAPE(0, 3), FR_FLOAT32), *made[] = {
-        x, fr_add(x, 1), fr_exp(x), fr_transpose(x, NULL, 0), fr_reshape(x, SHAPE(3, 0, 2)), fr_astype(x, FR_INT8),
-        fr_contiguous(x), fr_softmax(x, NULL), fr_where(fr_gt(x, 0), x, 1), fr_add(x, fr_ones(SHAPE(1, 3), FR_FLOAT32)),
-        fr_random_normal(SHAPE(0), FR_FLOAT32, NULL), fr_arange(3, 3, 1, FR_INT32), fr_arange(3, 1, 1, FR_INT32),
-        fr_random_bits(SHAPE(2, 0), NULL), fr_sum(x, &(fr_reduce_options){.axes = (int[]){1}, .naxes = 1}),
-        fr_max(x, &(fr_reduce_options){.axes = (int[]){1}, .naxes = 1}), fr_broadcast_to(x, SHAPE(2, 0, 3)),
-        fr_expand_dims(x, AXES(0)), fr_flatten(x, 0, 1), fr_from_data(NULL, FR_INT8, SHAPE(0)),
-        fr_logsumexp(x, &(fr_reduce_options){.axes = (int[]){1}, .naxes = 1}),
-    };
+    fr_array *x = fr_zeros(SHAPE(0, 3), FR_FLOAT32),
+             *made[] = {
+                 x,
+                 fr_add(x, 1),
+                 fr_exp(x),
+                 fr_transpose(x, NULL, 0),
+                 fr_reshape(x, SHAPE(3, 0, 2)),
+                 fr_astype(x, FR_INT8),
+                 fr_contiguous(x),
+                 fr_softmax(x, NULL),
+                 fr_where(fr_gt(x, 0), x, 1),
+                 fr_add(x, fr_ones(SHAPE(1, 3), FR_FLOAT32)),
+                 fr_random_normal(SHAPE(0), FR_FLOAT32, NULL),
+                 fr_arange(3, 3, 1, FR_INT32),
+                 fr_arange(3, 1, 1, FR_INT32),
+                 fr_random_bits(SHAPE(2, 0), NULL),
+                 fr_sum(x, &(fr_reduce_options){.axes = (int[]){1}, .naxes = 1}),
+                 fr_max(x, &(fr_reduce_options){.axes = (int[]){1}, .naxes = 1}),
+                 fr_broadcast_to(x, SHAPE(2, 0, 3)),
+                 fr_expand_dims(x, AXES(0)),
+                 fr_flatten(x, 0, 1),
+                 fr_from_data(NULL, FR_INT8, SHAPE(0)),
+                 fr_logsumexp(x, &(fr_reduce_options){.axes = (int[]){1}, .naxes = 1}),
+             };
     for (int i = 0; i < FR__COUNT(made); i++) {
         if (!EXPECT(made[i] && fr_size(made[i]) == 0))
             printf("     %d: %s\n", i, fr_error_message());
@@ -443,17 +509,23 @@ CASE(bad_operands)
     FAILS(fr_astype(x, (fr_dtype)99), FR_ERROR_TYPE, "astype: 99");
     FAILS(fr_exp(c), FR_ERROR_TYPE, "exp");
     FAILS(fr_bit_and(x, 1), FR_ERROR_TYPE, "float32");
-    FAILS(fr_sum(x, &(fr_reduce_options){.axes = (int[]){2}, .naxes = 1}), FR_ERROR_INDEX, "sum: axis 2 of an array with 2 dimensions");
-    FAILS(fr_sum(x, &(fr_reduce_options){.axes = (int[]){0, -2}, .naxes = 2}), FR_ERROR_VALUE, "sum: axis 0 is named twice");
-    FAILS(fr_softmax(x, &(fr_reduce_options){.axes = (int[]){-3}, .naxes = 1}), FR_ERROR_INDEX, "softmax: axis -3");
-    ARE(fr_sum(x, &(fr_reduce_options){.axes = (int[]){0}, .naxes = 0}), 0, 1, 2, 3, 4, 5); /* over no axes */
+    FAILS(fr_sum(x, &(fr_reduce_options){.axes = (int[]){2}, .naxes = 1}), FR_ERROR_INDEX,
+          "sum: axis 2 of an array with 2 dimensions");
+    FAILS(fr_sum(x, &(fr_reduce_options){.axes = (int[]){0, -2}, .naxes = 2}), FR_ERROR_VALUE,
+          "sum: axis 0 is named twice");
+    FAILS(fr_softmax(x, &(fr_reduce_options){.axes = (int[]){-3}, .naxes = 1}), FR_ERROR_INDEX,
+          "softmax: axis -3");
+    ARE(fr_sum(x, &(fr_reduce_options){.axes = (int[]){0}, .naxes = 0}), 0, 1, 2, 3, 4,
+        5); /* over no axes */
     FAILS(fr_arange(0, 1, 0, FR_FLOAT32), FR_ERROR_VALUE, "arange");
     FAILS(fr_arange(0, NAN, 1, FR_FLOAT32), FR_ERROR_VALUE, "arange");
     FAILS(fr_arange(0, INFINITY, 1, FR_FLOAT32), FR_ERROR_LIMIT, "arange");
     FAILS(fr_arange(0, 5, 1, FR_BOOL), FR_ERROR_TYPE, "arange: bool");
     ARE(fr_arange(5, 0, -2, FR_INT32), 5, 3, 1);
-    FAILS(fr_random_uniform(SHAPE(2), FR_INT32, NULL), FR_ERROR_TYPE, "random_uniform makes floats, not int32");
-    FAILS(fr_random_uniform(SHAPE(2), FR_FLOAT32, x), FR_ERROR_VALUE, "random_uniform: a key is uint32[2], not float32[2,3]");
+    FAILS(fr_random_uniform(SHAPE(2), FR_INT32, NULL), FR_ERROR_TYPE,
+          "random_uniform makes floats, not int32");
+    FAILS(fr_random_uniform(SHAPE(2), FR_FLOAT32, x), FR_ERROR_VALUE,
+          "random_uniform: a key is uint32[2], not float32[2,3]");
     FAILS(fr_random_bits(SHAPE(1LL << 33), NULL), FR_ERROR_LIMIT, "random_bits");
     FAILS(fr_random_split(fr_random_key(1), 0), FR_ERROR_VALUE, "random_split");
     FAILS(fr_random_normal(SHAPE(-1), FR_FLOAT32, NULL), FR_ERROR_VALUE, "below zero");
@@ -487,7 +559,8 @@ static void note_free(void *ctx) { ((context *)ctx)->runs = -1; }
 CASE(compile_keys)
 {
     context c = {0};
-    fr_function *f = fr_compile(affine, &c, &(fr_compile_options){.name = "affine", .free_ctx = note_free});
+    fr_function *f =
+        fr_compile(affine, &c, &(fr_compile_options){.name = "affine", .free_ctx = note_free});
     fr_array *x = grid(2, 3), *y;
     int64_t traces = fr_count(FR_COUNT_TRACES);
     for (int i = 0; i < 3; i++) {
@@ -504,7 +577,8 @@ CASE(compile_keys)
     fr_array *t = fr_transpose(fr_contiguous(fr_transpose(x, NULL, 0)), NULL, 0); /* layout */
     ARE(fr_call1(f, t), 0, 3, 6, 9, 12, 15);
     EXPECT_EQ(c.runs, 4);
-    ARE(fr_call1(f, fr_slice(grid(4, 3), STEPS(0, 0), STEPS(2, 1), STEPS(2, 3))), 0, 3, 6, 18, 21, 24);
+    ARE(fr_call1(f, fr_slice(grid(4, 3), STEPS(0, 0), STEPS(2, 1), STEPS(2, 3))), 0, 3, 6, 18,
+        21, 24);
     ARE(fr_call1(f, fr_slice(x, STEPS(1, 2), STEPS(-1, -1), STEPS(2, 3))), 15, 12, 9, 6, 3, 0);
     int runs = c.runs;
     ARE(fr_call1(f, t), 0, 3, 6, 9, 12, 15);
@@ -524,7 +598,8 @@ CASE(compile_keys)
 CASE(compile_evicts)
 {
     context c = {0};
-    fr_function *f = fr_compile(affine, &c, &(fr_compile_options){.cache_limit = 2}), *g = fr_compile(affine, &c, NULL);
+    fr_function *f = fr_compile(affine, &c, &(fr_compile_options){.cache_limit = 2}),
+                *g = fr_compile(affine, &c, NULL);
     for (int i = 0; i < 2; i++)
         for (int n = 1; n <= 3; n++)
             EXPECT(is(fr_max(fr_call1(f, range(n)), NULL), 3 * (n - 1)));
@@ -591,8 +666,10 @@ static int all_kinds(void *ctx, int n_in, fr_array *const *in, int n_out, fr_arr
 
 CASE(kinds_of_results)
 {
-    fr_array *held = fr_add(grid(1, 2), 10), *out[10], *in[] = {grid(2, 2), fr_ones(SHAPE(2, 2), FR_FLOAT32)};
-    fr_function *f = fr_compile(all_kinds, &held, NULL), *g = fr_compile(forgets, NULL, &(fr_compile_options){.name = "forgets"});
+    fr_array *held = fr_add(grid(1, 2), 10), *out[10],
+             *in[] = {grid(2, 2), fr_ones(SHAPE(2, 2), FR_FLOAT32)};
+    fr_function *f = fr_compile(all_kinds, &held, NULL),
+                *g = fr_compile(forgets, NULL, &(fr_compile_options){.name = "forgets"});
     for (int i = 0; i < 2; i++) {
         EXPECT_EQ(fr_call(f, 2, in, 10, out), 0);
         for (int k = 0; k < 10; k++)
@@ -641,7 +718,9 @@ CASE(placeholders)
     double v;
     fr_function *f = fr_compile(looks, &c, &(fr_compile_options){.name = "looks"});
     fr_array *x = range(2);
-    FAILS(fr_call1(f, x), FR_ERROR_TRACE, "compile: printing needs the value of float32[2], made from a placeholder while tracing 'looks'");
+    FAILS(fr_call1(f, x), FR_ERROR_TRACE,
+          "compile: printing needs the value of float32[2], made from a placeholder while "
+          "tracing 'looks'");
     c.status = 1;
     FAILS(fr_call1(f, x), FR_ERROR_TRACE, "item needs the value of float32[]");
     c.status = 2;
@@ -659,7 +738,8 @@ CASE(placeholders)
     FAILS(fr_call1(g, x), FR_ERROR_TRACE, "looks");
     fr_function_free(g);
     fr_function_free(f);
-    REFUSES(fr_eval(c.leaked), FR_ERROR_TRACE, "looks"); /* the function is gone, its name is not */
+    REFUSES(fr_eval(c.leaked), FR_ERROR_TRACE,
+            "looks"); /* the function is gone, its name is not */
     fr_free(c.leaked);
 }
 
@@ -737,7 +817,8 @@ CASE(programs)
     EXPECT(!fr_function_find(f, "k", 1, 1, &x) && fr_error() == FR_OK);
     fr_trace *t = fr_trace_begin(f, 1, &x, &p, "train.py:31");
     EXPECT(t && fr_is_traced(p));
-    REFUSES(fr_eval(p), FR_ERROR_TRACE, "a placeholder made while tracing 'pieces' called at train.py:31");
+    REFUSES(fr_eval(p), FR_ERROR_TRACE,
+            "a placeholder made while tracing 'pieces' called at train.py:31");
     y = fr_mul(p, p); /* the caller's: the scope around is no owner while tracing */
     fr_program *q = fr_trace_end(t, "k", 1, 1, &y), *again;
     fr_free(y);
@@ -745,13 +826,15 @@ CASE(programs)
     EXPECT(q && fr_program_outputs(q) == 1);
     fr_program_attach(q, &gone, count);
     EXPECT(fr_program_attached(q) == &gone);
-    EXPECT(!fr_function_find(f, "K", 1, 1, &x) && !fr_function_find(f, "kk", 2, 1, &x) && !fr_function_find(f, NULL, 0, 1, &x));
+    EXPECT(!fr_function_find(f, "K", 1, 1, &x) && !fr_function_find(f, "kk", 2, 1, &x) &&
+           !fr_function_find(f, NULL, 0, 1, &x));
     again = fr_function_find(f, "k", 1, 1, &x);
     EXPECT(again == q);
     fr_program_free(again);
     EXPECT_EQ(fr_program_run(q, 1, &x, 1, out), 0);
     ARE(out[0], 0, 1, 4);
-    REFUSES(fr_program_run(q, 1, &x, 2, out), FR_ERROR_VALUE, "1 inputs and 1 outputs is run with 1 and 2");
+    REFUSES(fr_program_run(q, 1, &x, 2, out), FR_ERROR_VALUE,
+            "1 inputs and 1 outputs is run with 1 and 2");
     REFUSES(fr_program_run(q, 0, &x, 1, out), FR_ERROR_VALUE, "program");
     char *text = fr_program_describe(q);
     EXPECT(text && strstr(text, "mul"));

@@ -110,7 +110,7 @@ static int fail_each(program *p, void (*before)(void))
     }
 }
 
-#define FAULTS(name)                                                                         \
+#define FAULTS(name)                                                                           \
     TEST(name) { EXPECT(fail_each(program_##name, clear_caches) > 0); }
 
 /* ---- pieces ------------------------------------------------------------------------------------- */
@@ -151,16 +151,16 @@ static fr_array *counted(int64_t rows, int64_t columns) /* 0, 1, 2 ... from memo
     return fr_from_data(data, FR_FLOAT32, (int64_t[]){rows, columns}, 2);
 }
 
-#define IN_SCOPE(name)                                                                       \
-    static int inside_##name(void);                                                          \
-    static int program_##name(void)                                                          \
-    {                                                                                        \
-        fr_scope *s = fr_scope_open();                                                       \
-        int status = s ? inside_##name() : -1;                                               \
-        fr_scope_close(s);                                                                   \
-        return status;                                                                       \
-    }                                                                                        \
-    FAULTS(name)                                                                             \
+#define IN_SCOPE(name)                                                                         \
+    static int inside_##name(void);                                                            \
+    static int program_##name(void)                                                            \
+    {                                                                                          \
+        fr_scope *s = fr_scope_open();                                                         \
+        int status = s ? inside_##name() : -1;                                                 \
+        fr_scope_close(s);                                                                     \
+        return status;                                                                         \
+    }                                                                                          \
+    FAULTS(name)                                                                               \
     static int inside_##name(void)
 
 /* ---- lazy arrays ----------------------------------------------------------------------------------- */
@@ -176,7 +176,8 @@ IN_SCOPE(elementwise)
 /* Without a scope every intermediate result is the caller's. */
 static int program_handles(void)
 {
-    fr_array *x = counted(5, 7), *y = fr_mul(x, 2.5), *z = fr_add(y, 1), *w = fr_reshape(z, (int64_t[]){-1}, 1);
+    fr_array *x = counted(5, 7), *y = fr_mul(x, 2.5), *z = fr_add(y, 1),
+             *w = fr_reshape(z, (int64_t[]){-1}, 1);
     int status = near_all(w, twice_plus);
     fr_free(x);
     fr_free(y);
@@ -191,10 +192,19 @@ static int program_composed(void)
     int axis = 0;
     fr_reduce_options o = {.axes = &axis, .naxes = 1, .keepdims = true};
     fr_array *x = counted(5, 7), *made[] = {
-        fr_softmax(x, &o), fr_logsumexp(x, &o), fr_std(x, &o), fr_mean(x, NULL), fr_var(x, NULL),
-        fr_arange(0, 10, 1, FR_INT32), fr_arange(1, 10, 2, FR_FLOAT32), fr_full(NULL, 0, 3, FR_INT32),
-        fr_full((int64_t[]){3}, 1, 3, FR_FLOAT32), fr_sum(x, &o), fr_contiguous(x), fr_astype(x, FR_FLOAT32),
-    };
+                                     fr_softmax(x, &o),
+                                     fr_logsumexp(x, &o),
+                                     fr_std(x, &o),
+                                     fr_mean(x, NULL),
+                                     fr_var(x, NULL),
+                                     fr_arange(0, 10, 1, FR_INT32),
+                                     fr_arange(1, 10, 2, FR_FLOAT32),
+                                     fr_full(NULL, 0, 3, FR_INT32),
+                                     fr_full((int64_t[]){3}, 1, 3, FR_FLOAT32),
+                                     fr_sum(x, &o),
+                                     fr_contiguous(x),
+                                     fr_astype(x, FR_FLOAT32),
+                                 };
     int n = FR__COUNT(made), status = fr_eval_all(n, made);
     if (!status)
         status = is(made[3], 17);
@@ -217,9 +227,11 @@ IN_SCOPE(split_reductions)
     int axis = 0;
     fr_reduce_options o = {.axes = &axis, .naxes = 1};
     fr_array *x = counted(1000, 200), *half = fr_astype(fr_mul(x, 0), FR_FLOAT16);
-    if (is(fr_max(fr_sum(fr_mul(x, 1e-3), &o), NULL), 1e-3 * (199.0 * 1000 + 200.0 * 999 * 500)))
+    if (is(fr_max(fr_sum(fr_mul(x, 1e-3), &o), NULL),
+           1e-3 * (199.0 * 1000 + 200.0 * 999 * 500)))
         return -1;
-    return is(fr_add(fr_sum(fr_mul(x, 1e-6), NULL), fr_sum(half, NULL)), 1e-6 * 200000.0 * 199999 / 2);
+    return is(fr_add(fr_sum(fr_mul(x, 1e-6), NULL), fr_sum(half, NULL)),
+              1e-6 * 200000.0 * 199999 / 2);
 }
 
 static double transposed(int64_t i) { return (double)(i % 5 * 7 + 6 - i / 5); }
@@ -227,21 +239,33 @@ static double transposed(int64_t i) { return (double)(i % 5 * 7 + 6 - i / 5); }
 IN_SCOPE(views)
 {
     fr_array *x = counted(5, 7), *pending = fr_add(x, 0.25);
-    fr_array *y = fr_slice(fr_transpose(x, NULL, 0), (int64_t[]){6, 0}, (int64_t[]){-1, 1}, (int64_t[]){7, 5});
-    fr_array *z = fr_slice(fr_transpose(pending, NULL, 0), (int64_t[]){6, 0}, (int64_t[]){-1, 1}, (int64_t[]){7, 5});
+    fr_array *y = fr_slice(fr_transpose(x, NULL, 0), (int64_t[]){6, 0}, (int64_t[]){-1, 1},
+                           (int64_t[]){7, 5});
+    fr_array *z = fr_slice(fr_transpose(pending, NULL, 0), (int64_t[]){6, 0},
+                           (int64_t[]){-1, 1}, (int64_t[]){7, 5});
     fr_array *flat = fr_flatten(fr_squeeze(fr_expand_dims(z, (int[]){1}, 1), NULL, 0), 0, 1);
     if (near_all(y, transposed) || near_all(fr_sub(flat, 0.25), transposed))
         return -1;
-    return is(fr_sum(fr_broadcast_to(fr_reshape(fr_slice(x, (int64_t[]){1, 1}, (int64_t[]){1, 1}, (int64_t[]){1, 1}),
-                                                NULL, 0), (int64_t[]){3, 4}, 2), NULL), 96);
+    return is(fr_sum(fr_broadcast_to(fr_reshape(fr_slice(x, (int64_t[]){1, 1},
+                                                         (int64_t[]){1, 1}, (int64_t[]){1, 1}),
+                                                NULL, 0),
+                                     (int64_t[]){3, 4}, 2),
+                     NULL),
+              96);
 }
 
 IN_SCOPE(random)
 {
     fr_array *key = fr_random_key(7), *keys = fr_random_split(key, 2);
-    fr_array *k = fr_reshape(fr_slice(keys, (int64_t[]){1, 0}, (int64_t[]){1, 1}, (int64_t[]){1, 2}), (int64_t[]){2}, 1);
-    fr_array *u = fr_random_uniform((int64_t[]){50, 3}, 2, FR_FLOAT16, k), *n = fr_random_normal((int64_t[]){100}, 1, FR_FLOAT32, NULL);
-    return is(fr_astype(fr_logical_and(fr_all(fr_lt(fr_abs(n), 8), NULL), fr_all(fr_lt(u, 1), NULL)), FR_FLOAT32), 1);
+    fr_array *k =
+        fr_reshape(fr_slice(keys, (int64_t[]){1, 0}, (int64_t[]){1, 1}, (int64_t[]){1, 2}),
+                   (int64_t[]){2}, 1);
+    fr_array *u = fr_random_uniform((int64_t[]){50, 3}, 2, FR_FLOAT16, k),
+             *n = fr_random_normal((int64_t[]){100}, 1, FR_FLOAT32, NULL);
+    return is(
+        fr_astype(fr_logical_and(fr_all(fr_lt(fr_abs(n), 8), NULL), fr_all(fr_lt(u, 1), NULL)),
+                  FR_FLOAT32),
+        1);
 }
 
 static int released;
@@ -251,7 +275,8 @@ static int program_borrowed(void)
 {
     static float data[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
     int before = released;
-    fr_array *x = fr_from_buffer(data + 11, FR_FLOAT32, (int64_t[]){3, 4}, 2, (int64_t[]){-16, -4}, count_release, &released);
+    fr_array *x = fr_from_buffer(data + 11, FR_FLOAT32, (int64_t[]){3, 4}, 2,
+                                 (int64_t[]){-16, -4}, count_release, &released);
     fr_array *y = fr_sum(x, NULL), *z = fr_transpose(x, NULL, 0);
     int status = y ? is(y, 66) : -1;
     bool made = x != NULL;
@@ -332,8 +357,10 @@ static void count_free(void *ctx) { freed += ctx != NULL; }
 static int compiled(int calls)
 {
     int before = freed;
-    fr_array *zero = fr_zeros((int64_t[]){7}, 1, FR_FLOAT32), *lazy = fr_mul(counted(1, 7), zero), *x = NULL;
-    fr_function *f = fr_compile(affine, &lazy, &(fr_compile_options){.name = "affine", .free_ctx = count_free});
+    fr_array *zero = fr_zeros((int64_t[]){7}, 1, FR_FLOAT32),
+             *lazy = fr_mul(counted(1, 7), zero), *x = NULL;
+    fr_function *f = fr_compile(
+        affine, &lazy, &(fr_compile_options){.name = "affine", .free_ctx = count_free});
     int status = f ? 0 : -1;
     for (int i = 0; !status && i < calls; i++) {
         fr_array *out[2];
@@ -399,7 +426,8 @@ IN_SCOPE(traced_by_pieces)
         turned = fr_transpose(p, NULL, 0);
         out[1] = fr_reshape(turned, (int64_t[]){6}, 1);
         fr_free(turned);
-        fr_program *q = out[0] && out[1] ? fr_trace_end(t, "key", 3, 2, out) : (fr_trace_abandon(t), NULL);
+        fr_program *q =
+            out[0] && out[1] ? fr_trace_end(t, "key", 3, 2, out) : (fr_trace_abandon(t), NULL);
         fr_free(out[0]);
         fr_free(out[1]);
         fr_free(p);
@@ -408,7 +436,9 @@ IN_SCOPE(traced_by_pieces)
             status = text ? fr_program_run(q, 1, &x, 2, res) : -1;
             fr_text_free(text);
             if (!status)
-                status = is(fr_sum(fr_add(res[0], 0), NULL), 21) || is(fr_sum(res[1], NULL), 15) ? -1 : 0;
+                status = is(fr_sum(fr_add(res[0], 0), NULL), 21) || is(fr_sum(res[1], NULL), 15)
+                             ? -1
+                             : 0;
             fr_program_free(q);
         }
     }

@@ -224,8 +224,10 @@ TEST(call_one_function)
 {
     for (int limit = 0; limit < 3; limit += 2) {
         fr_scope *s = fr_scope_open();
-        factor = fr_add(fr_full(NULL, 0, 2, FR_FLOAT32), 1); /* pending: evaluated by the first trace */
-        function = fr_compile(affine, &factor, &(fr_compile_options){.name = "affine", .cache_limit = limit});
+        factor = fr_add(fr_full(NULL, 0, 2, FR_FLOAT32),
+                        1); /* pending: evaluated by the first trace */
+        function = fr_compile(affine, &factor,
+                              &(fr_compile_options){.name = "affine", .cache_limit = limit});
         run_all_clean(call_one);
         fr_function_free(function);
         fr_scope_close(s);
@@ -298,7 +300,8 @@ static void use_pool(int thread)
         fr_scope *s = fr_scope_open();
         fr_array *x = filled(512, 700, 1);
         fr_reduce_options rows = {.axes = (int[]){1}, .naxes = 1};
-        is(fr_sum(fr_mul(fr_sum(fr_add(x, thread), NULL), 1), NULL), 512.0 * 700 * (1 + thread));
+        is(fr_sum(fr_mul(fr_sum(fr_add(x, thread), NULL), 1), NULL),
+           512.0 * 700 * (1 + thread));
         is(fr_max(fr_mul(fr_softmax(x, &rows), 0), NULL), 0);
         fr_scope_close(s);
     }
@@ -325,7 +328,8 @@ static void odds_and_ends(int thread)
         EXPECT(fr_compile_enabled());
         fr_stream now = fr_stream_current();
         EXPECT_EQ(fr_stream_set(now), 0);
-        EXPECT(!fr_add(fr_ones((int64_t[]){2}, 1, FR_INT32), fr_ones((int64_t[]){3 + thread}, 1, FR_INT32)));
+        EXPECT(!fr_add(fr_ones((int64_t[]){2}, 1, FR_INT32),
+                       fr_ones((int64_t[]){3 + thread}, 1, FR_INT32)));
         char want[40];
         snprintf(want, sizeof want, "(2 against %d)", 3 + thread);
         EXPECT(strstr(fr_error_message(), want)); /* the thread's own */

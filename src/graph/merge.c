@@ -1,0 +1,199 @@
+/* merge.c - groups side by side in one kernel
+ *
+ *   capture -> simplify -> split -> fuse -> [merge] -> lower -> plan -> program
+ *
+ * needs   a fused trace: groups in order of execution
+ * gives   fewer groups: those that go over the same axes, don't wait for each other, and read
+ *         something in common (or are so small that the launch is what they cost) are one
+ * breaks  nothing
+ *
+ * A group moves up to an earlier one, so all that it reads must be there before that one: the
+ * order of the list stays the proof that nothing waits in a circle.
+ */
+#include "graph/trace.h"
+
+enum {
+    TINY = 1 << 13,      /* elements: the launch costs more than the work */
+    MEMBERS = 200,       /* of a merged group */
+    BUFFERS = 12,        /* read and written by it: more pointers than registers */
+    SOURCES = 16,        /* noted of a group; with more it is left alone */
+    CANDIDATES = 4,      /* earlier groups of the same axes that are looked at */
+};
+
+typedef struct {
+    int n;                  /* noted sources; SOURCES + 1: too many */
+    int32_t at[SOURCES];    /* leaf and stored nodes read */
+    int last;               /* latest group it reads from, -1 */
+    int members, stored;
+    uint64_t axes;          /* hash of its axes */
+} facts;
+
+typedef struct {
+    fr__trace *t;
+    facts *of;    /* by group */
+    int32_t *now; /* group -> the one it is part of now */
+} state;
+
+static const fr__tnode *node(const state *s, int i) { return &s->t->nodes.at[i]; }
+
+static void note_source(facts *f, int i)
+{
+    for (int k = 0; k < f->n && k < SOURCES; k++)
+        if (f->at[k] == i)
+            return;
+    if (f->n < SOURCES)
+        f->at[f->n] = i;
+    f->n = f->n < SOURCES ? f->n + 1 : SOURCES + 1;
+}
+
+/* Sources below input i of a member of group g: through views, and inlined nodes (few deep). */
+static void look_below(const state *s, facts *f, int i, int g)
+{
+    const fr__tnode *n = node(s, i);
+    while (fr__is_view(n) && n->group < 0) {
+        i = n->in[0];
+        n = node(s, i);
+    }
+    if (n->op == FR__OP_NUMBER || n->group == g)
+        return;
+    if (n->flags & FR__T_INLINE) {
+        for (int j = 0; j < n->nin; j++)
+            look_below(s, f, n->in[j], g);
+        return;
+    }
+    note_source(f, i);
+    if (n->group >= 0 && s->now[n->group] > f->last)
+        f->last = s->now[n->group];
+}
+
+static void find_facts(state *s, int g)
+{
+    const fr__group *group = &s->t->groups.at[g];
+    facts *f = &s->of[g];
+    *f = (facts){.last = -1, .axes = 0x5eed};
+    for (int i = group->first; i >= 0; i = node(s, i)->next) {
+        f->members++;
+        f->stored += (node(s, i)->flags & FR__T_STORE) != 0;
+        for (int j = 0; j < node(s, i)->nin; j++)
+            look_below(s, f, node(s, i)->in[j], g);
+    }
+    for (int a = 0; a < group->naxes; a++) {
+        const fr__gaxis *x = &group->axis[a];
+        f->axes = fr__hash_mix(f->axes, (uint64_t)x->extent);
+        f->axes = fr__hash_mix(f->axes, (uint64_t)x->reduced | (uint64_t)(x->split + 1) << 1);
+        f->axes = fr__hash_mix(f->axes, (uint64_t)x->block);
+    }
+}
+
+static bool same_axes(const fr__group *x, const fr__group *y)
+{
+    if (x->naxes != y->naxes)
+        return false;
+    for (int a = 0; a < x->naxes; a++)
+        if (x->axis[a].extent != y->axis[a].extent || x->axis[a].reduced != y->axis[a].reduced ||
+            x->axis[a].split != y->axis[a].split || (x->axis[a].split >= 0 && x->axis[a].block != y->axis[a].block))
+            return false;
+    return true;
+}
+
+static int in_common(const facts *x, const facts *y)
+{
+    int n = 0;
+    for (int i = 0; i < x->n; i++)
+        for (int j = 0; j < y->n; j++)
+            n += x->at[i] == y->at[j];
+    return n;
+}
+
+static bool worth_it(const state *s, int into, int from)
+{
+    const facts *x = &s->of[into], *y = &s->of[from];
+    const fr__group *g = &s->t->groups.at[from];
+    if (!same_axes(&s->t->groups.at[into], g) || y->last >= into || x->n > SOURCES || y->n > SOURCES ||
+        x->members + y->members > MEMBERS)
+        return false;
+    int shared = in_common(x, y);
+    if (x->n + y->n - shared + x->stored + y->stored > BUFFERS)
+        return false;
+    int64_t volume = 1;
+    for (int a = 0; a < g->naxes; a++)
+        volume *= g->axis[a].extent;
+    return shared || volume <= TINY;
+}
+
+/* Two lists in topological order to one. */
+static void join(state *s, int into, int from)
+{
+    fr__group *x = &s->t->groups.at[into], *y = &s->t->groups.at[from];
+    int32_t a = x->first, b = y->first, last = -1;
+    while (a >= 0 || b >= 0) {
+        int32_t *take = b < 0 || (a >= 0 && a < b) ? &a : &b, i = *take;
+        *take = node(s, i)->next;
+        *(last < 0 ? &x->first : &s->t->nodes.at[last].next) = i;
+        s->t->nodes.at[i].group = into;
+        last = i;
+    }
+    s->t->nodes.at[last].next = -1;
+    x->last = last;
+    x->cost += y->cost;
+    y->first = y->last = -1;
+    s->now[from] = into;
+    facts *f = &s->of[into];
+    for (int k = 0; k < s->of[from].n; k++)
+        note_source(f, s->of[from].at[k]);
+    f->members += s->of[from].members;
+    f->stored += s->of[from].stored;
+}
+
+/* The groups that are left, numbered anew. */
+static void close_up(state *s)
+{
+    fr__trace *t = s->t;
+    int n = 0;
+    for (int g = 0; g < t->groups.n; g++) {
+        if (t->groups.at[g].first < 0)
+            continue;
+        for (int i = t->groups.at[g].first; i >= 0; i = node(s, i)->next)
+            t->nodes.at[i].group = n;
+        t->groups.at[n++] = t->groups.at[g];
+    }
+    t->groups.n = n;
+}
+
+int fr__merge(fr__trace *t)
+{
+    int n = t->groups.n, status = -1, buckets = 16;
+    if (n < 2 || !fr__fusion_on())
+        return 0;
+    while (buckets < n)
+        buckets *= 2;
+    state s = {.t = t, .of = fr__malloc(sizeof *s.of * (size_t)n), .now = fr__malloc(sizeof *s.now * (size_t)n)};
+    /* Of each bucket of axes, the latest groups. */
+    int32_t(*latest)[CANDIDATES] = fr__malloc(sizeof *latest * (size_t)buckets);
+    if (!s.of || !s.now || !latest)
+        goto out;
+    memset(latest, -1, sizeof *latest * (size_t)buckets);
+    for (int g = 0; g < n; g++)
+        s.now[g] = g;
+    for (int g = 0; g < n; g++) {
+        find_facts(&s, g);
+        int32_t *bucket = latest[s.of[g].axes & (uint64_t)(buckets - 1)];
+        int into = -1;
+        for (int k = 0; into < 0 && k < CANDIDATES; k++)
+            if (bucket[k] >= 0 && worth_it(&s, bucket[k], g))
+                into = bucket[k];
+        if (into >= 0) {
+            join(&s, into, g);
+        } else {
+            memmove(bucket + 1, bucket, sizeof *bucket * (CANDIDATES - 1));
+            bucket[0] = g;
+        }
+    }
+    close_up(&s);
+    status = 0;
+out:
+    fr__free(s.of);
+    fr__free(s.now);
+    fr__free(latest);
+    return status;
+}
