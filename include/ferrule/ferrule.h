@@ -227,7 +227,7 @@ typedef struct fr_compile_options {
     void (*free_ctx)(void *ctx); /* called when the function goes */
     int cache_limit;            /* programs kept, least recently used go first; 0: 256 */
     /* Captured state: variables of yours that hold arrays (references of yours, never NULL). The
-     * function reads and sets them as it likes; each call reads them before and puts new arrays
+     * function reads and assigns them plainly (no fr_keep, no fr_free); each call reads them before and puts new arrays
      * there after (references of yours; the old ones are freed). A call that fails leaves them as
      * they were. Calls of one function with state go one after the other. */
     int nslots;

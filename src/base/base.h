@@ -150,6 +150,8 @@ int64_t fr__env_int(const char *name, int64_t otherwise, int64_t lo, int64_t hi)
 /* "64M", "2G", "1073741824" -> bytes, same rules. */
 int64_t fr__env_bytes(const char *name, int64_t otherwise);
 bool fr__env_on(const char *name, bool otherwise); /* 0/off/false/no, 1/on/true/yes */
+/* The number of the choice that it names (NULL-terminated list); -1 when unset or none of them. */
+int fr__env_choice(const char *name, const char *const *choices, const char *wanted);
 const char *fr__env_complaints(void); /* "" or a text naming each bad setting; never freed */
 
 int fr__debug(void); /* FERRULE_DEBUG, 0 to 6; read once */

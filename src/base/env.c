@@ -107,6 +107,18 @@ int64_t fr__env_bytes(const char *name, int64_t otherwise)
     return otherwise;
 }
 
+int fr__env_choice(const char *name, const char *const *choices, const char *wanted)
+{
+    const char *s = fr__env(name);
+    if (!s || !*s)
+        return -1;
+    for (int i = 0; choices[i]; i++)
+        if (!strcasecmp(s, choices[i]))
+            return i;
+    complain(name, s, wanted);
+    return -1;
+}
+
 bool fr__env_on(const char *name, bool otherwise)
 {
     static const char *const off[] = {"0", "off", "false", "no"};

@@ -78,6 +78,7 @@ static int want(state *s, int i, int g, const fr__index *m)
             return -1;
         if (!up) { /* not to be written as strides: the view itself is stored */
             n->flags |= FR__T_LATE;
+            n->why = FR__WHY_VIEW;
             break;
         }
         m = up;
@@ -85,8 +86,10 @@ static int want(state *s, int i, int g, const fr__index *m)
     }
     for (const wish *w = s->wishes[i]; w && w->group >= g; w = w->next)
         if (w->group == g) {
-            if (!fr__index_equal(w->map, m)) /* one group wants it in two ways */
+            if (!fr__index_equal(w->map, m)) { /* one group wants it in two ways */
                 node(s, i)->flags |= FR__T_LATE;
+                node(s, i)->why = FR__WHY_TWICE;
+            }
             return 0;
         }
     wish *w = fr__arena_alloc(&s->t->arena, sizeof *w), **at = &s->wishes[i];
@@ -265,6 +268,7 @@ static int ask_inputs(state *s, int i)
     if (n->op == FR__OP_RANDOM_BITS && !fr__is_leaf(node(s, n->in[0]))) {
         /* Both words are read, at two places: the key must have a buffer. */
         node(s, n->in[0])->flags |= FR__T_LATE;
+        node(s, n->in[0])->why = FR__WHY_KEY;
         return want(s, n->in[0], n->group, m);
     }
     if (!s->fusion) /* every operand is stored */
@@ -421,25 +425,30 @@ static int place(state *s, int i)
         n->map = NULL;
         return 0;
     }
-    bool join = wanted && !(n->flags & FR__T_LATE) && s->fusion;
-    if (join) {
+    int why = !wanted ? FR__WHY_END : !s->fusion ? FR__WHY_OFF : n->flags & FR__T_LATE ? n->why : FR__WHY_JOINED;
+    if (why == FR__WHY_JOINED) {
         /* The newest of the groups that want it runs first: it makes the value, and stores it
          * for the others (and for the caller) if all of it passes by there. */
         fr__group *g = group(s, w->group);
         bool reduce = fr__ops[n->op].class == FR__REDUCE, shared = w->next != NULL;
         n->group = w->group;
         n->map = w->map;
-        join = s->members[w->group] < GROUP_LIMIT && (!(store || shared) || stores_whole(g, n));
-        if (join && reduce && n->npar > 1)
-            join = partial_fits(s, g, n);
-        else if (join && reduce)
-            join = reduction_fits(s, g, n->map, n) && input_map(s, g, n->map, n, node(s, n->in[0]));
-        if (join && shared)
+        if (s->members[w->group] >= GROUP_LIMIT)
+            why = FR__WHY_FULL;
+        else if ((store || shared) && !stores_whole(g, n))
+            why = FR__WHY_PART;
+        else if (reduce && n->npar > 1 && !partial_fits(s, g, n))
+            why = FR__WHY_PIECES;
+        else if (reduce && n->npar <= 1 &&
+                 !(reduction_fits(s, g, n->map, n) && input_map(s, g, n->map, n, node(s, n->in[0]))))
+            why = FR__WHY_AXES;
+        else if (shared)
             n->flags |= FR__T_STORE;
     }
+    n->why = (uint8_t)why;
     if (fr__failed())
         return -1;
-    if (!join)
+    if (why != FR__WHY_JOINED)
         return place_root(s, i);
     group(s, n->group)->cost += fr__op_cost(n);
     group(s, n->group)->reductions += fr__ops[n->op].class == FR__REDUCE;
@@ -568,8 +577,7 @@ bool fr__fusion_on(void)
 {
     int on = atomic_load_explicit(&fusion_set, memory_order_relaxed);
     if (on < 0) {
-        const char *setting = fr__env("FUSION");
-        on = !(setting && !strcmp(setting, "off"));
+        on = fr__env_on("FUSION", true);
         fr__set_fusion(on);
     }
     return on;

@@ -74,6 +74,12 @@ static void print_map(fr__text *to, const fr__index *m)
             fr__text_f(to, " + %lld a%d", (long long)m->stride[i], i);
 }
 
+static const char *const reasons[] = {
+#define X(name, text) text,
+    FR__REASONS(X)
+#undef X
+};
+
 static void print_node(const fr__trace *t, int i, fr__text *to)
 {
     const fr__tnode *n = &t->nodes.at[i];
@@ -92,8 +98,12 @@ static void print_node(const fr__trace *t, int i, fr__text *to)
             fr__text_f(to, "%s%lld", j ? "," : " : ", (long long)n->par[j]);
     if (n->map && n->group >= 0)
         print_map(to, n->map);
-    fr__text_f(to, "%s%s%s\n", n->flags & FR__T_INLINE ? " inline" : "", n->flags & FR__T_STORE ? " stored" : "",
-               n->flags & FR__T_OUTPUT ? " output" : "");
+    fr__text_add(to, n->flags & FR__T_INLINE ? " inline" : "");
+    fr__text_add(to, n->flags & FR__T_STORE ? " stored" : "");
+    fr__text_add(to, n->flags & FR__T_OUTPUT ? " output" : "");
+    if (n->why > FR__WHY_END)
+        fr__text_f(to, " (%s)", reasons[n->why]);
+    fr__text_char(to, '\n');
 }
 
 void fr__trace_print(const fr__trace *t, fr__text *to)

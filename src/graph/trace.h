@@ -27,8 +27,27 @@ enum {
     FR__T_LATE = 8,   /* fuse: somebody wants it in a way its group cannot give: store it alone */
 };
 
+/* Why a node begins a kernel instead of joining the one that wants it; for the reader. */
+#define FR__REASONS(X)                                                                       \
+    X(JOINED, "")                                                                            \
+    X(END, "a result")                                                                       \
+    X(OFF, "fusion is off")                                                                  \
+    X(VIEW, "a view of it that strides cannot express")                                      \
+    X(TWICE, "wanted by one kernel at two places")                                           \
+    X(KEY, "a random key: every element reads all of it")                                    \
+    X(FULL, "the kernel that wants it is full")                                              \
+    X(PART, "wanted by several, and not all of it passes by in the first")                   \
+    X(PIECES, "a long reduction in pieces: its kernel goes over other axes")                 \
+    X(AXES, "reduced over axes that the kernel that wants it doesn't go over")
+enum {
+#define X(name, text) FR__WHY_##name,
+    FR__REASONS(X)
+#undef X
+};
+
 typedef struct fr__tnode {
     uint8_t op, dtype, ndim, nin, npar, flags;
+    uint8_t why;        /* fuse: FR__WHY_... */
     int32_t in[3];
     int32_t slot; /* LEAF, PLACEHOLDER: number of the leaf. NUMBER: literal slot, -1: fixed */
     const int64_t *shape, *par;

@@ -9,7 +9,6 @@
 typedef struct fr__pointer {
     uint16_t word;
     bool is_leaf;
-    bool in_place;   /* an output that may share the memory of the input at `partner` */
     int32_t node;    /* stored node, or leaf number */
     int64_t offset;  /* elements */
 } fr__pointer;

@@ -28,7 +28,8 @@ bool fr_compile_enabled(void)
 {
     int e = atomic_load_explicit(&enabled, memory_order_relaxed);
     if (e < 0) {
-        e = !fr__env("DISABLE_COMPILE") && !getenv("MLX_DISABLE_COMPILE");
+        const char *mlx = getenv("MLX_DISABLE_COMPILE");
+        e = !fr__env_on("DISABLE_COMPILE", false) && !(mlx && *mlx && strcmp(mlx, "0"));
         atomic_store_explicit(&enabled, e, memory_order_relaxed);
     }
     return e;

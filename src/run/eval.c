@@ -298,7 +298,7 @@ static void axis_text(fr__text *to, const fr_array *x, int d, const char *p, int
             i = n - EDGE - 1;
             continue;
         }
-        axis_text(to, x, d + 1, p + i * step, indent);
+        axis_text(to, x, d + 1, p ? p + i * step : NULL, indent);
     }
     fr__text_char(to, ']');
 }

@@ -23,8 +23,10 @@ static fr__tier forced_tier(void)
 {
     int t = atomic_load_explicit(&tier_forced, memory_order_relaxed);
     if (t < 0) {
-        const char *v = fr__env("TIER");
-        t = v && !strcmp(v, "interpreter") ? FR__TIER_INTERPRETER : v && !strcmp(v, "llvm") ? FR__TIER_LLVM : FR__TIER_CHOOSE;
+        static const char *const names[] = {"interpreter", "llvm", NULL};
+        static const fr__tier tiers[] = {FR__TIER_INTERPRETER, FR__TIER_LLVM};
+        int choice = fr__env_choice("TIER", names, "interpreter or llvm");
+        t = choice < 0 ? FR__TIER_CHOOSE : tiers[choice];
         fr__set_tier((fr__tier)t);
     }
     return (fr__tier)t;

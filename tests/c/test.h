@@ -58,37 +58,37 @@ static inline int test_expect_eq(long long a, long long b, const char *file, int
     return a == b;
 }
 
-#define TEST(name)                                                                           \
-    static void test_##name(void);                                                           \
-    __attribute__((constructor)) static void test_add_##name(void)                           \
-    {                                                                                        \
-        static test_case test = {#name, test_##name, NULL};                                  \
-        *test_last = &test;                                                                  \
-        test_last = &test.next;                                                              \
-    }                                                                                        \
+#define TEST(name)                                                                             \
+    static void test_##name(void);                                                             \
+    __attribute__((constructor)) static void test_add_##name(void)                             \
+    {                                                                                          \
+        static test_case test = {#name, test_##name, NULL};                                    \
+        *test_last = &test;                                                                    \
+        test_last = &test.next;                                                                \
+    }                                                                                          \
     static void test_##name(void)
 
 #define EXPECT(cond) test_expect(!!(cond), __FILE__, __LINE__, #cond)
-#define EXPECT_EQ(a, b)                                                                      \
+#define EXPECT_EQ(a, b)                                                                        \
     test_expect_eq((long long)(a), (long long)(b), __FILE__, __LINE__, #a " == " #b)
-#define CHECK(cond)                                                                          \
-    do {                                                                                     \
-        if (!EXPECT(cond))                                                                   \
-            return;                                                                          \
+#define CHECK(cond)                                                                            \
+    do {                                                                                       \
+        if (!EXPECT(cond))                                                                     \
+            return;                                                                            \
     } while (0)
-#define CHECK_EQ(a, b)                                                                       \
-    do {                                                                                     \
-        if (!EXPECT_EQ(a, b))                                                                \
-            return;                                                                          \
+#define CHECK_EQ(a, b)                                                                         \
+    do {                                                                                       \
+        if (!EXPECT_EQ(a, b))                                                                  \
+            return;                                                                            \
     } while (0)
-#define CHECK_STR(a, b)                                                                      \
-    do {                                                                                     \
-        const char *test_a = (a), *test_b = (b);                                             \
-        if (!EXPECT(test_a && test_b && !strcmp(test_a, test_b))) {                          \
-            printf("     \"%s\"\n     \"%s\"\n", test_a ? test_a : "(null)",                 \
-                   test_b ? test_b : "(null)");                                              \
-            return;                                                                          \
-        }                                                                                    \
+#define CHECK_STR(a, b)                                                                        \
+    do {                                                                                       \
+        const char *test_a = (a), *test_b = (b);                                               \
+        if (!EXPECT(test_a && test_b && !strcmp(test_a, test_b))) {                            \
+            printf("     \"%s\"\n     \"%s\"\n", test_a ? test_a : "(null)",                   \
+                   test_b ? test_b : "(null)");                                                \
+            return;                                                                            \
+        }                                                                                      \
     } while (0)
 
 int main(int argc, char **argv)

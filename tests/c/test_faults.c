@@ -94,7 +94,7 @@ static int fail_each(program *p, void (*before)(void))
         if (reached) { /* what was cached must be good */
             int64_t now = interpreted(p, &status);
             EXPECT_EQ(status, 0);
-            EXPECT_EQ(now, usual);
+            EXPECT(now <= usual); /* fewer where work has added up to machine code */
         }
         before();
         EXPECT_EQ(fr__fault_live(), 0);

@@ -20,8 +20,19 @@
 enum { NODES = 24, OUTS = 6, RANK = 4, ROOM = 20000 };
 
 typedef enum kind {
-    LEAF, LITERAL, KEYED, COUNTED, /* data; a number; random numbers; 0, 1, 2 ... */
-    ELEMENT, CAST, RESHAPE, TRANSPOSE, BROADCAST, SLICE, COPY, REDUCE, COMPOSED,
+    LEAF,
+    LITERAL,
+    KEYED,
+    COUNTED, /* data; a number; random numbers; 0, 1, 2 ... */
+    ELEMENT,
+    CAST,
+    RESHAPE,
+    TRANSPOSE,
+    BROADCAST,
+    SLICE,
+    COPY,
+    REDUCE,
+    COMPOSED,
 } kind;
 
 typedef struct step { /* one node; what is made of it in the reference stands below */
@@ -46,7 +57,8 @@ typedef struct recipe {
 } recipe;
 
 static const char *const composed_name[] = {"mean", "var", "softmax", "logsumexp"};
-static fr_array *(*const composed[])(fr_array *, const fr_reduce_options *) = {fr_mean, fr_var, fr_softmax, fr_logsumexp};
+static fr_array *(*const composed[])(fr_array *, const fr_reduce_options *) = {
+    fr_mean, fr_var, fr_softmax, fr_logsumexp};
 
 static fr_array *reduction(int op, fr_array *x, const fr_reduce_options *o)
 {
@@ -54,8 +66,8 @@ static fr_array *reduction(int op, fr_array *x, const fr_reduce_options *o)
 #define UNARY(name, py, rule, traits, form, da, text)
 #define BINARY(name, py, rule, traits, form, da, db, text)
 #define TERNARY(name, py, rule, traits, form, da, db, dc, text)
-#define REDUCE(name, py, rule, traits, combine, da, text)                                    \
-    case FR__OP_REDUCE_##name:                                                               \
+#define REDUCE(name, py, rule, traits, combine, da, text)                                      \
+    case FR__OP_REDUCE_##name:                                                                 \
         return fr_##name(x, o);
 #include "op/ops.def"
 #undef UNARY
@@ -94,7 +106,8 @@ static fr_array *make(const step *s, fr_array *const *in)
                : s->op == 1 ? fr_random_uniform(s->shape, s->ndim, (fr_dtype)s->dtype, key)
                             : fr_random_normal(s->shape, s->ndim, (fr_dtype)s->dtype, key);
     }
-    case COUNTED: return fr_arange(s->literal, s->literal + (double)s->shape[0], 1, (fr_dtype)s->dtype);
+    case COUNTED:
+        return fr_arange(s->literal, s->literal + (double)s->shape[0], 1, (fr_dtype)s->dtype);
     case ELEMENT: return fr__elementwise(s->op, operands(s), in);
     case CAST: return fr_astype(x, (fr_dtype)s->dtype);
     case RESHAPE: return fr_reshape(x, s->shape, s->ndim);
@@ -116,25 +129,30 @@ static fr_array *make(const step *s, fr_array *const *in)
 static const char *step_text(const recipe *r, int i, char *to, size_t room)
 {
     const step *s = &r->steps[i];
-    static const char *const kinds[] = {"leaf", "number", "random", "arange", "", "astype", "reshape", "transpose",
-                                        "broadcast", "slice", "contiguous", "", ""};
+    static const char *const kinds[] = {
+        "leaf",      "number",    "random", "arange",     "", "astype", "reshape",
+        "transpose", "broadcast", "slice",  "contiguous", "", ""};
     char shape[FR__SHAPE_TEXT];
     int n = snprintf(to, room, "%%%d = %s%s %s", i, kinds[s->kind],
                      s->kind == ELEMENT || s->kind == REDUCE ? fr__ops[s->op].name
-                     : s->kind == COMPOSED ? composed_name[s->op] : "",
+                     : s->kind == COMPOSED                   ? composed_name[s->op]
+                                                             : "",
                      s->value ? fr__shape_text(s->value, shape) : "?");
     for (int j = 0; j < operands(s); j++)
         n += snprintf(to + n, room - (size_t)n, " %%%d", s->in[j]);
     if (s->kind == LITERAL || s->kind == COUNTED)
         n += snprintf(to + n, room - (size_t)n, " %g", s->literal);
     if (s->kind == REDUCE || s->kind == COMPOSED)
-        n += snprintf(to + n, room - (size_t)n, " over %x%s", s->mask, s->keepdims ? " keepdims" : "");
+        n += snprintf(to + n, room - (size_t)n, " over %x%s", s->mask,
+                      s->keepdims ? " keepdims" : "");
     for (int a = 0; s->kind == SLICE && a < s->ndim; a++)
-        n += snprintf(to + n, room - (size_t)n, " %lld by %lld", (long long)s->start[a], (long long)s->by[a]);
+        n += snprintf(to + n, room - (size_t)n, " %lld by %lld", (long long)s->start[a],
+                      (long long)s->by[a]);
     for (int a = 0; s->kind == TRANSPOSE && a < s->ndim; a++)
         n += snprintf(to + n, room - (size_t)n, " %lld", (long long)s->start[a]);
     if (s->kind == KEYED)
-        snprintf(to + n, room - (size_t)n, " kind %d key %llu", s->op, (unsigned long long)s->seed);
+        snprintf(to + n, room - (size_t)n, " kind %d key %llu", s->op,
+                 (unsigned long long)s->seed);
     return to;
 }
 
@@ -142,7 +160,10 @@ static const char *step_text(const recipe *r, int i, char *to, size_t room)
 
 static double unit_of(int dtype)
 {
-    return dtype == FR_FLOAT16 ? 0x1p-11 : dtype == FR_BFLOAT16 ? 0x1p-8 : dtype == FR_FLOAT32 ? 0x1p-23 : 0x1p-52;
+    return dtype == FR_FLOAT16    ? 0x1p-11
+           : dtype == FR_BFLOAT16 ? 0x1p-8
+           : dtype == FR_FLOAT32  ? 0x1p-23
+                                  : 0x1p-52;
 }
 
 /* Looks at the values of s: the largest magnitude and whether all are whole; for a product, how
@@ -173,7 +194,8 @@ static double look(step *s)
 /* Operations through which an error passes as it is, or no larger than bound: f(x + e) - f(x). */
 static double passed_on(const step *s, const step *a, const step *b, const step *c)
 {
-    double ea = a->fed, eb = b ? b->fed : 0, ec = c ? c->fed : 0, most = s->most * unit_of(s->dtype);
+    double ea = a->fed, eb = b ? b->fed : 0, ec = c ? c->fed : 0,
+           most = s->most * unit_of(s->dtype);
     if (ea == 0 && eb == 0 && ec == 0)
         return 0;
     switch (s->op) {
@@ -197,8 +219,9 @@ static double passed_on(const step *s, const step *a, const step *b, const step 
 
 static bool keeps_half_exact(int op)
 {
-    return op == FR__OP_neg || op == FR__OP_abs || op == FR__OP_sign || op == FR__OP_maximum || op == FR__OP_minimum ||
-           op == FR__OP_floor || op == FR__OP_ceil || op == FR__OP_where;
+    return op == FR__OP_neg || op == FR__OP_abs || op == FR__OP_sign || op == FR__OP_maximum ||
+           op == FR__OP_minimum || op == FR__OP_floor || op == FR__OP_ceil ||
+           op == FR__OP_where;
 }
 
 static void bound_error(recipe *r, step *s)
@@ -223,7 +246,9 @@ static void bound_error(recipe *r, step *s)
     case REDUCE:
         if (s->op == FR__OP_REDUCE_sum && is_float) {
             bool exact = e == 0 && a->whole && (double)fr_size(a->value) * a->most < 0x1p24;
-            e = exact ? 0 : n * (e + (n / 16 + 8) * a->most * unit_of(s->dtype == FR_FLOAT64 ? FR_FLOAT64 : FR_FLOAT32));
+            e = exact ? 0
+                      : n * (e + (n / 16 + 8) * a->most *
+                                     unit_of(s->dtype == FR_FLOAT64 ? FR_FLOAT64 : FR_FLOAT32));
             rounding = half ? s->most * unit_of(s->dtype) : 0;
         } else if (s->op == FR__OP_REDUCE_prod && is_float) {
             e = e > 0 || logs > 100 ? (double)INFINITY : s->most * n * 0x1p-22;
@@ -283,7 +308,8 @@ static int refer(recipe *r, int i)
 
 static int some_dtype(void)
 {
-    static const int often[] = {FR_FLOAT32, FR_FLOAT32, FR_FLOAT32, FR_INT32, FR_FLOAT16, FR_BFLOAT16, FR_BOOL, FR_FLOAT64};
+    static const int often[] = {FR_FLOAT32, FR_FLOAT32,  FR_FLOAT32, FR_INT32,
+                                FR_FLOAT16, FR_BFLOAT16, FR_BOOL,    FR_FLOAT64};
     int64_t k = below(12);
     return k < 8 ? often[k] : (int)below(DTYPES);
 }
@@ -375,7 +401,8 @@ static bool make_up(recipe *r, step *s)
         return true;
     }
     for (int j = 0; j < 3; j++) /* rather late ones, so that graphs grow deep */
-        s->in[j] = below(5) < 4 - j ? r->n - 1 - (int)below(r->n < 3 ? r->n : 3) : (int)below(r->n);
+        s->in[j] =
+            below(5) < 4 - j ? r->n - 1 - (int)below(r->n < 3 ? r->n : 3) : (int)below(r->n);
     const step *a = &r->steps[s->in[0]];
     const int64_t *shape = fr_shape(a->value);
     if (k < 62) {
@@ -433,7 +460,9 @@ static bool make_up(recipe *r, step *s)
         int more = a->ndim < RANK ? (int)below(2) : 0;
         s->ndim = a->ndim + more;
         for (int i = 0; i < s->ndim; i++)
-            s->shape[i] = i < more ? 1 + below(4) : shape[i - more] == 1 && below(2) ? some_size() : shape[i - more];
+            s->shape[i] = i < more                           ? 1 + below(4)
+                          : shape[i - more] == 1 && below(2) ? some_size()
+                                                             : shape[i - more];
         return size_of(s) <= ROOM || size_of(s) == fr_size(a->value);
     }
     if (k < 86) {
@@ -443,7 +472,8 @@ static bool make_up(recipe *r, step *s)
             int64_t by = 1 + below(3), len = shape[i] ? 1 + below(shape[i]) : 0;
             s->shape[i] = below(30) ? (len + by - 1) / by : 0;
             s->by[i] = below(2) ? by : -by;
-            int64_t reach = s->shape[i] ? (s->shape[i] - 1) * by : 0, slack = shape[i] - 1 - reach;
+            int64_t reach = s->shape[i] ? (s->shape[i] - 1) * by : 0,
+                    slack = shape[i] - 1 - reach;
             s->start[i] = slack > 0 ? below(slack + 1) : 0;
             if (s->by[i] < 0)
                 s->start[i] += reach;
@@ -489,8 +519,7 @@ static void make_recipe(recipe *r, uint64_t seed)
         for (int j = 0; j < operands(&r->steps[i]); j++)
             used[r->steps[i].in[j]] = true;
     for (int i = 0, last = r->n; i < r->nouts; i++) { /* what nobody uses, and others */
-        while (last > 0 && used[--last]) {
-        }
+        while (last > 0 && used[--last]) {}
         r->outs[i] = last >= 0 && !used[last] && below(4) ? last : (int)below(r->n);
     }
     for (int i = 0; i < r->nouts; i++) /* a number alone is no graph */
@@ -601,8 +630,10 @@ static void compare(recipe *r, const char *a, const char *b, bool exact, const c
                 continue;
             if (!exact && s->error == (double)INFINITY)
                 continue;
-            snprintf(failure, sizeof failure, "%s: output %d (%%%d) element %lld: %s and %s, bound %g", how, i, r->outs[i],
-                     (long long)k, number_text(u, s->dtype, x), number_text(v, s->dtype, y), exact ? 0 : s->error);
+            snprintf(failure, sizeof failure,
+                     "%s: output %d (%%%d) element %lld: %s and %s, bound %g", how, i,
+                     r->outs[i], (long long)k, number_text(u, s->dtype, x),
+                     number_text(v, s->dtype, y), exact ? 0 : s->error);
         }
     }
 }
@@ -691,7 +722,8 @@ static void become_leaf(step *s)
     int64_t shape[RANK];
     fr_copy_out(s->value, data, bytes);
     memcpy(shape, fr_shape(s->value), sizeof(int64_t) * (size_t)s->ndim);
-    *s = (step){.kind = LEAF, .dtype = s->dtype, .ndim = s->ndim, .data = data, .value = s->value};
+    *s = (step){
+        .kind = LEAF, .dtype = s->dtype, .ndim = s->ndim, .data = data, .value = s->value};
     memcpy(s->shape, shape, sizeof(int64_t) * (size_t)s->ndim);
 }
 
@@ -753,7 +785,8 @@ static volatile uint64_t seed_now;
 static void on_crash(int signal)
 {
     char text[80];
-    int n = snprintf(text, sizeof text, "FAIL crash: signal %d at --seed=%llu --count=1\n", signal, (unsigned long long)seed_now);
+    int n = snprintf(text, sizeof text, "FAIL crash: signal %d at --seed=%llu --count=1\n",
+                     signal, (unsigned long long)seed_now);
     if (write(1, text, (size_t)n) < 0)
         _exit(2);
     _exit(1);
@@ -775,8 +808,7 @@ static bool check_seed(uint64_t seed)
         EXPECT(good);
         char full[sizeof failure];
         memcpy(full, failure, sizeof full);
-        while (smaller_once(&r)) {
-        }
+        while (smaller_once(&r)) {}
         if (agree(&r)) /* what was left agrees now: it is not the same every time */
             memcpy(failure, full, sizeof full);
         show(&r);
@@ -789,7 +821,8 @@ static bool check_seed(uint64_t seed)
 
 TEST(graphs)
 {
-    const char *count = test_option("count"), *from = test_option("seed"), *verbose = test_option("verbose");
+    const char *count = test_option("count"), *from = test_option("seed"),
+               *verbose = test_option("verbose");
     uint64_t seed = from ? strtoull(from, NULL, 10) : 1;
     int64_t n = count ? strtoll(count, NULL, 10) : 300, bad = 0;
     signal(SIGSEGV, on_crash);

@@ -41,7 +41,8 @@ static double exact_reciprocal(double x) { return 1 / x; }
 /* The functions above by the operations' numbers; a costly one without is a failure. */
 static double (*const exact[FR__OPS])(double) = {
 #define F(name) [FR__OP_##name] = exact_##name
-    F(exp), F(log), F(tanh), F(erf), F(erfinv), F(sigmoid), F(sin), F(cos), F(sqrt), F(rsqrt), F(reciprocal),
+    F(exp), F(log), F(tanh), F(erf),   F(erfinv),     F(sigmoid),
+    F(sin), F(cos), F(sqrt), F(rsqrt), F(reciprocal),
 #undef F
 };
 
@@ -58,7 +59,10 @@ static float float_of(uint32_t bits)
     return f;
 }
 
-typedef struct worst { double ulps, absolute; float at; } worst;
+typedef struct worst {
+    double ulps, absolute;
+    float at;
+} worst;
 
 static void hold(worst *w, float x, float got, double want)
 {
@@ -104,7 +108,8 @@ static worst sweep(int op, double range, uint32_t step)
 
 static void check_function(int op, const char *name, const char *manual, bool costly)
 {
-    double bound = figure_in(manual, "at most ", 0), range = figure_in(manual, "|x| <= ", (double)INFINITY);
+    double bound = figure_in(manual, "at most ", 0),
+           range = figure_in(manual, "|x| <= ", (double)INFINITY);
     if (!bound && !costly)
         return;
     if (!EXPECT(exact[op])) {
@@ -112,19 +117,21 @@ static void check_function(int op, const char *name, const char *manual, bool co
         return;
     }
     worst w = sweep(op, range, test_option("full") ? 1 : 4099);
-    printf("   %-10s %7.3f ULP at %a (%.9g), %.3g absolute; stated: %g\n", name, w.ulps, (double)w.at, (double)w.at,
-           w.absolute, bound);
+    printf("   %-10s %7.3f ULP at %a (%.9g), %.3g absolute; stated: %g\n", name, w.ulps,
+           (double)w.at, (double)w.at, w.absolute, bound);
     EXPECT(bound > 0);
     EXPECT(w.ulps <= bound);
 }
 
 TEST(stated_bounds)
 {
-    fr__set_tier(fr__llvm_ready() ? FR__TIER_LLVM : FR__TIER_INTERPRETER); /* the same, but quick */
+    fr__set_tier(fr__llvm_ready() ? FR__TIER_LLVM
+                                  : FR__TIER_INTERPRETER); /* the same, but quick */
 #define COSTLY 1
 #define CHEAP 0
 #define COMMUTES 0
-#define UNARY(name, py, rule, traits, form, da, text) check_function(FR__OP_##name, #name, text, traits);
+#define UNARY(name, py, rule, traits, form, da, text)                                          \
+    check_function(FR__OP_##name, #name, text, traits);
 #define BINARY(name, py, rule, traits, form, da, db, text)
 #define TERNARY(name, py, rule, traits, form, da, db, dc, text)
 #define REDUCE(name, py, rule, traits, combine, da, text)
@@ -138,7 +145,8 @@ TEST(stated_bounds)
 
 TEST(special_values)
 {
-    static const float x[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 0x1p-149f, -0x1p-149f, 0x1p-126f, 1, -1};
+    static const float x[] = {0.0f,      -0.0f,      INFINITY,  -INFINITY, NAN,
+                              0x1p-149f, -0x1p-149f, 0x1p-126f, 1,         -1};
     enum { N = sizeof x / sizeof *x };
     for (int t = FR__TIER_INTERPRETER; t <= FR__TIER_LLVM; t++) {
         fr__set_tier((fr__tier)t);
@@ -153,9 +161,11 @@ TEST(special_values)
                 double want = exact[op]((double)x[i]);
                 bool special = want == 0 || !isfinite(want); /* the rest is the sweep's */
                 if (special && !EXPECT(want != want ? y[i] != y[i] : (double)y[i] == want))
-                    printf("     %s(%g) = %g, not %g\n", fr__ops[op].name, (double)x[i], (double)y[i], want);
+                    printf("     %s(%g) = %g, not %g\n", fr__ops[op].name, (double)x[i],
+                           (double)y[i], want);
                 if (want == 0 && !EXPECT(!signbit(want) == !signbit(y[i])))
-                    printf("     %s(%g) is %g, not %g\n", fr__ops[op].name, (double)x[i], (double)y[i], want);
+                    printf("     %s(%g) is %g, not %g\n", fr__ops[op].name, (double)x[i],
+                           (double)y[i], want);
             }
             fr_scope_close(s);
         }
@@ -166,7 +176,9 @@ TEST(special_values)
 /* Known answers of Threefry-2x32 with 20 rounds, from the Random123 distribution. */
 TEST(threefry_as_published)
 {
-    static const struct { uint32_t key[2], counter[2], answer[2]; } known[] = {
+    static const struct {
+        uint32_t key[2], counter[2], answer[2];
+    } known[] = {
         {{0, 0}, {0, 0}, {0x6b200159, 0x99ba4efe}},
         {{0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}, {0x1cb996fc, 0xbb002be7}},
         {{0x13198a2e, 0x03707344}, {0x243f6a88, 0x85a308d3}, {0xc4923a9c, 0x483df7a0}},

@@ -12,14 +12,14 @@
 
 /* ---- what the operations mean ----------------------------------------------------------- */
 
-#define MEANING(name, of_floats, of_wholes)                                                  \
-    static double float_##name(double a, double b, double c)                                 \
-    {                                                                                        \
-        return (void)a, (void)b, (void)c, (of_floats);                                       \
-    }                                                                                        \
-    static wide whole_##name(wide a, wide b, wide c)                                         \
-    {                                                                                        \
-        return (void)a, (void)b, (void)c, (of_wholes);                                       \
+#define MEANING(name, of_floats, of_wholes)                                                    \
+    static double float_##name(double a, double b, double c)                                   \
+    {                                                                                          \
+        return (void)a, (void)b, (void)c, (of_floats);                                         \
+    }                                                                                          \
+    static wide whole_##name(wide a, wide b, wide c)                                           \
+    {                                                                                          \
+        return (void)a, (void)b, (void)c, (of_wholes);                                         \
     }
 #define ONLY_FLOATS(name, form) MEANING(name, form, 0)
 #define ONLY_WHOLES(name, form) MEANING(name, 0, form)
@@ -38,7 +38,8 @@ static double inverse_of_erf(double x)
     double l = log1p(-x * x), t = 2 / (M_PI * 0.147) + l / 2;
     double y = copysign(sqrt(sqrt(t * t - l / 0.147) - t), x);
     for (int i = 0; i < 4 && x != 0; i++) {
-        double off = fabs(x) < 0.5 ? erf(y) - x : copysign(1, x) * (1 - fabs(x) - erfc(fabs(y)));
+        double off =
+            fabs(x) < 0.5 ? erf(y) - x : copysign(1, x) * (1 - fabs(x) - erfc(fabs(y)));
         y -= off * 0.88622692545275801 * exp(y * y);
     }
     return x == 0 ? x : y;
@@ -75,7 +76,7 @@ BOTH(lt, a < b)
 BOTH(le, a <= b)
 BOTH(gt, a > b)
 BOTH(ge, a >= b)
-BOTH(logical_and, a && b)
+BOTH(logical_and, a &&b)
 BOTH(logical_or, a || b)
 ONLY_WHOLES(bit_and, a &b)
 ONLY_WHOLES(bit_or, a | b)
@@ -90,7 +91,7 @@ MEANING(prod, a *b, product(a, b))
 MEANING(max, float_maximum(a, b, 0), whole_maximum(a, b, 0))
 MEANING(min, float_minimum(a, b, 0), whole_minimum(a, b, 0))
 MEANING(any, a || b, a || b)
-MEANING(all, a && b, a && b)
+MEANING(all, a &&b, a &&b)
 
 typedef struct operation {
     const char *name, *manual;
@@ -101,15 +102,15 @@ typedef struct operation {
 } operation;
 
 static const operation table[] = {
-#define UNARY(name, py, rule, traits, form, da, text)                                        \
+#define UNARY(name, py, rule, traits, form, da, text)                                          \
     {#name, text, FR__OP_##name, 1, FR__RULE_##rule, float_##name, whole_##name, NULL},
-#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
+#define BINARY(name, py, rule, traits, form, da, db, text)                                     \
     {#name, text, FR__OP_##name, 2, FR__RULE_##rule, float_##name, whole_##name, NULL},
-#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                              \
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                                \
     {#name, text, FR__OP_##name, 3, FR__RULE_##rule, float_##name, whole_##name, NULL},
-#define REDUCE(name, py, rule, traits, combine, da, text)                                    \
-    {#name, text, FR__OP_REDUCE_##name, 1, FR__RULE_##rule, float_##name, whole_##name,      \
-     fr_##name},
+#define REDUCE(name, py, rule, traits, combine, da, text)                                      \
+    {#name,           text,         FR__OP_REDUCE_##name, 1,                                   \
+     FR__RULE_##rule, float_##name, whole_##name,         fr_##name},
 #include "op/ops.def"
 #undef UNARY
 #undef BINARY
@@ -131,15 +132,17 @@ static int computing(const operation *o, int d)
     case FR__RULE_LOGICAL: return FR_BOOL;
     case FR__RULE_BITS: return fr__is_float(d) ? FR_DTYPE_COUNT : d;
     case FR__RULE_SUM:
-        return fr__is_float(d) || fr__dsize(d) >= 4 ? d
-               : fr__dtypes[d].kind == FR__KIND_UINT ? FR_UINT32 : FR_INT32;
+        return fr__is_float(d) || fr__dsize(d) >= 4  ? d
+               : fr__dtypes[d].kind == FR__KIND_UINT ? FR_UINT32
+                                                     : FR_INT32;
     default: return d;
     }
 }
 
 static int resulting(const operation *o, int d)
 {
-    return o->rule == FR__RULE_COMPARE || o->rule == FR__RULE_LOGICAL ? FR_BOOL : computing(o, d);
+    return o->rule == FR__RULE_COMPARE || o->rule == FR__RULE_LOGICAL ? FR_BOOL
+                                                                      : computing(o, d);
 }
 
 /* ULP that the manual states; 0: exact. */
@@ -161,8 +164,15 @@ static double ulps(double got, double want, int dtype)
 {
     if (got == want || (got != got && want != want))
         return 0;
-    int bits = dtype == FR_FLOAT16 ? 11 : dtype == FR_BFLOAT16 ? 8 : dtype == FR_FLOAT32 ? 24 : 53;
-    int least = dtype == FR_FLOAT16 ? -24 : dtype == FR_BFLOAT16 ? -133 : dtype == FR_FLOAT32 ? -149 : -1074, e;
+    int bits = dtype == FR_FLOAT16    ? 11
+               : dtype == FR_BFLOAT16 ? 8
+               : dtype == FR_FLOAT32  ? 24
+                                      : 53;
+    int least = dtype == FR_FLOAT16    ? -24
+                : dtype == FR_BFLOAT16 ? -133
+                : dtype == FR_FLOAT32  ? -149
+                                       : -1074,
+        e;
     frexp(want, &e);
     double unit = ldexp(1, e - bits < least ? least : e - bits);
     double d = fabs(got - want) / unit;
@@ -172,13 +182,28 @@ static double ulps(double got, double want, int dtype)
 /* ---- layouts: ways for values to lie in memory --------------------------------------------- */
 
 typedef enum layout {
-    PLAIN, TURNED, TURNED_DONE, SLICED, SLICED_DONE, BACKWARDS, ROW_REPEATED, COLUMN_REPEATED,
-    RESHAPED, RESHAPED_DONE, LAYOUTS
+    PLAIN,
+    TURNED,
+    TURNED_DONE,
+    SLICED,
+    SLICED_DONE,
+    BACKWARDS,
+    ROW_REPEATED,
+    COLUMN_REPEATED,
+    RESHAPED,
+    RESHAPED_DONE,
+    LAYOUTS
 } layout;
-static const char *const layout_name[] = {"contiguous", "transposed", "transposed, evaluated",
-                                          "sliced", "sliced, evaluated", "backwards",
-                                          "one row broadcast", "one column broadcast",
-                                          "reshaped from transposed", "the same, evaluated"};
+static const char *const layout_name[] = {"contiguous",
+                                          "transposed",
+                                          "transposed, evaluated",
+                                          "sliced",
+                                          "sliced, evaluated",
+                                          "backwards",
+                                          "one row broadcast",
+                                          "one column broadcast",
+                                          "reshaped from transposed",
+                                          "the same, evaluated"};
 
 static int64_t mem_at; /* where element (i, j) of a layout lies */
 static void place(layout l, int64_t rows, int64_t cols, int64_t i, int64_t j)
@@ -199,7 +224,8 @@ static void place(layout l, int64_t rows, int64_t cols, int64_t i, int64_t j)
 }
 
 /* An array of rows x cols that lies so, and its values in row-major order. */
-static fr_array *laid_out(layout l, int dtype, int64_t rows, int64_t cols, number (*pick)(int), number *values)
+static fr_array *laid_out(layout l, int dtype, int64_t rows, int64_t cols, number (*pick)(int),
+                          number *values)
 {
     int64_t size = fr__dsize(dtype), room = (2 * rows + 1) * (3 * cols + 2);
     char *mem = malloc((size_t)(room * size));
@@ -210,25 +236,24 @@ static fr_array *laid_out(layout l, int dtype, int64_t rows, int64_t cols, numbe
             place(l, rows, cols, i, j);
             values[i * cols + j] = read_number(mem + mem_at * size, dtype);
         }
-    int64_t shape[] = {rows, cols}, turned[] = {cols, rows}, large[] = {2 * rows + 1, 3 * cols + 2};
+    int64_t shape[] = {rows, cols}, turned[] = {cols, rows},
+            large[] = {2 * rows + 1, 3 * cols + 2};
     fr_array *x = NULL;
     bool done = l == TURNED_DONE || l == SLICED_DONE || l == RESHAPED_DONE;
     fr_dtype d = (fr_dtype)dtype;
     switch (l) {
     case TURNED:
-    case TURNED_DONE:
-        x = fr_transpose(fr_from_data(mem, d, turned, 2), NULL, 0);
-        break;
+    case TURNED_DONE: x = fr_transpose(fr_from_data(mem, d, turned, 2), NULL, 0); break;
     case SLICED:
     case SLICED_DONE:
-        x = fr_slice(fr_from_data(mem, d, large, 2), (int64_t[]){2 * rows - 1, 1}, (int64_t[]){-2, 3}, shape);
+        x = fr_slice(fr_from_data(mem, d, large, 2), (int64_t[]){2 * rows - 1, 1},
+                     (int64_t[]){-2, 3}, shape);
         break;
     case BACKWARDS:
-        x = fr_slice(fr_from_data(mem, d, shape, 2), (int64_t[]){rows - 1, cols - 1}, (int64_t[]){-1, -1}, shape);
+        x = fr_slice(fr_from_data(mem, d, shape, 2), (int64_t[]){rows - 1, cols - 1},
+                     (int64_t[]){-1, -1}, shape);
         break;
-    case ROW_REPEATED:
-        x = fr_broadcast_to(fr_from_data(mem, d, &cols, 1), shape, 2);
-        break;
+    case ROW_REPEATED: x = fr_broadcast_to(fr_from_data(mem, d, &cols, 1), shape, 2); break;
     case COLUMN_REPEATED:
         x = fr_broadcast_to(fr_from_data(mem, d, (int64_t[]){rows, 1}, 2), shape, 2);
         break;
@@ -241,8 +266,7 @@ static fr_array *laid_out(layout l, int dtype, int64_t rows, int64_t cols, numbe
         done = false;
         break;
     }
-    default:
-        x = fr_from_data(mem, d, shape, 2);
+    default: x = fr_from_data(mem, d, shape, 2);
     }
     if (done)
         EXPECT_EQ(fr_eval(x), 0);
@@ -254,11 +278,13 @@ static fr_array *laid_out(layout l, int dtype, int64_t rows, int64_t cols, numbe
 
 static int complaints; /* printed of the operation at hand */
 
-static void complain(const operation *o, int dtype, const char *how, int64_t at, const char *text)
+static void complain(const operation *o, int dtype, const char *how, int64_t at,
+                     const char *text)
 {
     EXPECT(false);
     if (complaints++ < 3)
-        printf("     %s of %s, %s, element %lld: %s\n", o->name, fr__dtypes[dtype].name, how, (long long)at, text);
+        printf("     %s of %s, %s, element %lld: %s\n", o->name, fr__dtypes[dtype].name, how,
+               (long long)at, text);
 }
 
 /* What an element comes to: of operands of dtype d, the result's dtype. */
@@ -297,7 +323,8 @@ static void check_values(const operation *o, int d, const char *how, const char 
     int64_t size = fr__dsize(out), at = first_different(got[0], got[1], out, n);
     char text[300], x[3][48], y[48], z[48];
     if (at >= 0) {
-        snprintf(text, sizeof text, "interpreter %s, machine code %s", number_text(read_number(got[0] + at * size, out), out, y),
+        snprintf(text, sizeof text, "interpreter %s, machine code %s",
+                 number_text(read_number(got[0] + at * size, out), out, y),
                  number_text(read_number(got[1] + at * size, out), out, z));
         complain(o, d, how, at, text);
     }
@@ -306,21 +333,24 @@ static void check_values(const operation *o, int d, const char *how, const char 
         for (int j = 0; j < o->nin; j++)
             v[j] = values[j * n + i];
         want = meant(o, d, v);
-        if (isfinite(v[0].f + (double)v[0].i) && fabs(v[0].f + (double)v[0].i) > stated_range(o))
+        if (isfinite(v[0].f + (double)v[0].i) &&
+            fabs(v[0].f + (double)v[0].i) > stated_range(o))
             continue;
         if (right_element(o, out, got[0] + i * size, want))
             continue;
         for (int j = 0; j < 3; j++)
             number_text(v[j], d, x[j]);
         snprintf(text, sizeof text, "of %s, %s, %s: %s, not %s", x[0], x[1], x[2],
-                 number_text(read_number(got[0] + i * size, out), out, y), number_text(want, out, z));
+                 number_text(read_number(got[0] + i * size, out), out, y),
+                 number_text(want, out, z));
         complain(o, d, how, i, text);
         return;
     }
 }
 
 /* o on operands of dtype d that lie as l[0..2] say; ndim 2, 1 (a row) or 0. */
-static void check_elementwise(const operation *o, int d, const layout *l, int ndim, int64_t rows, int64_t cols)
+static void check_elementwise(const operation *o, int d, const layout *l, int ndim,
+                              int64_t rows, int64_t cols)
 {
     fr_scope *s = fr_scope_open();
     int64_t n = rows * cols, shape[] = {cols};
@@ -333,13 +363,14 @@ static void check_elementwise(const operation *o, int d, const layout *l, int nd
         if (ndim < 2)
             x[j] = fr_reshape(x[j], shape, ndim);
     }
-    snprintf(how, sizeof how, "%d-d %lld x %lld, %s, %s", ndim, (long long)rows, (long long)cols,
-             layout_name[l[0]], o->nin > 1 ? layout_name[l[1]] : "alone");
+    snprintf(how, sizeof how, "%d-d %lld x %lld, %s, %s", ndim, (long long)rows,
+             (long long)cols, layout_name[l[0]], o->nin > 1 ? layout_name[l[1]] : "alone");
     for (int t = 0; t < TIERS; t++) {
         fr__set_tier(tiers[t]);
         fr_array *y = fr__elementwise(o->op, o->nin, x);
         got[t] = calloc((size_t)n + 1, 8);
-        if (!EXPECT(y && fr_dtype_of(y) == (fr_dtype)out && fr_ndim(y) == ndim && fr_size(y) == n) ||
+        if (!EXPECT(y && fr_dtype_of(y) == (fr_dtype)out && fr_ndim(y) == ndim &&
+                    fr_size(y) == n) ||
             !EXPECT_EQ(fr_copy_out(y, got[t], fr_nbytes(y)), 0)) {
             complain(o, d, how, 0, fr_error_message());
             fr_error_clear();
@@ -370,7 +401,9 @@ TEST(elementwise)
             }
             for (int l = 0; l < LAYOUTS; l++)
                 for (int by = 0; by < (o->nin > 1 ? 3 : 1); by++) /* operands alike, and not */
-                    check_elementwise(o, d, (layout[]){l, (l + by) % LAYOUTS, (l + 5 * by) % LAYOUTS}, 2, 5, 19);
+                    check_elementwise(o, d,
+                                      (layout[]){l, (l + by) % LAYOUTS, (l + 5 * by) % LAYOUTS},
+                                      2, 5, 19);
             for (int64_t n = 1; n <= 70; n++)
                 check_elementwise(o, d, plain, 1, 1, n);
             check_elementwise(o, d, plain, 0, 1, 1);
@@ -402,8 +435,9 @@ TEST(casts)
                 if (same_element(y, want, to))
                     continue;
                 EXPECT(false);
-                printf("     %s %s to %s: %s, not %s\n", fr__dtypes[from].name, number_text(values[i], from, a),
-                       fr__dtypes[to].name, number_text(read_number(y, to), to, b),
+                printf("     %s %s to %s: %s, not %s\n", fr__dtypes[from].name,
+                       number_text(values[i], from, a), fr__dtypes[to].name,
+                       number_text(read_number(y, to), to, b),
                        number_text(read_number(want, to), to, c));
                 break;
             }
@@ -441,8 +475,9 @@ static number exact_number(int dtype)
     return kept(v, dtype);
 }
 
-static void reference_reduction(const operation *o, int d, int ndim, const int64_t *shape, unsigned mask,
-                                const number *values, int64_t n, number *want, int64_t results)
+static void reference_reduction(const operation *o, int d, int ndim, const int64_t *shape,
+                                unsigned mask, const number *values, int64_t n, number *want,
+                                int64_t results)
 {
     int in = computing(o, d);
     bool *seen = calloc((size_t)results + 1, 1);
@@ -468,7 +503,8 @@ static void reference_reduction(const operation *o, int d, int ndim, const int64
     free(seen);
 }
 
-static void check_reduction(const operation *o, int d, int l, int64_t planes, int64_t rows, int64_t cols, unsigned mask)
+static void check_reduction(const operation *o, int d, int l, int64_t planes, int64_t rows,
+                            int64_t cols, unsigned mask)
 {
     fr_scope *s = fr_scope_open();
     int64_t shape[] = {planes, rows, cols}, n = planes * rows * cols, results = 1;
@@ -484,12 +520,15 @@ static void check_reduction(const operation *o, int d, int l, int64_t planes, in
             results *= shape[a];
     bool nothing = reduced_elements == 0 && o->rule == FR__RULE_SAME;
     reduced_elements += reduced_elements == 0;
-    number *values = malloc(sizeof *values * (size_t)(n + 1)), *want = malloc(sizeof *want * (size_t)(results + 1));
-    fr_array *x = fr_reshape(laid_out((layout)l, d, planes * rows, cols, exact_number, values), shape, 3);
+    number *values = malloc(sizeof *values * (size_t)(n + 1)),
+           *want = malloc(sizeof *want * (size_t)(results + 1));
+    fr_array *x =
+        fr_reshape(laid_out((layout)l, d, planes * rows, cols, exact_number, values), shape, 3);
     fr_reduce_options options = {.axes = axes, .naxes = naxes, .keepdims = mask & 1};
     char *got[TIERS] = {NULL, NULL}, how[160], text[160], y[48], z[48];
-    snprintf(how, sizeof how, "%lld x %lld x %lld over %s%s%s, %s", (long long)planes, (long long)rows, (long long)cols,
-             mask & 1 ? "0" : "", mask & 2 ? "1" : "", mask & 4 ? "2" : "", layout_name[l]);
+    snprintf(how, sizeof how, "%lld x %lld x %lld over %s%s%s, %s", (long long)planes,
+             (long long)rows, (long long)cols, mask & 1 ? "0" : "", mask & 2 ? "1" : "",
+             mask & 4 ? "2" : "", layout_name[l]);
     for (int t = 0; t < TIERS; t++) {
         fr__set_tier(tiers[t]);
         fr_array *r = o->reduce(x, &options);
@@ -514,7 +553,9 @@ static void check_reduction(const operation *o, int d, int l, int64_t planes, in
             write_number(e, out, want[at]);
             if (same_element(have, e, out))
                 continue;
-            snprintf(text, sizeof text, "%s, not %s", number_text(read_number(have, out), out, y), number_text(want[at], out, z));
+            snprintf(text, sizeof text, "%s, not %s",
+                     number_text(read_number(have, out), out, y),
+                     number_text(want[at], out, z));
             complain(o, d, how, at, text);
             break;
         }
@@ -538,7 +579,8 @@ static void check_reductions(int d, int l, int64_t planes, int64_t rows, int64_t
 
 TEST(reductions_small)
 {
-    static const int64_t shape[][3] = {{3, 4, 5}, {2, 17, 33}, {1, 7, 1}, {1, 1, 1}, {9, 1, 70}, {0, 3, 2}, {3, 2, 0}};
+    static const int64_t shape[][3] = {{3, 4, 5},  {2, 17, 33}, {1, 7, 1}, {1, 1, 1},
+                                       {9, 1, 70}, {0, 3, 2},   {3, 2, 0}};
     for (int d = 0; d < DTYPES; d++) {
         for (int k = 0; k < FR__COUNT(shape); k++)
             check_reductions(d, PLAIN, shape[k][0], shape[k][1], shape[k][2]);
@@ -553,7 +595,8 @@ TEST(reductions_small)
 /* More than 131072 elements, in few rows or over outer axes: done in pieces. */
 TEST(reductions_in_pieces)
 {
-    static const int dtypes[] = {FR_BOOL, FR_UINT8, FR_INT32, FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64};
+    static const int dtypes[] = {FR_BOOL,     FR_UINT8,   FR_INT32,  FR_FLOAT16,
+                                 FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64};
     for (int k = 0; k < FR__COUNT(dtypes); k++) {
         check_reductions(dtypes[k], PLAIN, 1, 1, 131072 + 77);
         check_reductions(dtypes[k], PLAIN, 1, 5001, 29);

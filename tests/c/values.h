@@ -61,12 +61,12 @@ static inline number read_number(const void *p, int dtype)
     uint32_t b;
     float f;
     switch (dtype) {
-#define READ(D, T)                                                                           \
-    case D: {                                                                                \
-        T e;                                                                                 \
-        memcpy(&e, p, sizeof e);                                                             \
-        v.i = (wide)e;                                                                       \
-        return v;                                                                            \
+#define READ(D, T)                                                                             \
+    case D: {                                                                                  \
+        T e;                                                                                   \
+        memcpy(&e, p, sizeof e);                                                               \
+        v.i = (wide)e;                                                                         \
+        return v;                                                                              \
     }
         READ(FR_BOOL, uint8_t)
         READ(FR_UINT8, uint8_t)
@@ -92,9 +92,7 @@ static inline number read_number(const void *p, int dtype)
         memcpy(&f, p, sizeof f);
         v.f = (double)f;
         return v;
-    default:
-        memcpy(&v.f, p, sizeof v.f);
-        return v;
+    default: memcpy(&v.f, p, sizeof v.f); return v;
     }
 }
 
@@ -146,8 +144,10 @@ static inline number converted(number v, int from, int to)
         r.i = v.f != 0; /* true of NaN */
     else if (fr__is_float(from)) {
         double low = (double)least_of_dtype(to), high = (double)greatest_of_dtype(to);
-        r.i = v.f != v.f ? 0 : v.f <= low ? least_of_dtype(to)
-              : v.f >= high ? greatest_of_dtype(to) : (wide)v.f;
+        r.i = v.f != v.f    ? 0
+              : v.f <= low  ? least_of_dtype(to)
+              : v.f >= high ? greatest_of_dtype(to)
+                            : (wide)v.f;
     } else if (fr__is_float(to))
         r.f = to == FR_FLOAT64 ? (double)v.i : (double)(float)v.i;
     else
@@ -210,8 +210,9 @@ static inline double fraction(void) { return (double)(dice() >> 11) * 0x1p-53; }
  * up to 1e4 where they are finite. */
 static inline number any_number(int dtype)
 {
-    static const double special[] = {0.0, -0.0, 1, -1, 0.5, -1.5, 2, 1e4, -1e4, 1e-8, 0x1p-149,
-                                     -0x1p-140, 0x1p-126, INFINITY, -INFINITY, NAN};
+    static const double special[] = {0.0,      -0.0,     1,         -1,   0.5,      -1.5,
+                                     2,        1e4,      -1e4,      1e-8, 0x1p-149, -0x1p-140,
+                                     0x1p-126, INFINITY, -INFINITY, NAN};
     number v = {0, 0};
     int kind = (int)below(8);
     if (fr__is_float(dtype)) {

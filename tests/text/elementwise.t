@@ -81,7 +81,7 @@ dtype    bool
 # integers wrap and keep their dtype
 in       x int8[100] steps
 out      x * x
-out      (x & 7) | 8
+out      bitwise_or(bitwise_and(x, 7), 8)
 close    numpy 0
 dtype    int8
 

@@ -153,7 +153,7 @@ def kernels_reading(text, x):
             continue
         node, op, dtype, dims, rest = m.groups()
         if op == "LEAF":
-            if f"{dtype}[{dims}]" == x:
+            if (dtype, sorted(int(n) for n in dims.split(",") if n)) == like:
                 assert leaf is None, "reads: two inputs are alike"
                 leaf = node
             continue
