@@ -112,7 +112,7 @@ fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const in
         step *= x->dims[i];
     }
     x->buf = buf;
-    x->data = buf ? (char *)buf->data + (ptrdiff_t)offset : NULL;
+    x->data = buf && buf->data ? (char *)buf->data + (ptrdiff_t)offset : NULL;
     atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
     fr__own_result(x);
     return fr__failed() ? NULL : x;

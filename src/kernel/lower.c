@@ -931,7 +931,7 @@ int fr__lower(fr__trace *t, int group, fr__lowered *to)
     merge_axes(&s);
     choose_vector(&s);
     int opened = open_root(&s, to);
-    if (make_body(&s))
+    if (make_body(&s) || fr__failed())
         goto out;
     while (opened--)
         fr__kb_close(&s.kb);

@@ -228,8 +228,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         if (!p->steps[g].kernel || fill_step(p, t, stored_of, &p->steps[g], &l))
             goto fail;
     }
-    if (place_temporaries(p) || fill_outputs(p, t, stored_of) || text.failed)
-        goto fail;
+    if (place_temporaries(p) || fill_outputs(p, t, stored_of) || text.failed || fr__failed())
+        goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
     if (fr__debug() >= 1)
         fr__debug_print("program %016llx: %d nodes, %d kernels, %zu bytes of temporaries, made in %.3f ms\n",
