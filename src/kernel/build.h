@@ -67,18 +67,53 @@ int fr__kcast(fr__kb *b, int x, int type);
 /* Whether the value is still in force (its loop is open). */
 bool fr__kb_live(const fr__kb *b, int i);
 
-/* ---- functions written in kernel IR, math.c: one text for every target ------------------------ */
-int fr__math_sign(fr__kb *b, int x);
-int fr__math_exp(fr__kb *b, int x);
+/* ---- functions written in kernel IR, math*.c: one text for every target ------------------------
+ * Floats are of either width where nothing else is said. */
+int fr__math_exp(fr__kb *b, int x); /* math.c */
 int fr__math_log(fr__kb *b, int x);
 int fr__math_tanh(fr__kb *b, int x);
 int fr__math_erf(fr__kb *b, int x);
 int fr__math_erfinv(fr__kb *b, int x);
 int fr__math_sigmoid(fr__kb *b, int x);
-int fr__math_sin(fr__kb *b, int x);
+int fr__math_expm1(fr__kb *b, int x); /* math_exp.c */
+int fr__math_log1p(fr__kb *b, int x);
+int fr__math_log2(fr__kb *b, int x);
+int fr__math_log10(fr__kb *b, int x);
+int fr__math_logaddexp(fr__kb *b, int x, int y);
+int fr__math_sinh(fr__kb *b, int x);
+int fr__math_cosh(fr__kb *b, int x);
+int fr__math_arcsinh(fr__kb *b, int x);
+int fr__math_arccosh(fr__kb *b, int x);
+int fr__math_arctanh(fr__kb *b, int x);
+int fr__math_pow(fr__kb *b, int x, int y); /* math_pow.c; integers too */
+int fr__math_sin(fr__kb *b, int x); /* math_trig.c */
 int fr__math_cos(fr__kb *b, int x);
+int fr__math_tan(fr__kb *b, int x);
+int fr__math_arcsin(fr__kb *b, int x);
+int fr__math_arccos(fr__kb *b, int x);
+int fr__math_arctan(fr__kb *b, int x);
+int fr__math_arctan2(fr__kb *b, int y, int x);
+int fr__math_sign(fr__kb *b, int x); /* math_whole.c; any type */
 int fr__math_floor(fr__kb *b, int x);
 int fr__math_ceil(fr__kb *b, int x);
+int fr__math_trunc(fr__kb *b, int x);
+int fr__math_rint(fr__kb *b, int x);
+int fr__math_isinf(fr__kb *b, int x);
+int fr__math_isfinite(fr__kb *b, int x);
+int fr__math_isposinf(fr__kb *b, int x);
+int fr__math_isneginf(fr__kb *b, int x);
+int fr__math_floor_divide(fr__kb *b, int x, int y);
+int fr__math_remainder(fr__kb *b, int x, int y);
+/* What they are made of, math_exp.c and math64.c: */
+int fr__math_poly(fr__kb *b, int x, int n, const double *c); /* c[0] x^(n-1) + ... + c[n-1] */
+int fr__math_exp_scaled(fr__kb *b, int x, int low, int k);   /* e^(x + low) 2^k; low -1: none */
+int fr__math_log_core(fr__kb *b, int x, int low);            /* log of x > 0, plus low (or -1) */
+int fr__math_exp64(fr__kb *b, int x);
+int fr__math_log64(fr__kb *b, int x);
+int fr__math_tanh64(fr__kb *b, int x);
+int fr__math_erf64(fr__kb *b, int x);
+int fr__math_erfinv64(fr__kb *b, int x);
+int fr__math_sigmoid64(fr__kb *b, int x);
 /* Word `index` (KI64) of the n (KI64) random words of a key, two KU32 values: KU32. */
 int fr__math_random(fr__kb *b, int key0, int key1, int index, int n);
 /* The scalar form of an elementwise operation of the table, on operands of one type. */

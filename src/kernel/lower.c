@@ -20,8 +20,10 @@ enum {
     FEW_UNITS = 64,            /* indices of the root loop below which the vector axis is cut */
 #ifdef FERRULE_HARD
     CHUNK = 64,
+    CROSSED = 32,
 #else
     CHUNK = 4096,              /* elements of such a piece */
+    CROSSED = 32,              /* and where the vector crosses an array */
 #endif
     SHALLOW = 64,              /* members of a group; of more the values are made in order */
     SHORT_AXIS = 8,            /* too short to be the vector, if a longer one is there */
@@ -52,7 +54,7 @@ typedef struct {
     const fr__group *group;
     fr__kb kb;
     int naxes;
-    final_axis axis[FR__GAXES];
+    final_axis axis[FR__GAXES + 1]; /* and one for pieces of the vector axis */
     int vec; /* final axis, -1: none */
     FR__VEC(const fr__index *) maps; /* of all memory accesses and generators */
     FR__VEC(int) weights;            /* of a unit stride in each */
@@ -842,6 +844,19 @@ static int total_cost(const state *s)
 }
 
 /* Binds the kept axes, opens the loops; gives how many. */
+/* A kept axis along which an array lies that the vector crosses (a transposed read); -1: none. */
+static int crossed_axis(const state *s)
+{
+    for (int i = 0; i < s->maps.n; i++) {
+        if (llabs(stride_of(s, s->maps.at[i], s->vec)) <= 1)
+            continue;
+        for (int f = 0; f < s->naxes; f++)
+            if (f != s->vec && !s->axis[f].reduced && llabs(stride_of(s, s->maps.at[i], f)) == 1)
+                return f;
+    }
+    return -1;
+}
+
 static int open_root(state *s, fr__lowered *to)
 {
     fr__kb *kb = &s->kb;
@@ -861,16 +876,30 @@ static int open_root(state *s, fr__lowered *to)
         to->grain = FR__LANES * unroll;
         return 1;
     }
-    /* Few units and a long vector: pieces of the vector are units too. */
-    int chunk = -1;
-    if (kept_vector && units < FEW_UNITS && s->axis[s->vec].extent >= 2 * CHUNK) {
+    /* The vector axis is cut: in long pieces where there are few units otherwise; in short ones
+     * where it crosses an array, with the axis that the array lies along going round inside: the
+     * cache lines that a piece touches are then used up before they are gone. */
+    int chunk = -1, crossed = kept_vector && s->naxes < FR__GAXES ? crossed_axis(s) : -1;
+    int64_t piece = crossed >= 0 ? CROSSED : CHUNK;
+    if (kept_vector && s->naxes < FR__GAXES && (crossed >= 0 || units < FEW_UNITS) && s->axis[s->vec].extent >= 2 * piece) {
         chunk = s->naxes;
-        s->axis[chunk] = (final_axis){.extent = (s->axis[s->vec].extent + CHUNK - 1) / CHUNK, .split = -1,
+        s->axis[chunk] = (final_axis){.extent = (s->axis[s->vec].extent + piece - 1) / piece, .split = -1,
                                       .inner = FR__GAXES, .kaxis = -1};
-        others[n++] = chunk;
         units *= s->axis[chunk].extent;
         s->axis[s->vec].split = chunk;
-        s->axis[s->vec].block = CHUNK;
+        s->axis[s->vec].block = piece;
+        if (crossed >= 0) {
+            memmove(others + 1, others, sizeof *others * (size_t)n);
+            others[0] = chunk;
+            for (int k = 1; k < n; k++) /* the crossed axis last: it goes round fastest */
+                if (others[k] == crossed) {
+                    others[k] = others[n];
+                    others[n] = crossed;
+                }
+        } else {
+            others[n] = chunk;
+        }
+        n++;
     }
     to->range = units;
     to->grain = 1;
@@ -891,7 +920,7 @@ static int open_root(state *s, fr__lowered *to)
     }
     if (!kept_vector)
         return 1;
-    int64_t length = chunk >= 0 ? CHUNK : s->axis[s->vec].extent;
+    int64_t length = chunk >= 0 ? piece : s->axis[s->vec].extent;
     open_axis(s, s->vec, FR__BIND_VEC, unroll_for(cost, length));
     to->cost *= length;
     return 2;

@@ -1,5 +1,6 @@
 /* math.c - transcendental functions, written once in kernel IR for every target
  *
+ * math_exp.c, math_pow.c, math_trig.c and math_whole.c have the rest, math64.c these in float64.
  * float32; the coefficients are minimax fits (fpminimax and a rational Remez fit), errors in ULP
  * as tested by tests/c/test_math.c. Steps: reduce the argument exactly, a polynomial, rebuild.
  */
@@ -9,6 +10,8 @@
 #include "kernel/forms.h"
 #include "op/op.h"
 #include "op/threefry.h"
+
+static bool is_wide(const fr__kb *kb, int x) { return fr__ktype_at(kb, x) == FR__KF64; }
 
 /* c[0] x^(n-1) + ... + c[n-1] */
 static int poly(fr__kb *kb, int x, int n, const double *c)
@@ -35,6 +38,8 @@ static const double exp_terms[] = {0x1.6b4f4cp-10 /* 1.38628250e-3 */, 8.3676204
  * range come out right. */
 int fr__math_exp(fr__kb *kb, int x0)
 {
+    if (is_wide(kb, x0))
+        return fr__math_exp64(kb, x0);
     /* Clamped where the result is 0 or infinite; a NaN passes through both. */
     int x = SEL(LT(F(89), x0), F(89), SEL(LT(x0, F(-104)), F(-104), x0));
     int n = RINT(MUL(x, F(0x1.715476p0)));
@@ -54,6 +59,8 @@ static int exp_in_range(fr__kb *kb, int x)
 /* log(2^e m) = e ln 2 + log(m), m in [2/3, 4/3] */
 int fr__math_log(fr__kb *kb, int x)
 {
+    if (is_wide(kb, x))
+        return fr__math_log64(kb, x);
     int below = LT(x, F(0x1p-126));
     int ix = BITS(SEL(below, MUL(x, F(0x1p23)), x));
     int e = SHR(SUB(ix, I(0x3f2aaaab)), I(23));
@@ -73,6 +80,8 @@ int fr__math_log(fr__kb *kb, int x)
 /* Odd; (e^2t - 1) / (e^2t + 1) with e^2t - 1 kept exact near 0. */
 int fr__math_tanh(fr__kb *kb, int x)
 {
+    if (is_wide(kb, x))
+        return fr__math_tanh64(kb, x);
     int t = ABS(x);
     t = SEL(LT(F(10), t), F(10), t);
     int z = ADD(t, t), n = RINT(MUL(z, F(0x1.715476p0))), r = less_n_ln2(kb, z, n);
@@ -88,6 +97,8 @@ int fr__math_tanh(fr__kb *kb, int x)
 /* x P(x^2) / Q(x^2) on [-3.92, 3.92], where it reaches 1: 5.7 ULP, 3.4e-7 absolute. */
 int fr__math_erf(fr__kb *kb, int x)
 {
+    if (is_wide(kb, x))
+        return fr__math_erf64(kb, x);
     int u = SEL(LT(F(3.92), x), F(3.92), SEL(LT(x, F(-3.92)), F(-3.92), x));
     int t = MUL(u, u);
     static const double p[] = {0x1.132c70p-19, 0x1.2a8b78p-12, 0x1.ece71ep-9,
@@ -100,6 +111,8 @@ int fr__math_erf(fr__kb *kb, int x)
 /* Giles, "Approximating the erfinv function" (2012): in w = -log((1 - x)(1 + x)). */
 int fr__math_erfinv(fr__kb *kb, int x)
 {
+    if (is_wide(kb, x))
+        return fr__math_erfinv64(kb, x);
     int w = NEG(fr__math_log(kb, MUL(SUB(F(1), x), ADD(F(1), x))));
     static const double c[] = {2.81022636e-08, 3.43273939e-07, -3.5233877e-06,
                                -4.39150654e-06, 0.00021858087, -0.00125372503,
@@ -120,49 +133,13 @@ int fr__math_erfinv(fr__kb *kb, int x)
 /* 1 / (1 + e^-x) by e^-|x|, which never overflows. */
 int fr__math_sigmoid(fr__kb *kb, int x)
 {
+    if (is_wide(kb, x))
+        return fr__math_sigmoid64(kb, x);
     int t = ABS(x);
     int e = exp_in_range(kb, NEG(SEL(LT(F(87), t), F(87), t)));
     int y = DIV(F(1), ADD(F(1), e));
     int z = SEL(LT(x, F(0)), MUL(e, y), y);
     return SEL(LT(x, F(-87)), fr__math_exp(kb, x), z);
-}
-
-/* Quadrant by x 2/pi, the rest in three parts of pi/2. */
-static int sin_or_cos(fr__kb *kb, int x, int quarter)
-{
-    int n = RINT(MUL(x, F(0x1.45f306p-1)));
-    int r = FMA(n, F(0x1.ee59dap-50), FMA(n, F(0x1.777a5cp-25), FMA(n, F(-0x1.921fb6p0), x)));
-    int q = ADD(fr__k(kb, FR__K_CVT, FR__KI32, n, -1, -1, 0), I(quarter));
-    static const double s[] = {2.8004278647131286561489105224609375e-6,
-                               -1.98499052203260362148284912109375e-4,
-                               8.33337195217609405517578125e-3, -0.16666667163372039794921875};
-    static const double c[] = {2.4432340069324709475040435791015625e-5, -1.3887309469282627105712890625e-3,
-                               4.16666455566883087158203125e-2, -0.5, 1};
-    int s2 = MUL(r, r), sine = FMA(MUL(poly(kb, s2, 4, s), s2), r, r), cosine = poly(kb, s2, 5, c);
-    if (!quarter) /* the reduction loses the sign of -0 */
-        sine = SEL(EQ(x, F(0)), x, sine);
-    int y = SEL(NE(AND(q, I(1)), I(0)), cosine, sine);
-    return FLOAT_OF(XOR(BITS(y), SHL(AND(q, I(2)), I(30))));
-}
-
-int fr__math_sin(fr__kb *kb, int x) { return sin_or_cos(kb, x, 0); }
-int fr__math_cos(fr__kb *kb, int x) { return sin_or_cos(kb, x, 1); }
-
-static bool is_float(const fr__kb *kb, int x)
-{
-    return fr__ktype_at(kb, x) == FR__KF32 || fr__ktype_at(kb, x) == FR__KF64;
-}
-
-int fr__math_floor(fr__kb *kb, int x) { return is_float(kb, x) ? FLOOR(x) : x; }
-int fr__math_ceil(fr__kb *kb, int x) { return is_float(kb, x) ? CEIL(x) : x; }
-
-int fr__math_sign(fr__kb *kb, int x)
-{
-    int type = fr__ktype_at(kb, x), zero = fr__kconst(kb, type, 0), one = fr__kconst(kb, type, 1);
-    if (type == FR__KU32 || type == FR__KU64)
-        return SEL(EQ(x, zero), zero, one);
-    int y = SEL(LT(zero, x), one, SEL(LT(x, zero), fr__kconst(kb, type, -1), zero));
-    return is_float(kb, x) ? SEL(NE(x, x), x, y) : y;
 }
 
 #define U(v) fr__kconst(kb, FR__KU32, v)

@@ -399,11 +399,15 @@ TEST(elementwise)
                 fr_scope_close(s);
                 continue;
             }
+            /* Operands that lie alike and otherwise: every pairing for one dtype, one for each
+             * layout for the rest (a kernel each: time goes to generating them). */
             for (int l = 0; l < LAYOUTS; l++)
-                for (int by = 0; by < (o->nin > 1 ? 3 : 1); by++) /* operands alike, and not */
-                    check_elementwise(o, d,
-                                      (layout[]){l, (l + by) % LAYOUTS, (l + 5 * by) % LAYOUTS},
-                                      2, 5, 19);
+                for (int by = 0; by < (o->nin > 1 && d == FR_FLOAT32 ? 4 : 1); by++) {
+                    int next = d == FR_FLOAT32 ? by : (l + d) % 4;
+                    check_elementwise(
+                        o, d, (layout[]){l, (l + next) % LAYOUTS, (l + 5 * next) % LAYOUTS}, 2,
+                        5, 19);
+                }
             for (int64_t n = 1; n <= 70; n++)
                 check_elementwise(o, d, plain, 1, 1, n);
             check_elementwise(o, d, plain, 0, 1, 1);
@@ -585,7 +589,8 @@ TEST(reductions_small)
         for (int k = 0; k < FR__COUNT(shape); k++)
             check_reductions(d, PLAIN, shape[k][0], shape[k][1], shape[k][2]);
         for (int l = 1; l < LAYOUTS; l++)
-            check_reductions(d, l, 3, 5, 19);
+            if (d == FR_FLOAT32 || (l + d) % 4 == 0)
+                check_reductions(d, l, 3, 5, 19);
     }
     for (int64_t n = 1; n <= 70; n++)
         check_reductions(FR_FLOAT32, PLAIN, 1, 3, n);
