@@ -170,6 +170,16 @@ FR_API fr_array *fr_flatten(fr_array *x, int start, int end); /* axes start..end
 FR_API fr_array *fr_slice(fr_array *x, const int64_t *start, const int64_t *step, const int64_t *count);
 FR_API fr_array *fr_contiguous(fr_array *x); /* the same values, row-major in memory */
 
+/* ---- parts put together: each part is written in place by the kernel that makes it ----------- */
+
+/* x with v (cast, broadcast to shape count) in place of the elements that fr_slice gives. */
+FR_API fr_array *fr_slice_update(fr_array *x, fr_array *v, const int64_t *start, const int64_t *step, const int64_t *count);
+/* One after the other along an axis; dtypes promote. NULL: shapes differ elsewhere, no arrays. */
+FR_API fr_array *fr_concatenate(int n, fr_array *const *x, int axis);
+FR_API fr_array *fr_stack(int n, fr_array *const *x, int axis); /* along a new axis */
+/* So many elements of value (0-d; NULL: 0) before and after each axis. */
+FR_API fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after, fr_array *value);
+
 /* ---- operations element by element: ferrule/ops.h, made from the table src/op/ops.def ------- */
 
 /* ---- reductions -------------------------------------------------------------------------- */

@@ -188,9 +188,12 @@ static int keep_node(walk *w, fr_array *x, int node)
 }
 
 /* Values without a place of their own, or not worth one. */
-static bool keepable(int op)
+static bool keepable(const fr__tnode *n)
 {
-    return op != FR__OP_NUMBER && op != FR__OP_IOTA && op != FR__OP_LEAF && fr__ops[op].class != FR__VIEW;
+    if (n->op == FR__OP_PUT)
+        return !n->par[n->npar - 1]; /* one in between is written over */
+    return n->op != FR__OP_NUMBER && n->op != FR__OP_IOTA && n->op != FR__OP_LEAF && n->op != FR__OP_FRESH &&
+           !fr__is_view(n);
 }
 
 static int make_output(walk *w, int node)
@@ -215,10 +218,10 @@ static int keep_values(walk *w, fr_array *x, int node)
         int at = t->nodes.at[node].in[j];
         while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].flags & FR__T_AGAIN)
             at = t->nodes.at[at].in[0];
-        if (t->nodes.at[at].flags & FR__T_AGAIN && keepable(t->nodes.at[at].op) && make_output(w, at))
+        if (t->nodes.at[at].flags & FR__T_AGAIN && keepable(&t->nodes.at[at]) && make_output(w, at))
             return -1;
     }
-    return fr__has_handle(x) && keepable(x->op) ? make_output(w, node) : 0;
+    return fr__has_handle(x) && keepable(&t->nodes.at[node]) ? make_output(w, node) : 0;
 }
 
 /* Begins a node (takes over a reference): a leaf is made at once, others wait for their inputs. */

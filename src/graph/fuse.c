@@ -271,6 +271,16 @@ static int ask_inputs(state *s, int i)
         node(s, n->in[0])->why = FR__WHY_KEY;
         return want(s, n->in[0], n->group, m);
     }
+    if (n->op == FR__OP_PUT) {
+        if (n->nin > 1) { /* what it is written into: made by its own kernel, before */
+            fr__tnode *base = node(s, n->in[1]);
+            base->flags |= FR__T_LATE | FR__T_STORE;
+            base->why = FR__WHY_PUT;
+            if (want(s, n->in[1], n->group, m))
+                return -1;
+        }
+        return want(s, n->in[0], n->group, m);
+    }
     if (!s->fusion) /* every operand is stored */
         for (int j = 0; j < n->nin; j++) {
             int at = n->in[j];
@@ -377,8 +387,9 @@ static int place_root(state *s, int i)
             add_axis(group(s, g), x->shape[d], reduces(n, d));
         n->map = identity(s, group(s, g), true);
     } else {
+        const fr__tnode *over = n->op == FR__OP_PUT ? x : n; /* goes over what is written */
         for (int d = 0; d < n->ndim; d++)
-            add_axis(group(s, g), n->shape[d], false);
+            add_axis(group(s, g), over->shape[d], false);
         n->map = identity(s, group(s, g), false);
     }
     return n->map ? ask_inputs(s, i) : -1;
@@ -425,7 +436,7 @@ static int place(state *s, int i)
         n->map = NULL;
         return 0;
     }
-    int why = !wanted ? FR__WHY_END : !s->fusion ? FR__WHY_OFF : n->flags & FR__T_LATE ? n->why : FR__WHY_JOINED;
+    int why = !wanted ? FR__WHY_END : n->op == FR__OP_PUT ? FR__WHY_PUT : !s->fusion ? FR__WHY_OFF : n->flags & FR__T_LATE ? n->why : FR__WHY_JOINED;
     if (why == FR__WHY_JOINED) {
         /* The newest of the groups that want it runs first: it makes the value, and stores it
          * for the others (and for the caller) if all of it passes by there. */

@@ -49,6 +49,8 @@ static bool node_equal(const fr__tnode *x, const fr__tnode *y)
 /* n as a node of the new list: an equal one if there is one. */
 static int put(state *s, fr__tnode n)
 {
+    if (n.op == FR__OP_PUT || n.op == FR__OP_FRESH) /* written over: each has its own memory */
+        return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
     uint64_t at = node_hash(&n), mask = (uint64_t)s->room - 1;
     for (; s->table[at & mask]; at++)
         if (node_equal(&s->t->nodes.at[s->table[at & mask] - 1], &n))

@@ -37,6 +37,7 @@ enum {
     X(KEY, "a random key: every element reads all of it")                                    \
     X(FULL, "the kernel that wants it is full")                                              \
     X(PART, "wanted by several, and not all of it passes by in the first")                   \
+    X(PUT, "written over in parts")                                                          \
     X(PIECES, "a long reduction in pieces: its kernel goes over other axes")                 \
     X(AXES, "reduced over axes that the kernel that wants it doesn't go over")
 enum {

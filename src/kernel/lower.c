@@ -382,12 +382,32 @@ static int load(state *s, int i, const fr__index *m)
     return fr__k(kb, FR__K_LOAD, type, -1, sum, -1, fr__kb_access(kb, &a));
 }
 
+/* Where a member's values go in its buffer: row-major, or for a PUT into a part of it. */
+static const fr__index *store_map(state *s, const fr__tnode *n)
+{
+    if (n->op != FR__OP_PUT)
+        return n->map;
+    const fr__tnode *part = node(s, n->in[0]);
+    int64_t strides[FR_MAX_NDIM], offset = 0, step = 1;
+    for (int d = n->ndim - 1; d >= 0; d--) {
+        strides[d] = step * n->par[n->ndim + d];
+        offset += step * n->par[d];
+        step *= n->shape[d];
+    }
+    return fr__index_strided(&s->t->arena, s->group->axis, n->map, part->ndim, part->shape, strides, offset);
+}
+
 static void store(state *s, int value, int i)
 {
     const fr__tnode *n = node(s, i);
-    fr__kaccess a = {.buf = (uint16_t)buffer_for(s, i, 0, FR__BUF_OUT)};
-    fill_access(s, &a, n->map);
-    a.nt = a.vec == FR__VEC_UNIT && n->size * fr__dsize(n->dtype) >= fr__host()->l3 / 2;
+    const fr__index *m = store_map(s, n);
+    if (!m) {
+        s->kb.failed = true;
+        return;
+    }
+    fr__kaccess a = {.buf = (uint16_t)buffer_for(s, i, m->offset, FR__BUF_OUT)};
+    fill_access(s, &a, m);
+    a.nt = n->op != FR__OP_PUT && a.vec == FR__VEC_UNIT && n->size * fr__dsize(n->dtype) >= fr__host()->l3 / 2;
     for (int f = 0; f < s->naxes; f++)
         a.nt = a.nt && (f == s->vec || stride_of(s, n->map, f) % FR__LANES == 0);
     value = fr__kcast(&s->kb, value, fr__ktype_of(n->dtype));
@@ -519,6 +539,7 @@ static int computed(state *s, int i, const fr__index *m)
         return elementwise(s, n, m);
     case FR__CAST:
         return cast(s, n, m);
+    case FR__PUT:
     case FR__COPY:
         return value_of(s, n->in[0], m);
     case FR__GENERATE:
@@ -932,7 +953,8 @@ static int gather_members(state *s)
         const fr__tnode *n = node(s, i);
         if (fr__vec_push(&s->members, (member){.node = i, .value = -1, .scratch = -1}))
             return -1;
-        if (n->flags & FR__T_STORE && note_map(s, n->map, 3))
+        const fr__index *out = n->flags & FR__T_STORE ? store_map(s, n) : NULL;
+        if (out && note_map(s, out, 3))
             return -1;
         if (fr__ops[n->op].class == FR__GENERATE && note_map(s, n->map, 0))
             return -1;
@@ -941,7 +963,7 @@ static int gather_members(state *s)
         const fr__index *m = map_of_input(s, n);
         if (!m && !fr__failed())
             return fr__fail_int(FR__E_INTERNAL, "lower: node %d has no map of its input", i);
-        for (int j = 0; m && j < n->nin; j++)
+        for (int j = 0; m && j < (n->op == FR__OP_PUT ? 1 : n->nin); j++)
             if (note_sources(s, n->in[j], m))
                 return -1;
         if (!m)

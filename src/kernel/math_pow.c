@@ -71,10 +71,8 @@ static pair log_pair(fr__kb *kb, int x)
     return sum(kb, hi, lo);
 }
 
-static int power_of_positive(fr__kb *kb, int x, int y0)
+static int power_of_positive(fr__kb *kb, int x, int y)
 {
-    /* Beyond this every result but 1 is 0 or infinity. */
-    int y = SEL(LT(D(0x1p80), y0), D(0x1p80), SEL(LT(y0, D(-0x1p80)), D(-0x1p80), y0));
     pair l = log_pair(kb, x), p = product(kb, y, l.hi);
     p = sum(kb, p.hi, ADD(p.lo, MUL(y, l.lo)));
     int lo = SEL(LT(ABS(p.hi), D(1000)), p.lo, D(0));
@@ -85,12 +83,13 @@ static int power_of_positive(fr__kb *kb, int x, int y0)
 static int float_power(fr__kb *kb, int x, int y)
 {
     int type = fr__ktype_at(kb, x), a = ABS(x), zero = LIKE(x, 0), one = LIKE(x, 1), inf = LIKE(x, (double)INFINITY);
-    int r;
+    /* Exponents beyond this make 1, 0 or infinity just as this one. */
+    int limit = LIKE(y, 0x1p80), e = SEL(LT(limit, y), limit, SEL(LT(y, NEG(limit)), NEG(limit), y)), r;
     if (type == FR__KF64) {
-        r = power_of_positive(kb, a, y);
+        r = power_of_positive(kb, a, e);
     } else {
         int l = fr__math_log_core(kb, fr__kcast(kb, a, FR__KF64), -1);
-        r = fr__kcast(kb, fr__math_exp_scaled(kb, MUL(fr__kcast(kb, y, FR__KF64), l), -1, 0), type);
+        r = fr__kcast(kb, fr__math_exp_scaled(kb, MUL(fr__kcast(kb, e, FR__KF64), l), -1, 0), type);
     }
     int falls = LT(y, zero);
     r = SEL(EQ(a, zero), SEL(falls, inf, zero), r);

@@ -84,7 +84,7 @@ int fr__math_tan(fr__kb *kb, int x)
 /* What pi/2 as a number of x's type lacks. */
 static double pi_2_rest(const fr__kb *kb, int x) { return is_wide(kb, x) ? 0x1.1a62633145c07p-54 : -0x1.777a5cp-25; }
 
-/* (arctan(a / b), 0 <= a, 0 < b; by (a - b) / (a + b) where the quotient is near 1 and, beyond
+/* arctan(a / b), 0 <= a, 0 < b; by (a - b) / (a + b) where the quotient is near 1 and, beyond
  * that, by -b / a. */
 static int arctan_of_quotient(fr__kb *kb, int a, int b, bool below_1)
 {
@@ -110,9 +110,7 @@ static int arctan_of_quotient(fr__kb *kb, int a, int b, bool below_1)
 
 int fr__math_arctan(fr__kb *kb, int x)
 {
-    int t = ABS(x), y = arctan_of_quotient(kb, t, LIKE(x, 1), false);
-    y = SEL(EQ(t, LIKE(x, (double)INFINITY)), LIKE(x, PI_2), y);
-    return COPYSIGN(y, x);
+    return COPYSIGN(arctan_of_quotient(kb, ABS(x), LIKE(x, 1), false), x);
 }
 
 /* The angle in the first octant, then turned and mirrored. */

@@ -4,6 +4,7 @@
 
 #define K(v) fr__kconst(kb, fr__ktype_at(kb, a), v)
 #define MATH(name, v) fr__math_##name(kb, v)
+#define MATH2(name, v, w) fr__math_##name(kb, v, w)
 
 int fr__scalar_form(fr__kb *kb, int op, int a, int b, int c)
 {

@@ -78,10 +78,6 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
         return (fr__dtypes_rule){d, d};
     case FR__RULE_FLOAT:
         d = kind == FR__KIND_FLOAT ? d : FR_FLOAT32;
-        if (d == FR_FLOAT64 && info->traits & FR__COSTLY) {
-            fr__fail(FR__E_TYPE, "%s: float64 is not supported by this operation; use float32", info->name);
-            return bad;
-        }
         return (fr__dtypes_rule){d, d};
     case FR__RULE_COMPARE:
         return (fr__dtypes_rule){d, FR_BOOL};

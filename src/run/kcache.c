@@ -139,6 +139,8 @@ static fr__code *from_disk(const fr__text *key)
     void *object = fr__disk_get(key->at, key->n, &bytes);
     fr__code *code = object ? fr__code_load(object, bytes, "kernel") : NULL;
     fr__free(object);
+    if (!code)
+        fr__error_clear(); /* no reason to give up: LLVM makes it anew */
     if (code)
         atomic_fetch_add_explicit(&fr__counters[FR_COUNT_DISK_HITS], 1, memory_order_relaxed);
     return code;

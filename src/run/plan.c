@@ -149,18 +149,24 @@ static int fill_outputs(fr__plan *p, const fr__trace *t, const int32_t *stored_o
     return 0;
 }
 
+static bool has_buffer(const fr__tnode *n)
+{
+    return n->flags & FR__T_STORE && n->group >= 0 && !(n->op == FR__OP_PUT && n->nin > 1);
+}
+
 static int number_stored(fr__plan *p, const fr__trace *t, int32_t *stored_of)
 {
     for (int i = 0; i < t->nodes.n; i++)
-        p->nstored += t->nodes.at[i].flags & FR__T_STORE && t->nodes.at[i].group >= 0;
+        p->nstored += has_buffer(&t->nodes.at[i]);
     p->stored = fr__arena_zalloc(&p->arena, sizeof *p->stored * (size_t)(p->nstored + 1));
     if (!p->stored)
         return -1;
     int n = 0;
     for (int i = 0; i < t->nodes.n; i++) {
         const fr__tnode *x = &t->nodes.at[i];
-        stored_of[i] = x->flags & FR__T_STORE && x->group >= 0 ? n++ : -1;
-        if (stored_of[i] >= 0)
+        bool shared = x->op == FR__OP_PUT && x->nin > 1; /* it is written into its base's */
+        stored_of[i] = shared ? stored_of[x->in[1]] : has_buffer(x) ? n++ : -1;
+        if (stored_of[i] >= 0 && !shared)
             p->stored[stored_of[i]] = (fr__stored){.bytes = (size_t)x->size * (size_t)fr__dsize(x->dtype), .output = -1};
     }
     for (int i = 0; i < t->outs.n; i++) {
