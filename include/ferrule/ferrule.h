@@ -180,7 +180,20 @@ FR_API fr_array *fr_stack(int n, fr_array *const *x, int axis); /* along a new a
 /* So many elements of value (0-d; NULL: 0) before and after each axis. */
 FR_API fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after, fr_array *value);
 
-/* ---- operations element by element: ferrule/ops.h, made from the table src/op/ops.def ------- */
+/* ---- operations element by element: ferrule/ops.h, made from the table src/op/ops.def -------
+ * And some that are made of those. */
+
+/* x, but not below low nor above high (which broadcast and promote); one of them may be NULL.
+ * NaN stays. NULL: both bounds are NULL. */
+FR_API fr_array *fr_clip(fr_array *x, fr_array *low, fr_array *high);
+/* To so many decimals, halves to even; negative: to tens, hundreds ... The dtype stays. It scales,
+ * rounds and scales back, so a decimal that is no float (0.15) counts as the float it is. */
+FR_API fr_array *fr_round(fr_array *x, int decimals);
+/* Numbers in place of NaN and infinities. posinf, neginf: HUGE_VAL and -HUGE_VAL stand for the
+ * greatest and the least finite number of x's dtype. */
+FR_API fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf);
+/* bool: x equals y or |x - y| <= atol + rtol |y|. An infinity is near itself only. */
+FR_API fr_array *fr_isclose(fr_array *x, fr_array *y, double rtol, double atol, bool equal_nan);
 
 /* ---- reductions -------------------------------------------------------------------------- */
 

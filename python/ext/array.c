@@ -138,43 +138,26 @@ OPERATOR(sub)
 OPERATOR(mul)
 OPERATOR(div)
 
-/* & | ^ ~ of bools are the logical operations; the table has none on the bits of integers. */
-static bool is_bool_operand(PyObject *value)
-{
-    return PyBool_Check(value) ||
-           (py_is_array(value) && fr_dtype_of(py_node(value)) == FR_BOOL);
-}
+OPERATOR(floor_divide)
+OPERATOR(remainder)
+OPERATOR(bit_and)
+OPERATOR(bit_or)
+OPERATOR(bit_xor)
+OPERATOR(shift_left)
+OPERATOR(shift_right)
 
-static PyObject *operate_logical(binary_fn *function, PyObject *left, PyObject *right)
-{
-    if (!is_bool_operand(left) || !is_bool_operand(right))
-        Py_RETURN_NOTIMPLEMENTED;
-    return operate(function, left, right);
-}
+static PyObject *array_invert(PyObject *self) { return py_wrap(fr_bit_invert(py_node(self))); }
 
-static PyObject *array_and(PyObject *left, PyObject *right)
+static PyObject *array_divmod(PyObject *left, PyObject *right)
 {
-    return operate_logical(fr_logical_and, left, right);
-}
-
-static PyObject *array_or(PyObject *left, PyObject *right)
-{
-    return operate_logical(fr_logical_or, left, right);
-}
-
-static PyObject *array_xor(PyObject *left, PyObject *right)
-{
-    return operate_logical(fr_ne, left, right);
-}
-
-static PyObject *array_invert(PyObject *self)
-{
-    if (!is_bool_operand(self)) {
-        PyErr_Format(PyExc_TypeError, "~ wants an array of bool, not of %s",
-                     fr_dtype_name(fr_dtype_of(py_node(self))));
-        return NULL;
-    }
-    return py_wrap(fr_logical_not(py_node(self)));
+    PyObject *quotient = operate(fr_floor_divide, left, right);
+    if (!quotient || quotient == Py_NotImplemented)
+        return quotient;
+    PyObject *rest = operate(fr_remainder, left, right);
+    PyObject *both = rest ? PyTuple_Pack(2, quotient, rest) : NULL;
+    Py_DECREF(quotient);
+    Py_XDECREF(rest);
+    return both;
 }
 
 static PyObject *array_negative(PyObject *self) { return py_wrap(fr_neg(py_node(self))); }
@@ -207,47 +190,47 @@ static fr_array *whole_power(fr_array *x, unsigned n)
     return result;
 }
 
-/* x ** n for a Python number n: whole ones by multiplication, 0.5 and -0.5 by roots. */
-static PyObject *array_power(PyObject *self, PyObject *exponent, PyObject *modulo)
+/* x ** n for a Python number n by multiplication or a root, where that is as exact and quicker.
+ * *done: whether it was. */
+static PyObject *simple_power(fr_array *x, PyObject *exponent, bool *done)
 {
-    if (!py_is_array(self) || modulo != Py_None || PyBool_Check(exponent) ||
-        !(PyLong_Check(exponent) || PyFloat_Check(exponent)))
-        Py_RETURN_NOTIMPLEMENTED;
     double n = PyFloat_AsDouble(exponent);
-    if (n == -1 && PyErr_Occurred())
+    *done = n == -1 && PyErr_Occurred();
+    if (*done)
         return NULL;
-    fr_array *x = py_node(self);
+    fr_dtype dtype = fr_dtype_of(x);
+    bool whole = dtype < FR_FLOAT16, by_integer = PyLong_Check(exponent);
+    *done = n == 0.5 || n == -0.5 || (n >= 0 && n <= (whole && by_integer ? 64 : 3) && n == (int)n);
+    if (!*done)
+        return NULL;
     if (n == 0.5)
         return py_wrap(fr_sqrt(x));
     if (n == -0.5)
         return py_wrap(fr_rsqrt(x));
-    if (n != (int)n || n > 64 || n < -64) {
-        PyErr_Format(PyExc_ValueError,
-                     "**: the exponent must be whole, from -64 to 64, or 0.5 or -0.5, not %R",
-                     exponent);
-        return NULL;
-    }
-    fr_dtype dtype = fr_dtype_of(x);
-    bool whole = dtype < FR_FLOAT16;
-    if (whole && n < 0 && PyLong_Check(exponent)) {
-        PyErr_SetString(PyExc_ValueError,
-                        "**: integers have no negative powers: write the exponent as a float");
-        return NULL;
-    }
-    if (whole && PyFloat_Check(exponent))
+    if (whole && !by_integer)
         dtype = FR_FLOAT32;
     else if (dtype == FR_BOOL)
         dtype = FR_INT32;
     if (n == 0)
         return py_wrap(fr_ones(fr_shape(x), fr_ndim(x), dtype));
     fr_array *base = dtype == fr_dtype_of(x) ? fr_keep(x) : fr_own(fr_astype(x, dtype));
-    fr_array *result = base ? whole_power(base, (unsigned)(n < 0 ? -n : n)) : NULL;
+    fr_array *result = base ? whole_power(base, (unsigned)n) : NULL;
     fr_free(base);
-    if (n > 0 || !result)
-        return py_adopt(result);
-    PyObject *inverse = py_wrap(fr_reciprocal(result));
-    fr_free(result);
-    return inverse;
+    return py_adopt(result);
+}
+
+static PyObject *array_power(PyObject *base, PyObject *exponent, PyObject *modulo)
+{
+    if (modulo != Py_None)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (py_is_array(base) && !PyBool_Check(exponent) &&
+        (PyLong_Check(exponent) || PyFloat_Check(exponent))) {
+        bool done;
+        PyObject *result = simple_power(py_node(base), exponent, &done);
+        if (done)
+            return result;
+    }
+    return operate((fr_pow), base, exponent);
 }
 
 static PyObject *array_compare(PyObject *left, PyObject *right, int how)
@@ -576,10 +559,22 @@ static PyNumberMethods array_number = {
     .nb_inplace_subtract = array_in_place_sub,
     .nb_inplace_multiply = array_in_place_mul,
     .nb_inplace_true_divide = array_in_place_div,
+    .nb_floor_divide = array_floor_divide,
+    .nb_remainder = array_remainder,
+    .nb_divmod = array_divmod,
+    .nb_inplace_floor_divide = array_in_place_floor_divide,
+    .nb_inplace_remainder = array_in_place_remainder,
     .nb_power = array_power,
-    .nb_and = array_and,
-    .nb_or = array_or,
-    .nb_xor = array_xor,
+    .nb_and = array_bit_and,
+    .nb_or = array_bit_or,
+    .nb_xor = array_bit_xor,
+    .nb_lshift = array_shift_left,
+    .nb_rshift = array_shift_right,
+    .nb_inplace_and = array_in_place_bit_and,
+    .nb_inplace_or = array_in_place_bit_or,
+    .nb_inplace_xor = array_in_place_bit_xor,
+    .nb_inplace_lshift = array_in_place_shift_left,
+    .nb_inplace_rshift = array_in_place_shift_right,
     .nb_invert = array_invert,
     .nb_negative = array_negative,
     .nb_positive = array_positive,
@@ -598,6 +593,7 @@ static PySequenceMethods array_sequence = {
 static PyMappingMethods array_mapping = {
     .mp_length = array_length,
     .mp_subscript = py_subscript,
+    .mp_ass_subscript = py_assign,
 };
 
 static PyBufferProcs array_buffer = {

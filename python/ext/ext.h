@@ -6,7 +6,8 @@
  *   dtype.c    mx.float32 and its kin
  *   array.c    the array type: attributes, operators, methods, the buffer protocol
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
- *   index.c    x[...]
+ *   index.c    x[...], x[...] = value
+ *   update.c   concatenate, stack, pad
  *   ops.c      functions: one for each row of the table, and those made of several
  *   compile.c  mx.compile
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
@@ -123,6 +124,11 @@ PyObject *py_to_number(fr_array *x); /* of size 1 */
 /* ---- index.c -------------------------------------------------------------------------- */
 
 PyObject *py_subscript(PyObject *array, PyObject *index);
+int py_assign(PyObject *array, PyObject *index, PyObject *value);
+
+/* ---- update.c -------------------------------------------------------------------------- */
+
+extern PyMethodDef py_update_functions[];
 
 /* ---- ops.c ---------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* index.c - x[...]: basic indexing, which makes views
+/* index.c - x[...]: basic indexing, which makes views; x[...] = value, which makes a new array
  *
  * needs   ints, slices of either sign, one Ellipsis, None; alone or in a tuple
  * gives   at most three views: a slice, without the axes of ints, with the axes of None
@@ -119,18 +119,25 @@ static int check_items(fr_array *x, PyObject *const *items, Py_ssize_t n)
     return (int)used;
 }
 
-static fr_array *select_all(fr_array *x, PyObject *const *items, Py_ssize_t n)
+static int read_items(selection *s, fr_array *x, PyObject *const *items, Py_ssize_t n)
 {
     int used = check_items(x, items, n);
     if (used < 0)
-        return NULL;
-    selection s;
-    s.ndropped = s.nadded = s.axis = s.out = 0;
-    s.whole = true;
+        return -1;
+    s->ndropped = s->nadded = s->axis = s->out = 0;
+    s->whole = true;
     for (Py_ssize_t i = 0; i < n; i++)
-        if (select_item(&s, x, items[i], used))
-            return NULL;
-    select_rest(&s, x, fr_ndim(x) - s.axis);
+        if (select_item(s, x, items[i], used))
+            return -1;
+    select_rest(s, x, fr_ndim(x) - s->axis);
+    return 0;
+}
+
+static fr_array *select_all(fr_array *x, PyObject *const *items, Py_ssize_t n)
+{
+    selection s;
+    if (read_items(&s, x, items, n))
+        return NULL;
 
     fr_array *now = fr_keep(x);
     if (!s.whole) {
@@ -162,4 +169,51 @@ PyObject *py_subscript(PyObject *array, PyObject *index)
         result = select_all(x, &index, 1);
     fr_free(x);
     return result ? py_adopt(result) : NULL;
+}
+
+/* x with value in place of x[items]: a new array. NULL: raised. */
+static fr_array *assigned(fr_array *x, PyObject *const *items, Py_ssize_t n, fr_array *value)
+{
+    selection s;
+    if (read_items(&s, x, items, n))
+        return NULL;
+    fr_array *view = select_all(x, items, n), *part = NULL, *there = NULL, *result = NULL;
+    if (!view)
+        return NULL;
+    part = fr_own(fr_broadcast_to(value, fr_shape(view), fr_ndim(view)));
+    if (part)
+        there = fr_own(fr_reshape(part, s.count, fr_ndim(x)));
+    if (there)
+        result = fr_own(fr_slice_update(x, there, s.start, s.step, s.count));
+    if (!result)
+        py_raise();
+    fr_free(view);
+    fr_free(part);
+    fr_free(there);
+    return result;
+}
+
+/* Whoever holds the old value keeps it: the Python object gets a new node. */
+int py_assign(PyObject *array, PyObject *index, PyObject *value)
+{
+    if (!value) {
+        PyErr_SetString(PyExc_TypeError, "elements of an array can't be deleted");
+        return -1;
+    }
+    fr_array *owned = NULL, *v = py_need_operand(value, &owned, "assignment");
+    if (!v)
+        return -1;
+    fr_array *x = fr_keep(py_node(array)), *result;
+    if (PyTuple_Check(index))
+        result = assigned(x, &PyTuple_GET_ITEM(index, 0), PyTuple_GET_SIZE(index), v);
+    else
+        result = assigned(x, &index, 1, v);
+    fr_free(owned);
+    fr_free(x);
+    if (!result)
+        return -1;
+    fr_array *old = ((py_array *)array)->node;
+    ((py_array *)array)->node = result;
+    fr_free(old);
+    return 0;
 }

@@ -62,6 +62,7 @@ PyMODINIT_FUNC PyInit__core(void)
         add_functions(module, py_compile_functions) ||
         add_functions(module, py_stream_functions) ||
         add_functions(module, py_memory_functions) ||
+        add_functions(module, py_update_functions) ||
         PyModule_AddStringConstant(module, "__version__", fr_version())) {
         Py_DECREF(module);
         return NULL;

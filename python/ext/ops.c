@@ -137,6 +137,18 @@ static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const
 #undef PY_BINARY
 #undef PY_TERNARY
 
+/* mx.divmod: as divmod of two arrays */
+static PyObject *call_divmod(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                             PyObject *names)
+{
+    PyObject *quotient = call_floor_divide(module, args, n, names);
+    PyObject *rest = quotient ? call_remainder(module, args, n, names) : NULL;
+    PyObject *both = rest ? PyTuple_Pack(2, quotient, rest) : NULL;
+    Py_XDECREF(quotient);
+    Py_XDECREF(rest);
+    return both;
+}
+
 /* ---- bodies shared by a function and a method ----------------------------------------- */
 
 /* A call whose first argument is an array, the others as the signature says. */
@@ -203,6 +215,105 @@ static PyObject *fail_call(call *c)
     py_stream_leave(&c->guard);
     fr_free(c->x);
     return NULL;
+}
+
+/* ---- element by element, made of several ---------------------------------------------- */
+
+static int read_number(PyObject *value, double *to) /* NULL, None: as is */
+{
+    if (!value || value == Py_None)
+        return 0;
+    *to = PyFloat_AsDouble(value);
+    return *to == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *call_clip(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    static const py_signature signature = {
+        "clip", 3, 3, 1, {"x", "a_min", "a_max", "stream", NULL}};
+    call c;
+    if (begin_call(&c, &signature, 3, self, args, n, names))
+        return NULL;
+    fr_array *bound[2] = {NULL, NULL}, *owned[2] = {NULL, NULL};
+    bool good = true;
+    for (int i = 0; i < 2 && good; i++)
+        if (c.at[i + 1] != Py_None)
+            good = (bound[i] = py_need_operand(c.at[i + 1], &owned[i], "clip")) != NULL;
+    PyObject *result = NULL;
+    if (good && !bound[0] && !bound[1])
+        PyErr_SetString(PyExc_ValueError, "clip: at most one of a_min and a_max may be None");
+    else if (good)
+        result = py_wrap(fr_clip(c.x, bound[0], bound[1]));
+    fr_free(owned[0]);
+    fr_free(owned[1]);
+    py_stream_leave(&c.guard);
+    fr_free(c.x);
+    return result;
+}
+
+static PyObject *call_round(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                            PyObject *names)
+{
+    static const py_signature signature = {"round", 1, 3, 1, {"x", "decimals", "stream", NULL}};
+    call c;
+    int decimals = 0;
+    if (begin_call(&c, &signature, 2, self, args, n, names))
+        return NULL;
+    if (py_read_int(c.at[1], &decimals))
+        return fail_call(&c);
+    return end_call(&c, fr_round(c.x, decimals));
+}
+
+static PyObject *call_nan_to_num(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                 PyObject *names)
+{
+    static const py_signature signature = {
+        "nan_to_num", 1, 4, 1, {"x", "nan", "posinf", "neginf", "stream", NULL}};
+    call c;
+    double nan = 0, most = HUGE_VAL, least = -HUGE_VAL;
+    if (begin_call(&c, &signature, 4, self, args, n, names))
+        return NULL;
+    if (read_number(c.at[1], &nan) || read_number(c.at[2], &most) || read_number(c.at[3], &least))
+        return fail_call(&c);
+    return end_call(&c, fr_nan_to_num(c.x, nan, most, least));
+}
+
+static PyObject *close_to(const char *name, bool all, PyObject *self, PyObject *const *args,
+                          Py_ssize_t n, PyObject *names)
+{
+    py_signature signature = {
+        name, 2, 4, 2, {"x", "y", "rtol", "atol", "equal_nan", "stream", NULL}};
+    call c;
+    double rtol = 1e-5, atol = 1e-8;
+    bool equal_nan = false;
+    if (begin_call(&c, &signature, 5, self, args, n, names))
+        return NULL;
+    fr_array *owned, *y = py_need_operand(c.at[1], &owned, name);
+    if (!y)
+        return fail_call(&c);
+    fr_array *result = NULL;
+    if (!read_number(c.at[2], &rtol) && !read_number(c.at[3], &atol) &&
+        !py_read_bool(c.at[4], &equal_nan))
+        result = fr_own(fr_isclose(c.x, y, rtol, atol, equal_nan));
+    if (all && result) {
+        fr_array *each = result;
+        result = fr_own(fr_all(each, NULL));
+        fr_free(each);
+    }
+    fr_free(owned);
+    return end_call_with(&c, result);
+}
+
+static PyObject *call_isclose(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                              PyObject *names)
+{
+    return close_to("isclose", false, self, args, n, names);
+}
+
+static PyObject *call_allclose(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                               PyObject *names)
+{
+    return close_to("allclose", true, self, args, n, names);
 }
 
 /* ---- reductions ----------------------------------------------------------------------- */
@@ -788,6 +899,24 @@ PyMethodDef py_op_functions[] = {
 #undef PY_BINARY
 #undef PY_TERNARY
 #undef PY_REDUCE
+    PY_METHOD("divmod", call_divmod,
+              "divmod(x, y, /, *, stream=None)\n--\n\n"
+              "the quotient rounded down and the remainder, a tuple"),
+    PY_METHOD("clip", call_clip,
+              "clip(x, /, a_min, a_max, *, stream=None)\n--\n\n"
+              "x, but not below a_min nor above a_max; one of them may be None"),
+    PY_METHOD("round", call_round,
+              "round(x, /, decimals=0, stream=None)\n--\n\n"
+              "rounded to so many decimals, halves to even"),
+    PY_METHOD("nan_to_num", call_nan_to_num,
+              "nan_to_num(x, nan=0, posinf=None, neginf=None, *, stream=None)\n--\n\n"
+              "numbers in place of NaN and infinities; None: the largest finite number"),
+    PY_METHOD("isclose", call_isclose,
+              "isclose(x, y, /, rtol=1e-05, atol=1e-08, *, equal_nan=False, stream=None)\n--\n\n"
+              "true where abs(x - y) <= atol + rtol * abs(y)"),
+    PY_METHOD("allclose", call_allclose,
+              "allclose(x, y, /, rtol=1e-05, atol=1e-08, *, equal_nan=False, stream=None)\n--\n\n"
+              "true if isclose is everywhere"),
     PY_METHOD("mean", call_mean, "mean" OF_REDUCE "mean over axes; integers give float32"),
     PY_METHOD("logsumexp", call_logsumexp,
               "logsumexp" OF_REDUCE "log of the sum of exp over axes, without overflow"),
@@ -856,6 +985,9 @@ PyMethodDef py_array_methods[] = {
 #include "ops_py.inc"
 #undef PY_UNARY
 #undef PY_REDUCE
+    PY_METHOD("round", call_round,
+              "round($self, decimals=0, stream=None)\n--\n\n"
+              "rounded to so many decimals, halves to even"),
     PY_METHOD("mean", call_mean, "mean" SELF_REDUCE "mean over axes; integers give float32"),
     PY_METHOD("logsumexp", call_logsumexp,
               "logsumexp" SELF_REDUCE "log of the sum of exp over axes, without overflow"),

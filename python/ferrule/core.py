@@ -9,6 +9,11 @@ from . import _core
 from ._core import *  # noqa: F401,F403
 from ._core import __version__  # noqa: F401
 
+# Second names that MLX has.
+acos, acosh, asin, asinh = _core.arccos, _core.arccosh, _core.arcsin, _core.arcsinh
+atan, atanh, atan2, pow = _core.arctan, _core.arctanh, _core.arctan2, _core.power
+bitwise_left_shift, bitwise_right_shift = _core.left_shift, _core.right_shift
+
 _sys.modules[__name__ + ".random"] = _core.random  # import ferrule.core.random
 
 

@@ -66,6 +66,12 @@ static void look_below(const state *s, facts *f, int i, int g)
         f->last = s->now[n->group];
 }
 
+/* Parts of one concatenation go to different places: none waits for another. */
+static bool beside(const state *s, int i, int j)
+{
+    return node(s, i)->op == FR__OP_PUT && j == 1 && node(s, node(s, i)->in[1])->op == FR__OP_PUT;
+}
+
 static void find_facts(state *s, int g)
 {
     const fr__group *group = &s->t->groups.at[g];
@@ -75,7 +81,8 @@ static void find_facts(state *s, int g)
         f->members++;
         f->stored += (node(s, i)->flags & FR__T_STORE) != 0;
         for (int j = 0; j < node(s, i)->nin; j++)
-            look_below(s, f, node(s, i)->in[j], g);
+            if (!beside(s, i, j))
+                look_below(s, f, node(s, i)->in[j], g);
     }
     for (int a = 0; a < group->naxes; a++) {
         const fr__gaxis *x = &group->axis[a];

@@ -498,6 +498,9 @@ static int cast(state *s, const fr__tnode *n, const fr__index *m)
     const fr__tnode *from = node(s, n->in[0]);
     int x = operand(s, n->in[0], m, from->dtype), to = fr__ktype_of(n->dtype);
     int bits = 8 * fr__dsize(n->dtype);
+    bool half = from->dtype == FR_FLOAT16 || from->dtype == FR_BFLOAT16;
+    if (half && !s->kb.failed && kb->ins.at[x].op != FR__K_LOAD) /* a cast sees what memory would hold */
+        x = fr__k(kb, FR__K_ROUND, FR__KF32, x, -1, -1, from->dtype);
     if (fr__is_int(n->dtype) && bits < 32 && fr__is_float(from->dtype)) { /* saturate in the narrow type */
         bool sign = fr__dtypes[n->dtype].kind == FR__KIND_INT;
         int type = fr__ktype_at(kb, x);

@@ -217,6 +217,12 @@ static double passed_on(const step *s, const step *a, const step *b, const step 
     }
 }
 
+/* What rounding a half can change, down to where it is rounded to 0. */
+static double half_step(const step *s)
+{
+    return s->most * unit_of(s->dtype) + (s->dtype == FR_FLOAT16 ? 0x1p-25 : 0x1p-134);
+}
+
 static bool keeps_half_exact(int op)
 {
     return op == FR__OP_neg || op == FR__OP_abs || op == FR__OP_sign || op == FR__OP_maximum ||
@@ -238,7 +244,7 @@ static void bound_error(recipe *r, step *s)
     switch (s->kind) {
     case ELEMENT:
         e = passed_on(s, a, operands(s) > 1 ? b : NULL, operands(s) > 2 ? c : NULL);
-        rounding = half && !keeps_half_exact(s->op) ? s->most * unit_of(s->dtype) : 0;
+        rounding = half && !keeps_half_exact(s->op) ? half_step(s) : 0;
         break;
     case CAST:
         e = e > 0 ? (is_float ? e + s->most * unit_of(s->dtype) : (double)INFINITY) : 0;
@@ -249,10 +255,10 @@ static void bound_error(recipe *r, step *s)
             e = exact ? 0
                       : n * (e + (n / 16 + 8) * a->most *
                                      unit_of(s->dtype == FR_FLOAT64 ? FR_FLOAT64 : FR_FLOAT32));
-            rounding = half ? s->most * unit_of(s->dtype) : 0;
+            rounding = half ? half_step(s) : 0;
         } else if (s->op == FR__OP_REDUCE_prod && is_float) {
             e = e > 0 || logs > 100 ? (double)INFINITY : s->most * n * 0x1p-22;
-            rounding = half ? s->most * unit_of(s->dtype) : 0;
+            rounding = half ? half_step(s) : 0;
         } else if (is_float) { /* of 0 and -0 either may be the largest */
             e += 1e-30;
         } else if (e > 0) {
@@ -267,14 +273,14 @@ static void bound_error(recipe *r, step *s)
                          : e + (m + 10) * u;
         if (half)
             e += 64 * (m + 1) * (m + 1) * n * unit_of(s->dtype);
-        rounding = half ? s->most * unit_of(s->dtype) : 0;
+        rounding = half ? half_step(s) : 0;
         break;
     }
     default: break;
     }
     if (!isfinite(s->most) && e > 0)
         e = (double)INFINITY;
-    s->error = e > 0 ? e + (half ? 2 * s->most * unit_of(s->dtype) : 0) : 0;
+    s->error = e > 0 ? e + (half ? 2 * half_step(s) : 0) : 0;
     s->fed = e + rounding;
     if (s->fed != s->fed)
         s->fed = s->error = (double)INFINITY;

@@ -34,6 +34,21 @@ static double exact_erfinv(double x) { return inverse_of_erf(x); }
 static double exact_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double exact_sin(double x) { return sin(x); }
 static double exact_cos(double x) { return cos(x); }
+static double exact_expm1(double x) { return expm1(x); }
+static double exact_log1p(double x) { return log1p(x); }
+static double exact_log2(double x) { return log2(x); }
+static double exact_log10(double x) { return log10(x); }
+static double exact_sinh(double x) { return sinh(x); }
+static double exact_cosh(double x) { return cosh(x); }
+static double exact_arcsinh(double x) { return asinh(x); }
+static double exact_arccosh(double x) { return acosh(x); }
+static double exact_arctanh(double x) { return atanh(x); }
+static double exact_tan(double x) { return tan(x); }
+static double exact_arcsin(double x) { return asin(x); }
+static double exact_arccos(double x) { return acos(x); }
+static double exact_arctan(double x) { return atan(x); }
+static double exact_degrees(double x) { return x * 57.295779513082323; }
+static double exact_radians(double x) { return x * 0.017453292519943295; }
 static double exact_sqrt(double x) { return sqrt(x); }
 static double exact_rsqrt(double x) { return 1 / sqrt(x); }
 static double exact_reciprocal(double x) { return 1 / x; }
@@ -43,6 +58,8 @@ static double (*const exact[FR__OPS])(double) = {
 #define F(name) [FR__OP_##name] = exact_##name
     F(exp), F(log), F(tanh), F(erf),   F(erfinv),     F(sigmoid),
     F(sin), F(cos), F(sqrt), F(rsqrt), F(reciprocal),
+    F(expm1), F(log1p), F(log2), F(log10), F(sinh), F(cosh),
+    F(arcsinh), F(arccosh), F(arctanh), F(tan), F(arcsin), F(arccos), F(arctan), F(degrees), F(radians),
 #undef F
 };
 

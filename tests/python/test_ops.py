@@ -198,7 +198,7 @@ def test_operators_of_bools():
     with pytest.raises(TypeError):
         mx.array([1]) & mx.array([1.0])
     with pytest.raises(TypeError):
-        ~mx.array([1])
+        ~mx.array([1.0])
 
 
 def test_powers():
@@ -212,10 +212,7 @@ def test_powers():
     assert (i**2).dtype == mx.int32 and (i**2).tolist() == [1, 4, 9]
     assert (i**2.0).dtype == mx.float32
     assert (i**0).tolist() == [1, 1, 1]
-    with pytest.raises(ValueError):
-        i**-1
-    with pytest.raises(ValueError):
-        x**1.5
+    assert (i**-1).tolist() == [0, 0, 0]
 
 
 def test_numpy_operands():
