@@ -180,6 +180,11 @@ FR_API fr_array *fr_stack(int n, fr_array *const *x, int axis); /* along a new a
 /* So many elements of value (0-d; NULL: 0) before and after each axis. */
 FR_API fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after, fr_array *value);
 
+/* x's elements at integer indices along an axis: shape x[:axis], indices, x[axis+1:]. Indices below 0
+ * count from the end; beyond either end the nearest element is read (nothing is checked: indices
+ * are computed late). INDEX: the axis is empty; TYPE: indices are not integers. */
+FR_API fr_array *fr_take(fr_array *x, fr_array *indices, int axis);
+
 /* ---- operations element by element: ferrule/ops.h, made from the table src/op/ops.def -------
  * And some that are made of those. */
 

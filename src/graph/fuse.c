@@ -271,6 +271,20 @@ static int ask_inputs(state *s, int i)
         node(s, n->in[0])->why = FR__WHY_KEY;
         return want(s, n->in[0], n->group, m);
     }
+    if (n->op == FR__OP_TAKE) {
+        fr__tnode *from = node(s, n->in[0]);
+        const fr__index *indices = fr__index_of_indices(&s->t->arena, group(s, n->group)->axis, n->map, n, node(s, n->in[1]));
+        const fr__index *none = fr__index_new(&s->t->arena, 0);
+        if (!indices || !none)
+            return fr__failed() ? -1 : fr__fail_int(FR__E_INTERNAL, "fuse: node %d has no map of its indices", i);
+        if (!fr__is_leaf(from)) {
+            from->flags |= FR__T_LATE | FR__T_STORE;
+            from->why = FR__WHY_TAKEN;
+            if (want(s, n->in[0], n->group, none))
+                return -1;
+        }
+        return want(s, n->in[1], n->group, indices);
+    }
     if (n->op == FR__OP_PUT) {
         if (n->nin > 1) { /* what it is written into: made by its own kernel, before */
             fr__tnode *base = node(s, n->in[1]);
@@ -424,6 +438,19 @@ static bool stores_whole(fr__group *g, const fr__tnode *n)
     return full || rows;
 }
 
+/* Whether elements are addressed so that both indices and what lies beside the axis are affine. */
+static bool can_take(const state *s, const fr__group *g, const fr__tnode *n)
+{
+    const fr__tnode *x = node(s, n->in[0]), *indices = node(s, n->in[1]);
+    int64_t strides[FR_MAX_NDIM], step = 1;
+    for (int d = x->ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= x->shape[d];
+    }
+    return fr__index_of_indices(&s->t->arena, g->axis, n->map, n, indices) &&
+           fr__index_beside(&s->t->arena, g->axis, n->map, n, x, strides, indices->ndim);
+}
+
 static int place(state *s, int i)
 {
     fr__tnode *n = node(s, i);
@@ -446,6 +473,8 @@ static int place(state *s, int i)
         n->map = w->map;
         if (s->members[w->group] >= GROUP_LIMIT)
             why = FR__WHY_FULL;
+        else if (n->op == FR__OP_TAKE && !can_take(s, g, n))
+            why = FR__WHY_VIEW;
         else if ((store || shared) && !stores_whole(g, n))
             why = FR__WHY_PART;
         else if (reduce && n->npar > 1 && !partial_fits(s, g, n))

@@ -107,3 +107,25 @@ const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr
                      strides, &offset);
     return fr__index_strided(a, axes, m, view->ndim, view->shape, strides, offset);
 }
+
+const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                                      const fr__tnode *take, const fr__tnode *indices)
+{
+    int64_t strides[FR_MAX_NDIM] = {0}, step = 1;
+    for (int d = indices->ndim - 1; d >= 0; d--) {
+        strides[take->par[0] + d] = step;
+        step *= indices->shape[d];
+    }
+    return fr__index_strided(a, axes, m, take->ndim, take->shape, strides, 0);
+}
+
+const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m, const fr__tnode *take,
+                                  const fr__tnode *input, const int64_t *strides, int indices_ndim)
+{
+    int64_t along[FR_MAX_NDIM] = {0};
+    int axis = (int)take->par[0];
+    for (int d = 0; d < input->ndim; d++)
+        if (d != axis)
+            along[d < axis ? d : d - 1 + indices_ndim] = strides[d];
+    return fr__index_strided(a, axes, m, take->ndim, take->shape, along, 0);
+}

@@ -37,6 +37,7 @@ enum {
     X(KEY, "a random key: every element reads all of it")                                    \
     X(FULL, "the kernel that wants it is full")                                              \
     X(PART, "wanted by several, and not all of it passes by in the first")                   \
+    X(TAKEN, "gathered from: its elements are read in any order")                            \
     X(PUT, "written over in parts")                                                          \
     X(PIECES, "a long reduction in pieces: its kernel goes over other axes")                 \
     X(AXES, "reduced over axes that the kernel that wants it doesn't go over")
@@ -148,6 +149,12 @@ static inline int64_t fr__index_stride(const fr__index *m, int axis) { return ax
  * apart into dimensions affinely (or no memory: then the error is set). */
 const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m, int ndim,
                                const int64_t *shape, const int64_t *strides, int64_t offset);
+/* Of a TAKE addressed by m: the map of its indices; and in its input, that of the element whose
+ * index along the axis is 0, by the input's strides (elements). NULL as above. */
+const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                                      const fr__tnode *take, const fr__tnode *indices);
+const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m, const fr__tnode *take,
+                                  const fr__tnode *input, const int64_t *strides, int indices_ndim);
 /* The map of a view's input, given the view's. */
 const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                const fr__tnode *view, const fr__tnode *input);

@@ -144,6 +144,29 @@ static int note_sources(state *s, int i, const fr__index *m)
     return note_map(s, m, 2);
 }
 
+/* Which inputs of a member are computed with it; the others are memory that it reads or writes by
+ * itself: the key of random bits, what a PUT is written into, what a TAKE gathers from. */
+static int first_input(const fr__tnode *n) { return n->op == FR__OP_TAKE ? 1 : 0; }
+static int end_input(const fr__tnode *n)
+{
+    return n->op == FR__OP_RANDOM_BITS || fr__ops[n->op].class == FR__SOURCE ? 0 : n->op == FR__OP_PUT ? 1 : n->nin;
+}
+
+/* In memory, what a TAKE gathers from, for index 0 along its axis; the stride of the axis. */
+static const fr__index *taken_map(state *s, const fr__tnode *n, const fr__index *m, int64_t *stride)
+{
+    const fr__tnode *x = node(s, n->in[0]);
+    int64_t strides[FR_MAX_NDIM], step = 1;
+    for (int d = x->ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= x->shape[d];
+    }
+    if (fr__is_leaf(x) && !s->t->leaves.at[x->slot].contiguous)
+        memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * x->ndim);
+    *stride = strides[n->par[0]];
+    return fr__index_beside(&s->t->arena, s->group->axis, m, n, x, strides, node(s, n->in[1])->ndim);
+}
+
 /* The map that a member's inputs are addressed by. */
 static const fr__index *map_of_input(state *s, const fr__tnode *n)
 {
@@ -151,6 +174,8 @@ static const fr__index *map_of_input(state *s, const fr__tnode *n)
         return fr__index_through(&s->t->arena, s->group->axis, n->map, n, node(s, n->in[0]));
     if (n->op == FR__OP_RANDOM_BITS) /* the key */
         return fr__index_new(&s->t->arena, 0);
+    if (n->op == FR__OP_TAKE)
+        return fr__index_of_indices(&s->t->arena, s->group->axis, n->map, n, node(s, n->in[1]));
     if (fr__ops[n->op].class != FR__REDUCE)
         return n->map;
     /* As fuse asked for it: row-major kept elements, row-major reduced ones. */
@@ -533,6 +558,28 @@ static int random_bits(state *s, const fr__tnode *n, const fr__index *m)
     return fr__math_random(kb, word[0], word[1], element_number(s, m), param_index(s, n->size));
 }
 
+/* Indices below 0 count from the end; what is out of range reads the nearest element. */
+static int gathered(state *s, const fr__tnode *n, const fr__index *m)
+{
+    fr__kb *kb = &s->kb;
+    int64_t stride;
+    const fr__index *at = taken_map(s, n, m, &stride);
+    const fr__index *of = fr__index_of_indices(&s->t->arena, s->group->axis, m, n, node(s, n->in[1]));
+    if (!at || !of)
+        return kb->failed = true, 0;
+    const fr__tnode *x = node(s, n->in[0]);
+    int64_t size = x->shape[n->par[0]];
+    int i = fr__kcast(kb, operand(s, n->in[1], of, node(s, n->in[1])->dtype), FR__KI64);
+    int zero = fr__kconst(kb, FR__KI64, 0), count = param_index(s, size), last = param_index(s, size - 1);
+    i = fr__k(kb, FR__K_SEL, FR__KI64, fr__kcmp(kb, FR__K_LT, i, zero), fr__k2(kb, FR__K_ADD, i, count), i, 0);
+    i = fr__k2(kb, FR__K_MIN, fr__k2(kb, FR__K_MAX, i, zero), last);
+    if (stride != 1)
+        i = fr__k2(kb, FR__K_MUL, i, param_index(s, stride));
+    fr__kaccess a = {.buf = (uint16_t)buffer_for(s, n->in[0], at->offset, FR__BUF_IN)};
+    fill_access(s, &a, at);
+    return fr__k(kb, FR__K_LOAD, fr__ktype_of(n->dtype), -1, i, -1, fr__kb_access(kb, &a));
+}
+
 /* A node's value from its inputs' (reductions are made by their stage). */
 static int computed(state *s, int i, const fr__index *m)
 {
@@ -542,6 +589,8 @@ static int computed(state *s, int i, const fr__index *m)
         return elementwise(s, n, m);
     case FR__CAST:
         return cast(s, n, m);
+    case FR__TAKE:
+        return gathered(s, n, m);
     case FR__PUT:
     case FR__COPY:
         return value_of(s, n->in[0], m);
@@ -635,7 +684,7 @@ static int inputs_ready(state *s, const fr__tnode *n, const fr__index *m)
 {
     int at = 0;
     s->kb.failed |= !m;
-    for (int j = 0; m && j < n->nin; j++) {
+    for (int j = first_input(n); m && j < end_input(n); j++) {
         int r = ready(s, n->in[j], m);
         at = r > at ? r : at;
     }
@@ -697,7 +746,7 @@ static int plan_stages(state *s)
             x->last = x->need > x->last ? x->need : x->last;
         int stage = reduce ? x->need : is_costly(n) ? x->need : x->last;
         const fr__index *m = map_of_input(s, n);
-        for (int j = 0; m && j < n->nin && fr__ops[n->op].class != FR__SOURCE; j++)
+        for (int j = first_input(n); m && j < end_input(n); j++)
             mark_last(s, n->in[j], m, stage);
     }
     return stages;
@@ -966,7 +1015,11 @@ static int gather_members(state *s)
         const fr__index *m = map_of_input(s, n);
         if (!m && !fr__failed())
             return fr__fail_int(FR__E_INTERNAL, "lower: node %d has no map of its input", i);
-        for (int j = 0; m && j < (n->op == FR__OP_PUT ? 1 : n->nin); j++)
+        int64_t stride;
+        const fr__index *taken = n->op == FR__OP_TAKE ? taken_map(s, n, n->map, &stride) : NULL;
+        if (taken && note_map(s, taken, 2))
+            return -1;
+        for (int j = first_input(n); m && j < end_input(n); j++)
             if (note_sources(s, n->in[j], m))
                 return -1;
         if (!m)

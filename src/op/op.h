@@ -24,10 +24,11 @@
     X(FRESH, COPY, "the same values in a buffer that nothing else uses, for PUT")           \
     X(PUT, PUT, "in[1] (a FRESH or a PUT; none: whatever was in memory) with in[0] written\n"\
                 "over a part of it; par: start of each axis, then step, then 1 if a PUT follows")   \
+    X(TAKE, TAKE, "in[0]'s elements at the indices in[1] along axis par[0]")                 \
     X(CAST, CAST, "the same values in another dtype")
 
 typedef enum fr__class {
-    FR__SOURCE, FR__GENERATE, FR__VIEW, FR__COPY, FR__CAST, FR__PUT, FR__ELEMENTWISE, FR__REDUCE,
+    FR__SOURCE, FR__GENERATE, FR__VIEW, FR__COPY, FR__CAST, FR__PUT, FR__TAKE, FR__ELEMENTWISE, FR__REDUCE,
 } fr__class;
 
 typedef enum fr__rule {

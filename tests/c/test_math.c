@@ -26,41 +26,61 @@ static double inverse_of_erf(double x)
     return copysign(y, x);
 }
 
-static double exact_exp(double x) { return exp(x); }
-static double exact_log(double x) { return log(x); }
-static double exact_tanh(double x) { return tanh(x); }
-static double exact_erf(double x) { return erf(x); }
-static double exact_erfinv(double x) { return inverse_of_erf(x); }
-static double exact_sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double exact_sin(double x) { return sin(x); }
-static double exact_cos(double x) { return cos(x); }
-static double exact_expm1(double x) { return expm1(x); }
-static double exact_log1p(double x) { return log1p(x); }
-static double exact_log2(double x) { return log2(x); }
-static double exact_log10(double x) { return log10(x); }
-static double exact_sinh(double x) { return sinh(x); }
-static double exact_cosh(double x) { return cosh(x); }
-static double exact_arcsinh(double x) { return asinh(x); }
-static double exact_arccosh(double x) { return acosh(x); }
-static double exact_arctanh(double x) { return atanh(x); }
-static double exact_tan(double x) { return tan(x); }
-static double exact_arcsin(double x) { return asin(x); }
-static double exact_arccos(double x) { return acos(x); }
-static double exact_arctan(double x) { return atan(x); }
-static double exact_degrees(double x) { return x * 57.295779513082323; }
-static double exact_radians(double x) { return x * 0.017453292519943295; }
-static double exact_sqrt(double x) { return sqrt(x); }
-static double exact_rsqrt(double x) { return 1 / sqrt(x); }
-static double exact_reciprocal(double x) { return 1 / x; }
+static long double long_inverse_of_erf(long double x)
+{
+    long double y = inverse_of_erf((double)x), u = fabsl(x);
+    for (int i = 0; i < 3 && isfinite(y) && u > 1e-9L; i++) {
+        long double z = fabsl(y), off = u < 0.5L ? erfl(z) - u : 1 - u - erfcl(z);
+        y = copysignl(z - off * 0.886226925452758013649L * expl(z * z), x);
+    }
+    return u <= 1e-9L ? x * 0.886226925452758013649L : y;
+}
 
-/* The functions above by the operations' numbers; a costly one without is a failure. */
+/* Operation, its value for float32 and for float64; a costly one without is a failure. */
+#define FUNCTIONS(X)                                                            \
+    X(exp, exp(x), expl(x))                                                     \
+    X(log, log(x), logl(x))                                                     \
+    X(expm1, expm1(x), expm1l(x))                                               \
+    X(log1p, log1p(x), log1pl(x))                                               \
+    X(log2, log2(x), log2l(x))                                                  \
+    X(log10, log10(x), log10l(x))                                               \
+    X(tanh, tanh(x), tanhl(x))                                                  \
+    X(sinh, sinh(x), sinhl(x))                                                  \
+    X(cosh, cosh(x), coshl(x))                                                  \
+    X(arcsinh, asinh(x), asinhl(x))                                             \
+    X(arccosh, acosh(x), acoshl(x))                                             \
+    X(arctanh, atanh(x), atanhl(x))                                             \
+    X(erf, erf(x), erfl(x))                                                     \
+    X(sin, sin(x), sinl(x))                                                     \
+    X(cos, cos(x), cosl(x))                                                     \
+    X(tan, tan(x), tanl(x))                                                     \
+    X(arcsin, asin(x), asinl(x))                                                \
+    X(arccos, acos(x), acosl(x))                                                \
+    X(arctan, atan(x), atanl(x))                                                \
+    X(erfinv, inverse_of_erf(x), long_inverse_of_erf(x))                        \
+    X(sigmoid, 1 / (1 + exp(-x)), 1 / (1 + expl(-x)))                           \
+    X(sqrt, sqrt(x), sqrtl(x))                                                  \
+    X(rsqrt, 1 / sqrt(x), 1 / sqrtl(x))                                         \
+    X(reciprocal, 1 / x, 1 / x)                                                 \
+    X(degrees, x * 57.295779513082323, x * 57.295779513082320876798154814L)     \
+    X(radians, x * 0.017453292519943295, x * 0.017453292519943295769236907685L)
+
+#define X(name, of_float, of_double)                                                         \
+    static double exact_##name(double x) { return of_float; }                                \
+    static long double long_##name(long double x) { return of_double; }
+FUNCTIONS(X)
+#undef X
+
 static double (*const exact[FR__OPS])(double) = {
-#define F(name) [FR__OP_##name] = exact_##name
-    F(exp), F(log), F(tanh), F(erf),   F(erfinv),     F(sigmoid),
-    F(sin), F(cos), F(sqrt), F(rsqrt), F(reciprocal),
-    F(expm1), F(log1p), F(log2), F(log10), F(sinh), F(cosh),
-    F(arcsinh), F(arccosh), F(arctanh), F(tan), F(arcsin), F(arccos), F(arctan), F(degrees), F(radians),
-#undef F
+#define X(name, of_float, of_double) [FR__OP_##name] = exact_##name,
+    FUNCTIONS(X)
+#undef X
+};
+
+static long double (*const exact64[FR__OPS])(long double) = {
+#define X(name, of_float, of_double) [FR__OP_##name] = long_##name,
+    FUNCTIONS(X)
+#undef X
 };
 
 static double figure_in(const char *manual, const char *before, double otherwise)
@@ -138,6 +158,130 @@ static void check_function(int op, const char *name, const char *manual, bool co
            (double)w.at, (double)w.at, w.absolute, bound);
     EXPECT(bound > 0);
     EXPECT(w.ulps <= bound);
+}
+
+/* float64: random ones of all exponents, and of magnitudes up to 32, 1 and around 1. */
+enum { DOUBLES = 40000 };
+
+static double spread(double most) { return ((double)(dice() >> 11) * 0x1p-52 - 1) * most; }
+
+static double random_double(int i)
+{
+    double x;
+    uint64_t bits = dice();
+    memcpy(&x, &bits, sizeof x);
+    return i % 4 == 0 ? x : i % 4 == 1 ? spread(32) : i % 4 == 2 ? spread(1) : 1 + spread(1e-3);
+}
+
+static double ulps64(double got, long double want)
+{
+    double rounded = (double)want;
+    if (got == rounded || (got != got && want != want))
+        return 0;
+    int e;
+    frexpl(want, &e);
+    double off = (double)(fabsl(got - want) / ldexpl(1, e - 53 < -1074 ? -1074 : e - 53));
+    return off == off ? off : (double)INFINITY;
+}
+
+static void check_float64(int op, const char *name, const char *manual)
+{
+    static double x[DOUBLES], y[DOUBLES];
+    double bound = figure_in(manual, "at most ", 0), range = figure_in(manual, "|x| <= ", (double)INFINITY);
+    bound = strstr(manual, "in float64") ? figure_in(manual, "in float32, ", bound) : bound;
+    if (!bound || !exact64[op])
+        return;
+    for (int i = 0; i < DOUBLES; i++)
+        do
+            x[i] = random_double(i);
+        while (isfinite(x[i]) && fabs(x[i]) > range);
+    fr_scope *s = fr_scope_open();
+    fr_array *in = fr_from_data(x, FR_FLOAT64, (int64_t[]){DOUBLES}, 1);
+    CHECK_EQ(fr_copy_out(fr__elementwise(op, 1, &in), y, sizeof y), 0);
+    int worst = 0;
+    for (int i = 0; i < DOUBLES; i++)
+        if (ulps64(y[i], exact64[op](x[i])) > ulps64(y[worst], exact64[op](x[worst])))
+            worst = i;
+    double most = ulps64(y[worst], exact64[op](x[worst]));
+    printf("   %-10s %7.3f ULP of float64 at %a (%.17g); stated: %g\n", name, most, x[worst], x[worst], bound);
+    EXPECT(most <= bound);
+    fr_scope_close(s);
+}
+
+TEST(stated_bounds_of_float64)
+{
+#define UNARY(name, py, rule, traits, form, da, text) check_float64(FR__OP_##name, #name, text);
+#define BINARY(name, py, rule, traits, form, da, db, text)
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)
+#define REDUCE(name, py, rule, traits, combine, da, text)
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
+}
+
+/* Of two operands: random ones, x of magnitudes around 1 and y as wide as the result allows. */
+static long double exact_pair(int op, long double x, long double y)
+{
+    long double most = x > y ? x : y;
+    return op == FR__OP_pow       ? powl(x, y)
+           : op == FR__OP_arctan2 ? atan2l(x, y)
+                                  : most + log1pl(expl(-fabsl(x - y)));
+}
+
+static void check_pair(int op, const char *manual, int dtype)
+{
+    enum { N = 400000 };
+    static float x[N], y[N], z[N];
+    static double a[N], b[N], c[N];
+    bool wide = dtype == FR_FLOAT64;
+    for (int i = 0; i < N; i++) {
+        a[i] = op == FR__OP_logaddexp ? spread(20) : exp(spread(i % 2 ? 1e-3 : 30));
+        double reach = wide ? 745 : 104;
+        b[i] = op == FR__OP_pow ? spread(reach) / log(a[i]) : spread(20);
+        a[i] = op == FR__OP_arctan2 ? copysign(a[i], spread(1)) : a[i];
+        if (op == FR__OP_logaddexp && wide) /* it cancels near 0 */
+            a[i] = fabs(a[i]);
+        x[i] = (float)a[i];
+        y[i] = (float)b[i];
+    }
+    fr_scope *s = fr_scope_open();
+    fr_array *in[2] = {fr_from_data(wide ? (void *)a : (void *)x, (fr_dtype)dtype, (int64_t[]){N}, 1),
+                       fr_from_data(wide ? (void *)b : (void *)y, (fr_dtype)dtype, (int64_t[]){N}, 1)};
+    fr_array *out = fr__elementwise(op, 2, in);
+    CHECK_EQ(fr_copy_out(out, wide ? (void *)c : (void *)z, fr_nbytes(out)), 0);
+    double bound = figure_in(manual, "at most ", 0), most = 0;
+    for (int i = 0; i < N; i++) {
+        long double want = wide ? exact_pair(op, a[i], b[i]) : exact_pair(op, x[i], y[i]);
+        worst w = {0, 0, 0};
+        if (wide)
+            w.ulps = ulps64(c[i], want);
+        else
+            hold(&w, x[i], z[i], (double)want);
+        most = fmax(most, w.ulps);
+    }
+    printf("   %-10s %7.3f ULP of %s; stated: %g\n", fr__ops[op].name, most, fr__dtypes[dtype].name, bound);
+    EXPECT(bound > 0 && most <= bound);
+    fr_scope_close(s);
+}
+
+TEST(stated_bounds_of_pairs)
+{
+#define UNARY(name, py, rule, traits, form, da, text)
+#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
+    if (FR__OP_##name == FR__OP_pow || FR__OP_##name == FR__OP_arctan2 ||                    \
+        FR__OP_##name == FR__OP_logaddexp) {                                                 \
+        check_pair(FR__OP_##name, text, FR_FLOAT32);                                         \
+        check_pair(FR__OP_##name, text, FR_FLOAT64);                                         \
+    }
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)
+#define REDUCE(name, py, rule, traits, combine, da, text)
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
 }
 
 TEST(stated_bounds)
