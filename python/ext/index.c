@@ -163,6 +163,11 @@ static fr_array *select_all(fr_array *x, PyObject *const *items, Py_ssize_t n)
 PyObject *py_subscript(PyObject *array, PyObject *index)
 {
     fr_array *x = fr_keep(py_node(array)), *result;
+    if (py_is_array(index) && fr_ndim(py_node(index)) > 0) { /* indices along the first axis */
+        PyObject *taken = py_wrap(fr_take(x, py_node(index), 0));
+        fr_free(x);
+        return taken;
+    }
     if (PyTuple_Check(index))
         result = select_all(x, &PyTuple_GET_ITEM(index, 0), PyTuple_GET_SIZE(index));
     else

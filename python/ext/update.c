@@ -1,4 +1,4 @@
-/* update.c - arrays put together from parts: concatenate, stack, pad; x[...] = value is in index.c
+/* update.c - arrays put together from parts: concatenate, stack, pad, take; x[...] = value is in index.c
  *
  * needs   lists or tuples of arrays (or what operands can be)
  * gives   one array, its parts written in place by the kernels that make them
@@ -163,7 +163,38 @@ done:
     return result;
 }
 
+static PyObject *call_take(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"take", 2, 3, 0, {"a", "indices", "axis", "stream", NULL}};
+    PyObject *slots[4], *result = NULL;
+    if (py_parse(&signature, args, n, names, slots))
+        return NULL;
+    fr_array *owned = NULL, *owned_indices = NULL, *flat = NULL;
+    fr_array *x = py_need_operand(slots[0], &owned, "take");
+    fr_array *indices = x ? py_need_operand(slots[1], &owned_indices, "take") : NULL;
+    int axis = 0;
+    py_stream_guard guard;
+    bool all = !slots[2] || slots[2] == Py_None; /* of the flattened array */
+    if (!indices || (!all && py_read_int(slots[2], &axis)) || py_stream_enter(slots[3], &guard, "take"))
+        goto done;
+    int64_t length = -1;
+    if (all)
+        flat = fr_own(fr_reshape(x, &length, 1));
+    result = py_wrap(!all || flat ? fr_take(all ? flat : x, indices, axis) : NULL);
+    py_stream_leave(&guard);
+done:
+    fr_free(flat);
+    fr_free(owned);
+    fr_free(owned_indices);
+    return result;
+}
+
 PyMethodDef py_update_functions[] = {
+    PY_METHOD("take", call_take,
+              "take(a, indices, axis=None, *, stream=None)\n--\n\n"
+              "Elements at integer indices along an axis (None: of the flattened array). Indices\n"
+              "below 0 count from the end; beyond either end the nearest element is read."),
     PY_METHOD("concatenate", call_concatenate,
               "concatenate(arrays, axis=0, *, stream=None)\n--\n\n"
               "One after the other along an axis (None: flattened); dtypes promote."),

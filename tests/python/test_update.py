@@ -138,3 +138,26 @@ def test_used_again_after_an_eval():
         np.testing.assert_allclose(
             np.array(y + k), np.concatenate([a * 3, a]) + np.float32(k), rtol=1e-6
         )
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, None])
+def test_take(axis):
+    x, a = pair(5, 6)
+    i = np.array([[0, 3], [-1, 2]], dtype=np.int32)
+    np.testing.assert_array_equal(np.array(mx.take(x, mx.array(i), axis)), np.take(a, i, axis))
+    got = mx.sum(mx.take(mx.exp(x.T), mx.array(i), axis) * 2)
+    np.testing.assert_allclose(
+        got.item(), (np.take(np.exp(a.T), i, axis) * 2).sum(), rtol=1e-5
+    )
+
+
+def test_take_by_an_array_index():
+    x, a = pair(5, 6)
+    i = np.array([4, 0, -2])
+    np.testing.assert_array_equal(np.array(x[mx.array(i)]), a[i])
+    assert mx.take(x, 2, axis=1).shape == (5,)
+    assert mx.take(x, mx.array([99, -99]), axis=0).tolist() == [x[4].tolist(), x[0].tolist()]
+    with pytest.raises(TypeError):
+        mx.take(x, mx.array([0.5]))
+    with pytest.raises(IndexError):
+        mx.take(x, mx.array([1]), axis=2)
