@@ -185,6 +185,13 @@ FR_API fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after
  * are computed late). INDEX: the axis is empty; TYPE: indices are not integers. */
 FR_API fr_array *fr_take(fr_array *x, fr_array *indices, int axis);
 
+/* Matrix product over the last two dimensions; the others broadcast.
+ *   a [..., m, k]    b [..., k, n]    result [..., m, n]
+ * dtype   promoted; float16 and bfloat16 accumulate in float32, narrow integers wrap
+ * A vector counts as one row on the left, one column on the right, and that dimension goes again.
+ * VALUE   k differs, the leading dimensions don't broadcast, a 0-d operand; TYPE: bool */
+FR_API fr_array *fr_matmul(fr_array *a, fr_array *b);
+
 /* ---- operations element by element: ferrule/ops.h, made from the table src/op/ops.def -------
  * And some that are made of those. */
 

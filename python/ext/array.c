@@ -565,6 +565,7 @@ static PyNumberMethods array_number = {
     .nb_inplace_floor_divide = array_in_place_floor_divide,
     .nb_inplace_remainder = array_in_place_remainder,
     .nb_power = array_power,
+    .nb_matrix_multiply = py_matmul,
     .nb_and = array_bit_and,
     .nb_or = array_bit_or,
     .nb_xor = array_bit_xor,

@@ -7,7 +7,7 @@
  *   array.c    the array type: attributes, operators, methods, the buffer protocol
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
  *   index.c    x[...], x[...] = value
- *   update.c   concatenate, stack, pad
+ *   update.c   concatenate, stack, pad, take, matmul
  *   ops.c      functions: one for each row of the table, and those made of several
  *   compile.c  mx.compile
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
@@ -129,6 +129,7 @@ int py_assign(PyObject *array, PyObject *index, PyObject *value);
 /* ---- update.c -------------------------------------------------------------------------- */
 
 extern PyMethodDef py_update_functions[];
+PyObject *py_matmul(PyObject *left, PyObject *right);
 
 /* ---- ops.c ---------------------------------------------------------------------------- */
 

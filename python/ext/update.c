@@ -190,7 +190,46 @@ done:
     return result;
 }
 
+/* Both operands of `left @ right`; NotImplemented where one can't be one. */
+PyObject *py_matmul(PyObject *left, PyObject *right)
+{
+    fr_array *owned[2] = {NULL, NULL};
+    fr_array *a = py_operand(left, &owned[0]), *b = a ? py_operand(right, &owned[1]) : NULL;
+    PyObject *result = NULL;
+    if (a && b) {
+        result = py_wrap(fr_matmul(a, b));
+    } else if (!PyErr_Occurred()) {
+        Py_INCREF(Py_NotImplemented);
+        result = Py_NotImplemented;
+    }
+    fr_free(owned[0]);
+    fr_free(owned[1]);
+    return result;
+}
+
+static PyObject *call_matmul(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"matmul", 2, 2, 2, {"a", "b", "stream", NULL}};
+    PyObject *slots[3], *result = NULL;
+    py_stream_guard guard;
+    if (py_parse(&signature, args, n, names, slots) || py_stream_enter(slots[2], &guard, "matmul"))
+        return NULL;
+    fr_array *owned[2] = {NULL, NULL};
+    fr_array *a = py_need_operand(slots[0], &owned[0], "matmul");
+    fr_array *b = a ? py_need_operand(slots[1], &owned[1], "matmul") : NULL;
+    if (b)
+        result = py_wrap(fr_matmul(a, b));
+    fr_free(owned[0]);
+    fr_free(owned[1]);
+    py_stream_leave(&guard);
+    return result;
+}
+
 PyMethodDef py_update_functions[] = {
+    PY_METHOD("matmul", call_matmul,
+              "matmul(a, b, /, *, stream=None)\n--\n\n"
+              "Matrix product over the last two dimensions; the others broadcast."),
     PY_METHOD("take", call_take,
               "take(a, indices, axis=None, *, stream=None)\n--\n\n"
               "Elements at integer indices along an axis (None: of the flattened array). Indices\n"

@@ -22,4 +22,12 @@ static inline void fr__discard(fr_array *x)
         fr_free(x);
 }
 
+/* Gives `next` in place of `from`, an intermediate result of ours (where they are the same array,
+ * that is a second reference). */
+static inline fr_array *fr__then(fr_array *from, fr_array *next)
+{
+    fr__discard(from);
+    return next;
+}
+
 #endif

@@ -52,21 +52,24 @@ static int signed_by(fr__kb *kb, int y, int q)
     return fr__k(kb, FR__K_BITCAST, fr__ktype_at(kb, y), bits, -1, -1, 0);
 }
 
-/* Of magnitudes beyond 2e9 a number in [-1, 1], no more. */
-static int bounded(fr__kb *kb, int y) { return MAX(MIN(y, LIKE(y, 1)), LIKE(y, -1)); }
+/* One of the two, its sign by q; of magnitudes beyond 2e9 some number in [-1, 1]. */
+static int sine_or_cosine(fr__kb *kb, turned t, int sine, int q)
+{
+    int y = SEL(odd(kb, q), t.cosine, sine), one = LIKE(y, 1);
+    return signed_by(kb, SEL(LT(one, ABS(y)), one, y), q);
+}
 
 int fr__math_sin(fr__kb *kb, int x)
 {
     turned t = turn(kb, x);
     int s = SEL(EQ(x, LIKE(x, 0)), x, t.sine); /* the reduction loses the sign of -0 */
-    return bounded(kb, signed_by(kb, SEL(odd(kb, t.quarter), t.cosine, s), t.quarter));
+    return sine_or_cosine(kb, t, s, t.quarter);
 }
 
 int fr__math_cos(fr__kb *kb, int x)
 {
     turned t = turn(kb, x);
-    int q = ADD(t.quarter, LIKE(t.quarter, 1));
-    return bounded(kb, signed_by(kb, SEL(odd(kb, q), t.cosine, t.sine), q));
+    return sine_or_cosine(kb, t, t.sine, ADD(t.quarter, LIKE(t.quarter, 1)));
 }
 
 int fr__math_tan(fr__kb *kb, int x)

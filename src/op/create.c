@@ -139,14 +139,6 @@ fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype)
 fr_array *fr_zeros(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_full(shape, ndim, 0, dtype); }
 fr_array *fr_ones(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_full(shape, ndim, 1, dtype); }
 
-/* Drops the intermediate results of a composed constructor. */
-#define STEP(next, from)                                                                     \
-    do {                                                                                     \
-        fr_array *step_ = (next);                                                            \
-        fr__discard(from); /* also where it is the same array: that is a second reference */  \
-        (from) = step_;                                                                      \
-    } while (0)
-
 fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype)
 {
     if (fr__failed() || !good_dtype("arange", dtype))
@@ -161,15 +153,15 @@ fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype)
     int64_t n = count > 0 ? (int64_t)count : 0;
     fr_array *x = fr__node(FR__OP_IOTA, n < INT32_MAX ? FR_INT32 : FR_INT64, 1, &n, 0, NULL, 0);
     if (x)
-        STEP(fr_astype(x, dtype), x);
+        x = fr__then(x, fr_astype(x, dtype));
     if (step != 1) {
         fr_array *s = fr__number(step, (int)dtype);
-        STEP((fr_mul)(x, s), x);
+        x = fr__then(x, (fr_mul)(x, s));
         fr__discard(s);
     }
     if (start != 0) {
         fr_array *s = fr__number(start, (int)dtype);
-        STEP((fr_add)(x, s), x);
+        x = fr__then(x, (fr_add)(x, s));
         fr__discard(s);
     }
     return x;

@@ -29,20 +29,12 @@ static int64_t reduced_size(const fr_array *x, int64_t mask)
     return n;
 }
 
-/* Gives `next` in place of `from`, an intermediate result of ours (where they are the same array,
- * that is a second reference). */
-static fr_array *step(fr_array *from, fr_array *next)
-{
-    fr__discard(from);
-    return next;
-}
-
 static fr_array *with_kept(fr_array *y, const fr_array *x, int64_t mask)
 {
     int64_t shape[FR_MAX_NDIM];
     for (int i = 0; i < x->ndim; i++)
         shape[i] = mask >> i & 1 ? 1 : x->dims[i];
-    return y ? step(y, fr_reshape(y, shape, x->ndim)) : NULL;
+    return y ? fr__then(y, fr_reshape(y, shape, x->ndim)) : NULL;
 }
 
 static fr_array *reduce(int op, fr_array *x, int64_t mask, bool keepdims)
@@ -106,7 +98,7 @@ static fr_array *scaled(fr_array *x, double by)
     fr_array *f = fr__number(by, x->dtype);
     fr_array *y = (fr_mul)(x, f);
     fr__discard(f);
-    return step(x, y);
+    return fr__then(x, y);
 }
 
 static fr_array *mean(fr_array *x, int64_t mask, bool keepdims)
@@ -114,7 +106,7 @@ static fr_array *mean(fr_array *x, int64_t mask, bool keepdims)
     fr_array *f = as_float(x);
     if (!f)
         return NULL;
-    return scaled(step(f, reduce(FR__OP_REDUCE_sum, f, mask, keepdims)),
+    return scaled(fr__then(f, reduce(FR__OP_REDUCE_sum, f, mask, keepdims)),
                   1.0 / (double)reduced_size(x, mask));
 }
 
@@ -143,7 +135,7 @@ fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
     fr__discard(d);
     if (!sq)
         return NULL;
-    fr_array *s = step(sq, reduce(FR__OP_REDUCE_sum, sq, mask, o && o->keepdims));
+    fr_array *s = fr__then(sq, reduce(FR__OP_REDUCE_sum, sq, mask, o && o->keepdims));
     double n = (double)reduced_size(x, mask) - (o ? o->ddof : 0);
     return scaled(s, n > 0 ? 1 / n : n == 0 ? HUGE_VAL : NAN);
 }
@@ -151,7 +143,7 @@ fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
 fr_array *fr_std(fr_array *x, const fr_reduce_options *o)
 {
     fr_array *v = fr_var(x, o);
-    return v ? step(v, fr_sqrt(v)) : NULL;
+    return v ? fr__then(v, fr_sqrt(v)) : NULL;
 }
 
 /* m + log(sum(exp(x - m))), m the largest; where m is infinite it is the result's, not NaN. */
@@ -166,7 +158,7 @@ fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *o)
     if (reduced_size(x, mask) == 0) { /* the sum of nothing */
         fr_array *s = reduce(FR__OP_REDUCE_sum, f, mask, o && o->keepdims);
         fr__discard(f);
-        return s ? step(s, fr_log(s)) : NULL;
+        return s ? fr__then(s, fr_log(s)) : NULL;
     }
     fr_array *m = reduce(FR__OP_REDUCE_max, f, mask, true);
     fr_array *zero = m ? fr__number(0, m->dtype) : NULL, *inf = m ? fr__number(HUGE_VAL, m->dtype) : NULL;
@@ -184,7 +176,7 @@ fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *o)
         for (int i = 0; i < x->ndim; i++)
             if (!(mask >> i & 1))
                 shape[ndim++] = x->dims[i];
-        y = step(y, fr_reshape(y, shape, ndim));
+        y = fr__then(y, fr_reshape(y, shape, ndim));
     }
     return y;
 }

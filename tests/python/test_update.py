@@ -161,3 +161,39 @@ def test_take_by_an_array_index():
         mx.take(x, mx.array([0.5]))
     with pytest.raises(IndexError):
         mx.take(x, mx.array([1]), axis=2)
+
+
+MATMULS = [
+    ((3, 4), (4, 5)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((4,), (4,)),
+    ((2, 3, 4), (4, 5)),
+    ((2, 1, 3, 4), (7, 4, 5)),
+    ((70, 130), (130, 65)),
+    ((3, 0), (0, 5)),
+    ((0, 3), (3, 5)),
+    ((1, 300), (300, 1000)),
+]
+
+
+@pytest.mark.parametrize("shapes", MATMULS)
+def test_matmul(shapes):
+    (x, a), (y, b) = pair(*shapes[0]), pair(*shapes[1])
+    np.testing.assert_allclose(np.array(x @ y), a @ b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        np.array(mx.matmul(mx.exp(x), y * 2) + 1), np.exp(a) @ (b * 2) + 1, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_matmul_of_views_and_dtypes():
+    (x, a), (y, b) = pair(6, 5), pair(6, 7)
+    np.testing.assert_allclose(np.array(x.T @ y), a.T @ b, rtol=1e-4, atol=1e-5)
+    i = np.arange(6).reshape(2, 3).astype(np.int32)
+    assert (mx.array(i) @ mx.array(i.T)).tolist() == (i @ i.T).tolist()
+    h = mx.array(i).astype(mx.float16)
+    assert (h @ h.T).dtype == mx.float16 and (h @ h.T).tolist() == (i @ i.T).tolist()
+    with pytest.raises(ValueError, match="inner dimensions differ"):
+        x @ y
+    with pytest.raises(ValueError):
+        mx.matmul(x, 2)
