@@ -33,6 +33,7 @@ DTYPES = {
     "LOGICAL": "any, taken as bool; the result is bool",
     "SELECT": "x is taken as bool; the result is what y and z promote to",
     "BITS": "integers and bool; the result has the promoted dtype",
+    "SHIFT": "integers, bool becomes uint8; the result has the promoted dtype",
     "SUM": "any; bool, 8 and 16-bit integers become int32 or uint32; the result is the same",
 }
 TRAITS = {"0", "COMMUTES", "ASSOCIATES", "CHEAP", "COSTLY", "ODD", "EVEN"}

@@ -297,6 +297,18 @@ FR_API void fr_program_free(fr_program *p);
 /* A small value of the binding's (how to rebuild results), freed with the program. */
 FR_API void fr_program_attach(fr_program *p, void *data, void (*release)(void *data));
 FR_API void *fr_program_attached(const fr_program *p);
+/* The arrays that were captured as constants: how many, and their bytes. */
+FR_API int fr_program_captured(const fr_program *p, size_t *bytes);
+/* The programs kept, last used first: writes references to the first `room`, gives how many. */
+FR_API int fr_function_programs(fr_function *f, int room, fr_program **to);
+
+/* A number argument (whole: an integer within 32 bits) that was one value and is another. */
+typedef struct fr_number_change { bool whole; double was, is; } fr_number_change;
+/* True if b is a but for these numbers, each used as an operand as it stands or not at all. */
+FR_API bool fr_program_same_but(const fr_program *a, const fr_program *b, int n, const fr_number_change *changes);
+/* p with other numbers, for those that fr_program_same_but has approved: a reference of the
+ * caller's, kept nowhere else, that shares all but the numbers with p. NULL: no memory. */
+FR_API fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *changes);
 
 /* Off: compiled functions run their function as it stands, lazily. Starts off if
  * FERRULE_DISABLE_COMPILE or MLX_DISABLE_COMPILE is set. */

@@ -1,15 +1,18 @@
 /* compile.c - mx.compile: a function of arrays whose program is kept
  *
- *   call -> flatten arguments -> find the program of this key, these dtypes and shapes
- *        -> there is none: trace: run the function with placeholders, once
- *        -> run the program without the GIL -> rebuild the result
+ *   call -> flatten arguments and captured inputs
+ *        -> find the program of this key, these dtypes and shapes
+ *        -> there is none: one that differs in numbers only? else
+ *           trace: run the function with placeholders, once
+ *        -> run the program without the GIL -> rebuild the result, write captured outputs
  *
  * needs   a callable
  * gives   one that behaves like it (name, signature, attributes, binding as a method)
  *
  * Programs belong to the function, not to the object that mx.compile returns: compiling it
  * again finds them. They live as long as the function, or the function and the object of a bound
- * method, and hold nothing of Python's but constants of results and types in keys.
+ * method, and hold nothing of Python's but constants of results and types in keys. Functions
+ * with captured state share programs while they live and capture the same containers.
  */
 #include "ext.h"
 
@@ -20,14 +23,26 @@
 
 typedef struct programs {
     PyObject_HEAD fr_function *function;
-    PyObject *pinned; /* types whose address is in a key: a set, or NULL */
+    PyObject *pinned;   /* types whose address is in a key: a set, or NULL */
+    PyObject *patterns; /* {a call but for its numbers: what is known of it}, or NULL */
+    PyObject *notes;    /* what was found out about numbers, for explain: a list, or NULL */
+    PyObject *weak;
+    PyThread_type_lock lock; /* held by calls that capture state, or NULL */
+    unsigned long owner;     /* the thread that holds it, 0: none */
 } programs;
 
 static void programs_dealloc(PyObject *self)
 {
+    programs *p = (programs *)self;
     PyObject_GC_UnTrack(self);
-    fr_function_free(((programs *)self)->function);
-    Py_XDECREF(((programs *)self)->pinned);
+    if (p->weak)
+        PyObject_ClearWeakRefs(self);
+    fr_function_free(p->function);
+    Py_XDECREF(p->pinned);
+    Py_XDECREF(p->patterns);
+    Py_XDECREF(p->notes);
+    if (p->lock)
+        PyThread_free_lock(p->lock);
     PyObject_GC_Del(self);
 }
 
@@ -51,6 +66,7 @@ static PyTypeObject programs_type = {
     .tp_dealloc = programs_dealloc,
     .tp_traverse = programs_traverse,
     .tp_clear = programs_clear,
+    .tp_weaklistoffset = offsetof(programs, weak),
 };
 
 /* {id of the function, or (id of function, id of self): (programs, weak references ...)} */
@@ -78,7 +94,9 @@ static PyObject *programs_new(PyObject *fun)
     }
     programs *made = PyObject_GC_New(programs, &programs_type);
     if (made) {
-        made->pinned = NULL;
+        made->pinned = made->patterns = made->notes = made->weak = NULL;
+        made->lock = NULL;
+        made->owner = 0;
         made->function = fr_function_new(text, 0);
         PyObject_GC_Track(made);
         if (!made->function) {
@@ -149,11 +167,43 @@ static PyObject *programs_of(PyObject *fun)
     return made;
 }
 
+/* The programs of a function with captured state: by identity of all of them, which live at
+ * least as long as the compiled functions, and so these programs, do. */
+static PyObject *programs_of_state(PyObject *fun, PyObject *inputs, PyObject *outputs)
+{
+    PyObject *parts[2] = {NULL, NULL}, *made = NULL;
+    parts_of(fun, parts);
+    PyObject *key =
+        Py_BuildValue("(NNNN)", PyLong_FromVoidPtr(parts[0]), PyLong_FromVoidPtr(parts[1]),
+                      PyLong_FromVoidPtr(inputs), PyLong_FromVoidPtr(outputs));
+    PyObject *entry = key ? PyDict_GetItemWithError(known, key) : NULL;
+    if (entry) {
+        made = PyWeakref_GetObject(entry);
+        Py_DECREF(key);
+        Py_INCREF(made);
+        return made;
+    }
+    if (key && !PyErr_Occurred() && (made = programs_new(fun))) {
+        PyObject *callback = PyCFunction_New(&forget_method, key);
+        PyObject *reference = callback ? PyWeakref_NewRef(made, callback) : NULL;
+        ((programs *)made)->lock = PyThread_allocate_lock();
+        if (!((programs *)made)->lock)
+            PyErr_NoMemory();
+        if (PyErr_Occurred() || PyDict_SetItem(known, key, reference))
+            Py_CLEAR(made);
+        Py_XDECREF(reference);
+        Py_XDECREF(callback);
+    }
+    Py_XDECREF(key);
+    return made;
+}
+
 /* ---- a compiled function -------------------------------------------------------------- */
 
 typedef struct compiled {
     PyObject_HEAD vectorcallfunc call;
     PyObject *fun;
+    PyObject *inputs, *outputs; /* captured containers, or NULL */
     programs *programs;
     PyObject *attributes; /* its __dict__, or NULL */
     PyObject *weak;
@@ -186,18 +236,30 @@ static const char *name_of(PyObject *fun, PyObject **held)
     return name ? name : Py_TYPE(fun)->tp_name;
 }
 
+/* One call on its way. */
+typedef struct call {
+    compiled *self;
+    PyObject *const *args;
+    Py_ssize_t n;
+    PyObject *names;
+    py_flat flat; /* arrays of arguments, then of captured inputs */
+    int arguments;
+    py_seen *seen; /* captured inputs; NULL: the function captures nothing */
+} call;
+
 /* Runs the function with placeholders; its result. */
-static PyObject *call_with(PyObject *fun, PyObject *const *args, Py_ssize_t n, PyObject *names,
-                           fr_array *const *placeholders)
+static PyObject *call_with(const call *c, fr_array *const *placeholders,
+                           PyObject *const *numbers)
 {
-    PyObject *list = py_rebuild_call(args, n, names, placeholders);
+    PyObject *list = py_rebuild_call(c->args, c->n, c->names, placeholders, numbers);
     if (!list)
         return NULL;
     PyObject *all = PyList_AsTuple(list); /* out of anyone's reach while it runs */
     Py_DECREF(list);
     if (!all)
         return NULL;
-    PyObject *result = PyObject_Vectorcall(fun, &PyTuple_GET_ITEM(all, 0), (size_t)n, names);
+    PyObject *result =
+        PyObject_Vectorcall(c->self->fun, &PyTuple_GET_ITEM(all, 0), (size_t)c->n, c->names);
     Py_DECREF(all);
     return result;
 }
@@ -214,71 +276,302 @@ static int pin_types(programs *p, PyObject *types)
     return 0;
 }
 
-/* Ends the trace with the function's result: the program, a reference of the caller's. */
-static fr_program *end_trace(compiled *self, fr_trace *trace, const py_flat *flat,
-                             PyObject *result)
+/* Runs the function and takes apart what it gave: its result, and what captured outputs hold. */
+static py_structure *run_traced(call *c, fr_array *const *placeholders,
+                                PyObject *const *numbers, py_flat *outputs)
 {
-    py_flat outputs;
-    PyObject *held;
-    py_flat_begin(&outputs);
-    const char *name = name_of(self->fun, &held);
-    py_structure *structure = py_split_result(result, name, &outputs);
-    Py_XDECREF(held);
-    if (!structure || pin_types(self->programs, flat->pinned)) {
-        fr_trace_abandon(trace);
-        py_flat_end(&outputs);
-        if (structure)
+    compiled *self = c->self;
+    py_saved saved;
+    if (c->seen && py_state_enter(&saved, c->seen, self->outputs, placeholders + c->arguments))
+        return NULL;
+    PyObject *result = call_with(c, placeholders, numbers), *held;
+    py_structure *structure = NULL;
+    if (result) {
+        const char *name = name_of(self->fun, &held);
+        structure = py_split_result(result, name, outputs);
+        Py_XDECREF(held);
+        if (structure && self->outputs &&
+            py_state_split(structure, self->outputs, &saved, outputs)) {
             py_structure_release(structure);
-        return NULL;
+            structure = NULL;
+        }
     }
-    fr_program *program =
-        fr_trace_end(trace, flat->key, flat->key_bytes, outputs.n, outputs.arrays);
-    py_flat_end(&outputs);
-    if (!program) {
-        py_structure_release(structure);
-        py_raise();
-        return NULL;
-    }
-    fr_program_attach(program, structure, py_structure_release);
-    return program;
+    if (c->seen)
+        py_state_leave(&saved);
+    Py_XDECREF(result);
+    return structure;
 }
 
-static fr_program *trace(compiled *self, const py_flat *flat, PyObject *const *args,
-                         Py_ssize_t n, PyObject *names)
+static int note_about(call *c, py_structure *structure)
+{
+    PyObject *signature =
+        py_signature_of_call(c->args, c->n, c->names, c->seen ? c->self->inputs : NULL);
+    PyObject *about = signature ? py_about(c->self->programs->function, signature) : NULL;
+    Py_XDECREF(signature);
+    *py_structure_about(structure) = about;
+    return about ? 0 : -1;
+}
+
+/* Traces into `function`: self's own, or one for a trial. numbers: see py_rebuild_call. */
+static fr_program *trace_into(call *c, fr_function *function, PyObject *const *numbers,
+                              fr_array **placeholders)
 {
     char origin[256];
     caller_text(origin, sizeof origin);
-    fr_array *few[8], **placeholders = few;
-    if (flat->n > 8) {
-        placeholders = PyMem_Malloc((size_t)flat->n * sizeof *placeholders);
-        if (!placeholders) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-    }
-    fr_program *program = NULL;
-    fr_trace *begun = fr_trace_begin(self->programs->function, flat->n, flat->arrays,
-                                     placeholders, origin[0] ? origin : NULL);
+    fr_trace *begun = fr_trace_begin(function, c->flat.n, c->flat.arrays, placeholders,
+                                     origin[0] ? origin : NULL);
     if (!begun) {
         py_raise();
-    } else {
-        PyObject *result = call_with(self->fun, args, n, names, placeholders);
-        if (result)
-            program = end_trace(self, begun, flat, result);
-        else
-            fr_trace_abandon(begun);
-        if (!program && fr_error() != FR_OK)
-            py_raise();
-        Py_XDECREF(result);
-        for (int i = 0; i < flat->n; i++)
-            fr_free(placeholders[i]);
+        return NULL;
     }
+    fr_program *program = NULL;
+    py_flat outputs;
+    py_flat_begin(&outputs);
+    py_structure *structure = run_traced(c, placeholders, numbers, &outputs);
+    if (structure && (pin_types(c->self->programs, c->flat.pinned) ||
+                      (!numbers && note_about(c, structure)))) {
+        py_structure_release(structure);
+        structure = NULL;
+    }
+    if (!structure)
+        fr_trace_abandon(begun);
+    else
+        program =
+            fr_trace_end(begun, c->flat.key, c->flat.key_bytes, outputs.n, outputs.arrays);
+    py_flat_end(&outputs);
+    if (program)
+        fr_program_attach(program, structure, py_structure_release);
+    else if (structure)
+        py_structure_release(structure);
+    if (!program && (fr_error() != FR_OK || !PyErr_Occurred()))
+        py_raise();
+    for (int i = 0; i < c->flat.n; i++)
+        fr_free(placeholders[i]);
+    return program;
+}
+
+static fr_program *trace(call *c, fr_function *function, PyObject *const *numbers)
+{
+    fr_array *few[8], **placeholders = few;
+    if (c->flat.n > 8 &&
+        !(placeholders = PyMem_Malloc((size_t)c->flat.n * sizeof *placeholders))) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    fr_program *program = trace_into(c, function, numbers, placeholders);
     if (placeholders != few)
         PyMem_Free(placeholders);
     return program;
 }
 
-static PyObject *run(fr_program *program, const py_flat *flat)
+/* ---- calls that differ in numbers only --------------------------------------------------- */
+
+enum { PATTERNS = 256, TRIALS = 4 };
+
+/* What is known of calls of one pattern; the bytes of their base's key follow. */
+typedef struct record {
+    uint32_t plain;    /* numbers that the function looks at: they belong to the pattern */
+    uint32_t verified; /* numbers that it doesn't */
+    int trials;
+    double value[PY_NUMBERS]; /* of the base */
+} record;
+
+static int keep_record(call *c, const py_numbers *numbers, record r, const void *key,
+                       size_t key_bytes)
+{
+    PyObject **patterns = &c->self->programs->patterns;
+    if (!*patterns && !(*patterns = PyDict_New()))
+        return -1;
+    if (PyDict_Size(*patterns) >= PATTERNS)
+        PyDict_Clear(*patterns);
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(sizeof r + key_bytes));
+    if (!bytes)
+        return -1;
+    memcpy(PyBytes_AS_STRING(bytes), &r, sizeof r);
+    memcpy(PyBytes_AS_STRING(bytes) + sizeof r, key, key_bytes);
+    int failed = PyDict_SetItem(*patterns, numbers->pattern, bytes);
+    Py_DECREF(bytes);
+    return failed;
+}
+
+/* This call becomes the base of its pattern. */
+static int keep_base(call *c, const py_numbers *numbers, int trials)
+{
+    record r = {.trials = trials};
+    memcpy(r.value, numbers->value, sizeof r.value);
+    return keep_record(c, numbers, r, c->flat.key, c->flat.key_bytes);
+}
+
+static int note_number(call *c, uint32_t which, bool good)
+{
+    PyObject **notes = &c->self->programs->notes;
+    if (!*notes && !(*notes = PyList_New(0)))
+        return -1;
+    for (int i = 0; i < PY_NUMBERS && PyList_GET_SIZE(*notes) < 64; i++) {
+        if (!(which & 1u << i))
+            continue;
+        PyObject *text = PyUnicode_FromFormat(
+            good ? "number %d of the arguments: one program serves all its values"
+                 : "number %d of the arguments: the function looks at its value or computes "
+                   "with "
+                   "it: a program for each",
+            i);
+        int there = text ? PySequence_Contains(*notes, text) : -1;
+        int failed = there < 0 || (!there && PyList_Append(*notes, text));
+        Py_XDECREF(text);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
+
+/* The changes from the base's numbers to this call's; bits of those that differ. */
+static uint32_t changes_of(const py_numbers *numbers, const record *r,
+                           fr_number_change *changes, int *n)
+{
+    uint32_t differ = 0;
+    *n = 0;
+    for (int i = 0; i < numbers->n; i++)
+        if (numbers->vary & 1u << i && numbers->value[i] != r->value[i]) {
+            differ |= 1u << i;
+            changes[(*n)++] =
+                (fr_number_change){numbers->whole[i], r->value[i], numbers->value[i]};
+        }
+    return differ;
+}
+
+/* Traces with stand-ins for these numbers. NULL without an exception: the function does more
+ * with *looked of them than their values' change allows. */
+static fr_program *trial(call *c, const py_numbers *numbers, uint32_t which, uint32_t *looked)
+{
+    PyObject *stand_ins[PY_NUMBERS] = {NULL}, *held;
+    fr_program *program = NULL;
+    bool good = true;
+    for (int i = 0; good && i < numbers->n; i++)
+        if (which & 1u << i) {
+            PyObject *value = numbers->whole[i] ? PyLong_FromDouble(numbers->value[i])
+                                                : PyFloat_FromDouble(numbers->value[i]);
+            stand_ins[i] = value ? py_number_new(value) : NULL;
+            Py_XDECREF(value);
+            good = stand_ins[i] != NULL;
+        }
+    const char *name = name_of(c->self->fun, &held);
+    fr_function *function = good ? fr_function_new(name, 1) : NULL;
+    Py_XDECREF(held);
+    if (function)
+        program = trace(c, function, stand_ins);
+    else if (good)
+        py_raise();
+    fr_function_free(function);
+    if (!program && PyErr_ExceptionMatches(PyExc_Exception) &&
+        !PyErr_ExceptionMatches(PyExc_MemoryError))
+        PyErr_Clear();
+    *looked = 0;
+    for (int i = 0; i < PY_NUMBERS; i++)
+        if (stand_ins[i]) {
+            if (py_number_looked(stand_ins[i]))
+                *looked |= 1u << i;
+            py_number_retire(stand_ins[i]);
+            Py_DECREF(stand_ins[i]);
+        }
+    if (program && *looked) {
+        fr_program_free(program);
+        program = NULL;
+    }
+    if (!program && !*looked)
+        *looked = which;
+    return program;
+}
+
+/* The base with this call's numbers, after a trial of those not known yet. NULL without an
+ * exception: this call has to be traced as it is. */
+static fr_program *vary(call *c, const py_numbers *numbers, const record *known_so_far,
+                        const char *key, size_t key_bytes)
+{
+    record r = *known_so_far;
+    fr_number_change changes[PY_NUMBERS];
+    int n;
+    uint32_t differ = changes_of(numbers, &r, changes, &n), looked;
+    fr_program *base = fr_function_find(c->self->programs->function, key, key_bytes, c->flat.n,
+                                        c->flat.arrays);
+    if (!base || !differ) {
+        fr_program_free(base);
+        if (fr_error() != FR_OK)
+            py_raise();
+        else
+            keep_base(c, numbers, r.trials);
+        return NULL;
+    }
+    fr_program *result = NULL;
+    if (differ & ~r.verified) {
+        fr_program *tried = trial(c, numbers, differ, &looked);
+        if (PyErr_Occurred())
+            goto done;
+        if (!tried) {
+            r.plain |= looked;
+            if (!note_number(c, looked, false))
+                keep_record(c, numbers, r, key, key_bytes);
+            goto done;
+        }
+        bool same = fr_program_same_but(base, tried, n, changes) &&
+                    py_same_structure(fr_program_attached(base), fr_program_attached(tried));
+        fr_program_free(tried);
+        if (!same && ++r.trials >= TRIALS) {
+            r.plain |= differ;
+            if (!note_number(c, differ, false))
+                keep_record(c, numbers, r, key, key_bytes);
+            goto done;
+        }
+        if (!same) {
+            keep_base(c, numbers, r.trials);
+            goto done;
+        }
+        r.verified |= differ;
+        if (note_number(c, differ, true) || keep_record(c, numbers, r, key, key_bytes))
+            goto done;
+    }
+    result = fr_program_with(base, n, changes);
+    if (!result)
+        py_raise();
+done:
+    fr_program_free(base);
+    return result;
+}
+
+static fr_program *by_numbers(call *c)
+{
+    py_numbers numbers;
+    uint32_t plain = 0;
+    for (;;) {
+        if (py_numbers_read(&numbers, &c->flat, plain) || !numbers.vary)
+            return NULL;
+        PyObject *patterns = c->self->programs->patterns;
+        PyObject *found = patterns ? PyDict_GetItemWithError(patterns, numbers.pattern) : NULL;
+        fr_program *program = NULL;
+        record r;
+        if (found)
+            memcpy(&r, PyBytes_AS_STRING(found), sizeof r);
+        if (found && r.plain & ~plain) {
+            plain |= r.plain;
+            Py_DECREF(numbers.pattern);
+            continue;
+        }
+        if (found) {
+            Py_INCREF(found);
+            program = vary(c, &numbers, &r, PyBytes_AS_STRING(found) + sizeof r,
+                           (size_t)PyBytes_GET_SIZE(found) - sizeof r);
+            Py_DECREF(found);
+        } else if (!PyErr_Occurred()) {
+            keep_base(c, &numbers, 0);
+        }
+        Py_DECREF(numbers.pattern);
+        return program;
+    }
+}
+
+/* ---- a call -------------------------------------------------------------------------------- */
+
+static PyObject *run(fr_program *program, const call *c)
 {
     fr_array *few[16], **out = few;
     int n_out = fr_program_outputs(program);
@@ -288,14 +581,23 @@ static PyObject *run(fr_program *program, const py_flat *flat)
             return PyErr_NoMemory();
     }
     int failed;
-    Py_BEGIN_ALLOW_THREADS failed = fr_program_run(program, flat->n, flat->arrays, n_out, out);
+    Py_BEGIN_ALLOW_THREADS failed =
+        fr_program_run(program, c->flat.n, c->flat.arrays, n_out, out);
     Py_END_ALLOW_THREADS PyObject *result = NULL;
     if (failed) {
         py_raise();
     } else {
+        const py_structure *structure = fr_program_attached(program);
         for (int i = 0; i < n_out; i++)
             out[i] = fr_own(out[i]);
-        result = py_join_result(fr_program_attached(program), out);
+        result = py_join_result(structure, out);
+        int at = py_structure_arrays(structure);
+        if (!result)
+            for (; at < n_out; at++)
+                fr_free(out[at]);
+        else if (c->self->outputs &&
+                 py_state_write(structure, c->self->outputs, c->seen, out + at))
+            Py_CLEAR(result);
     }
     if (out != few)
         PyMem_Free(out);
@@ -318,6 +620,64 @@ static bool any_pending(const py_flat *flat)
     return false;
 }
 
+static PyObject *call_inline(const call *c)
+{
+    return PyObject_Vectorcall(c->self->fun, c->args, (size_t)c->n, c->names);
+}
+
+static PyObject *call_program(call *c)
+{
+    compiled *self = c->self;
+    if (py_flatten_call(&c->flat, c->args, c->n, c->names))
+        return NULL;
+    c->arguments = c->flat.n;
+    if (self->inputs && py_flatten_state(&c->flat, self->inputs, c->seen))
+        return NULL;
+    if (any_traced(&c->flat)) /* a compiled function within another: part of its graph */
+        return call_inline(c);
+    if (any_pending(&c->flat) &&
+        py_eval_all(c->flat.n, c->flat.arrays)) /* while others may use the GIL */
+        return NULL;
+    fr_function *function = self->programs->function;
+    fr_program *program =
+        fr_function_find(function, c->flat.key, c->flat.key_bytes, c->flat.n, c->flat.arrays);
+    bool new = !program;
+    if (new &&fr_error() != FR_OK)
+        return py_raise();
+    if (new && c->flat.numbers)
+        program = by_numbers(c);
+    if (!program && !PyErr_Occurred())
+        program = trace(c, function, NULL);
+    if (!program)
+        return NULL;
+    PyObject *result = run(program, c);
+    fr_program_free(program);
+    if (new &&result && py_warn())
+        Py_CLEAR(result);
+    return result;
+}
+
+/* One call at a time: the containers are everyone's. */
+static PyObject *call_with_state(call *c)
+{
+    programs *p = c->self->programs;
+    unsigned long me = PyThread_get_thread_ident();
+    if (p->owner == me) /* the function calls itself */
+        return call_inline(c);
+    if (!PyThread_acquire_lock(p->lock, NOWAIT_LOCK)) {
+        Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(p->lock, WAIT_LOCK);
+        Py_END_ALLOW_THREADS
+    }
+    p->owner = me;
+    py_seen seen;
+    c->seen = &seen;
+    PyObject *result = py_seen_begin(&seen) ? NULL : call_program(c);
+    p->owner = 0;
+    PyThread_release_lock(p->lock);
+    py_seen_end(&seen);
+    return result;
+}
+
 static PyObject *compiled_call(PyObject *object, PyObject *const *args, size_t nargs,
                                PyObject *names)
 {
@@ -325,36 +685,15 @@ static PyObject *compiled_call(PyObject *object, PyObject *const *args, size_t n
     if (!fr_compile_enabled())
         return PyObject_Vectorcall(self->fun, args, nargs, names);
     py_structure_sweep();
-    Py_ssize_t n = PyVectorcall_NARGS(nargs);
-    PyObject *result = NULL;
-    py_flat flat;
-    py_flat_begin(&flat);
-    if (py_flatten_call(&flat, args, n, names))
-        goto done;
-    if (any_traced(&flat)) { /* a compiled function within another: part of its graph */
-        result = PyObject_Vectorcall(self->fun, args, nargs, names);
-        goto done;
-    }
-    if (any_pending(&flat) &&
-        py_eval_all(flat.n, flat.arrays)) /* while others may use the GIL */
-        goto done;
-    fr_program *program = fr_function_find(self->programs->function, flat.key, flat.key_bytes,
-                                           flat.n, flat.arrays);
-    bool new = !program;
-    if (new &&fr_error() != FR_OK) {
-        py_raise();
-        goto done;
-    }
-    if (new)
-        program = trace(self, &flat, args, n, names);
-    if (program) {
-        result = run(program, &flat);
-        fr_program_free(program);
-        if (new &&result && py_warn())
-            Py_CLEAR(result);
-    }
-done:
-    py_flat_end(&flat);
+    call c;
+    c.self = self;
+    c.args = args;
+    c.n = PyVectorcall_NARGS(nargs);
+    c.names = names;
+    c.seen = NULL;
+    py_flat_begin(&c.flat);
+    PyObject *result = self->inputs || self->outputs ? call_with_state(&c) : call_program(&c);
+    py_flat_end(&c.flat);
     return result;
 }
 
@@ -364,6 +703,8 @@ static int compiled_traverse(PyObject *object, visitproc visit, void *arg)
 {
     compiled *self = (compiled *)object;
     Py_VISIT(self->fun);
+    Py_VISIT(self->inputs);
+    Py_VISIT(self->outputs);
     Py_VISIT((PyObject *)self->programs);
     Py_VISIT(self->attributes);
     return 0;
@@ -383,7 +724,9 @@ static void compiled_dealloc(PyObject *object)
     if (self->weak)
         PyObject_ClearWeakRefs(object);
     Py_XDECREF(self->attributes);
-    Py_XDECREF((PyObject *)self->programs);
+    Py_XDECREF((PyObject *)self->programs); /* before what its key tells by address */
+    Py_XDECREF(self->inputs);
+    Py_XDECREF(self->outputs);
     Py_XDECREF(self->fun);
     PyObject_GC_Del(object);
 }
@@ -454,38 +797,99 @@ PyTypeObject py_compiled_type = {
 
 /* ---- functions ------------------------------------------------------------------------ */
 
+/* A list or dict, or a tuple of them: what can be written to. NULL stays NULL, None is NULL. */
+static int read_captured(PyObject **captured, const char *name)
+{
+    if (!*captured || *captured == Py_None) {
+        *captured = NULL;
+        return 0;
+    }
+    bool good = PyList_Check(*captured) || PyDict_Check(*captured) || PyTuple_Check(*captured);
+    PyObject *wrong = *captured;
+    for (Py_ssize_t i = 0; good && PyTuple_Check(*captured) && i < PyTuple_GET_SIZE(*captured);
+         i++) {
+        PyObject *item = PyTuple_GET_ITEM(*captured, i);
+        good = !py_is_array(item);
+        wrong = item;
+    }
+    if (good)
+        return 0;
+    PyErr_Format(PyExc_TypeError,
+                 "compile: %s must be a list or dict, or a tuple of them, not %s", name,
+                 wrong == *captured ? Py_TYPE(wrong)->tp_name : "a tuple of arrays");
+    return -1;
+}
+
 static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_t n,
                               PyObject *names)
 {
     (void)module;
-    static const py_signature signature = {"compile", 1, 1, 0, {"fun", NULL}};
-    PyObject *fun;
-    if (py_parse(&signature, args, n, names, &fun))
+    static const py_signature signature = {
+        "compile", 1, 3, 0, {"fun", "inputs", "outputs", NULL}};
+    PyObject *at[3];
+    if (py_parse(&signature, args, n, names, at) || read_captured(&at[1], "inputs") ||
+        read_captured(&at[2], "outputs"))
         return NULL;
+    PyObject *fun = at[0], *inputs = at[1], *outputs = at[2];
     if (!PyCallable_Check(fun)) {
         PyErr_Format(PyExc_TypeError, "compile: wanted a function, not %s",
                      Py_TYPE(fun)->tp_name);
         return NULL;
     }
+    bool state = inputs || outputs;
     if (Py_IS_TYPE(fun, &py_compiled_type)) {
-        Py_INCREF(fun);
-        return fun;
+        const compiled *inner = (compiled *)fun;
+        if (!state || (inputs == inner->inputs && outputs == inner->outputs)) {
+            Py_INCREF(fun);
+            return fun;
+        }
+        if (!inner->inputs && !inner->outputs)
+            fun = inner->fun;
     }
-    PyObject *of_function = programs_of(fun);
-    if (!of_function)
+    PyObject *its = state ? programs_of_state(fun, inputs, outputs) : programs_of(fun);
+    if (!its)
         return NULL;
     compiled *made = PyObject_GC_New(compiled, &py_compiled_type);
     if (!made) {
-        Py_DECREF(of_function);
+        Py_DECREF(its);
         return NULL;
     }
     Py_INCREF(fun);
+    Py_XINCREF(inputs);
+    Py_XINCREF(outputs);
     made->call = compiled_call;
     made->fun = fun;
-    made->programs = (programs *)of_function;
+    made->inputs = inputs;
+    made->outputs = outputs;
+    made->programs = (programs *)its;
     made->attributes = made->weak = NULL;
     PyObject_GC_Track(made);
     return (PyObject *)made;
+}
+
+static PyObject *call_explain(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                              PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"explain", 1, 1, 0, {"compiled", "as_dict", NULL}};
+    PyObject *at[2];
+    bool as_dict = false;
+    if (py_parse(&signature, args, n, names, at) || py_read_bool(at[1], &as_dict))
+        return NULL;
+    if (!Py_IS_TYPE(at[0], &py_compiled_type)) {
+        PyErr_Format(PyExc_TypeError, "explain: wanted a compiled function, not %s",
+                     Py_TYPE(at[0])->tp_name);
+        return NULL;
+    }
+    const compiled *self = (compiled *)at[0];
+    PyObject *held;
+    PyObject *name = PyUnicode_FromString(name_of(self->fun, &held));
+    PyObject *result =
+        name ? py_explain(self->programs->function, name, self->programs->notes, as_dict)
+             : NULL;
+    Py_XDECREF(name);
+    Py_XDECREF(held);
+    return result;
 }
 
 static PyObject *call_enable_compile(PyObject *module, PyObject *ignored)
@@ -507,9 +911,15 @@ static PyObject *call_disable_compile(PyObject *module, PyObject *ignored)
 PyMethodDef py_compile_functions[] = {
     PY_METHOD(
         "compile", call_compile,
-        "compile(fun)\n--\n\n"
+        "compile(fun, inputs=None, outputs=None)\n--\n\n"
         "A function with the same results, traced once for each combination of its\n"
-        "arguments' structure, constants, dtypes and shapes: afterwards its program runs."),
+        "arguments' structure, constants, dtypes and shapes: afterwards its program runs.\n"
+        "Arrays in the containers `inputs` are arguments as well, those in `outputs` results."),
+    PY_METHOD(
+        "explain", call_explain,
+        "explain(compiled, *, as_dict=False)\n--\n\n"
+        "The programs that a compiled function has, why each was traced, and its kernels:\n"
+        "a text, or a list of dicts."),
     {"enable_compile", call_enable_compile, METH_NOARGS,
      "enable_compile()\n--\n\ncompiled functions run their programs"},
     {"disable_compile", call_disable_compile, METH_NOARGS,
@@ -520,7 +930,8 @@ PyMethodDef py_compile_functions[] = {
 int py_compile_init(PyObject *module)
 {
     (void)module;
-    if (PyType_Ready(&programs_type) || PyType_Ready(&py_compiled_type))
+    if (PyType_Ready(&programs_type) || PyType_Ready(&py_compiled_type) ||
+        PyType_Ready(&py_number_type))
         return -1;
     if (!known)
         known = PyDict_New();

@@ -11,6 +11,9 @@
  *   ops.c      functions: one for each row of the table, and those made of several
  *   compile.c  mx.compile
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
+ *   state.c    the containers that a compiled function captures
+ *   number.c   number arguments whose value doesn't matter to a trace
+ *   explain.c  why programs were traced, and what they are
  *   stream.c   devices and streams
  *   random.c   mx.random
  *   memory.c   memory, threads, counters, describe
@@ -138,22 +141,44 @@ extern PyMethodDef py_array_methods[];
 
 /* ---- tree.c --------------------------------------------------------------------------- */
 
+/* What was seen of captured state: arrays and containers by identity, in order. */
+typedef struct py_seen {
+    struct {
+        PyObject *object;
+        Py_ssize_t number;
+    } * slots;
+    Py_ssize_t room, n;
+    PyObject *containers, *arrays; /* lists */
+} py_seen;
+int py_seen_begin(py_seen *seen);
+void py_seen_end(py_seen *seen);
+/* 1: new; 0: seen before, as *number in the order of all; -1: raised. */
+int py_seen_add(py_seen *seen, PyObject *object, Py_ssize_t *number);
+
+enum { PY_NUMBERS = 16 };
 /* The arrays of a call's arguments and the bytes that tell the rest of it apart. */
 typedef struct py_flat {
     fr_array **arrays; /* references of ours */
     int n, room;
     char *key;
     size_t key_bytes, key_room;
-    PyObject *pinned; /* types whose address is in the key, or NULL */
+    PyObject *pinned;             /* types whose address is in the key, or NULL */
+    int numbers;                  /* plain ints and floats among the arguments */
+    size_t number_at[PY_NUMBERS]; /* where in the key the first of them stand */
+    py_seen *seen;                /* while captured state is read */
+    const char *root;             /* of paths in messages */
     fr_array *few[8];
     char short_key[256];
 } py_flat;
 void py_flat_begin(py_flat *flat);
 void py_flat_end(py_flat *flat);
 int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject *names);
-/* A call's arguments again with other arrays: a new list of vectorcall arguments. */
+/* After it: the arrays and constants in captured containers. */
+int py_flatten_state(py_flat *flat, PyObject *inputs, py_seen *seen);
+/* A call's arguments again with other arrays: a new list of vectorcall arguments. numbers: what
+ * takes the place of the plain ints and floats, NULL where they stay; or NULL. */
 PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
-                          fr_array *const *arrays);
+                          fr_array *const *arrays, PyObject *const *numbers);
 
 /* How to make a function's result from its arrays. */
 typedef struct py_structure py_structure;
@@ -164,8 +189,60 @@ PyObject *py_join_result(const py_structure *structure,
 void py_structure_release(void *structure);  /* from any thread, with or without the GIL */
 void py_structure_sweep(void);               /* frees those released without the GIL */
 
+bool py_same_structure(const py_structure *a, const py_structure *b);
+PyObject **py_structure_about(py_structure *structure); /* what explain says; may be set */
+int py_structure_arrays(const py_structure *structure); /* of the result alone */
+
 /* All arrays in nested containers into flat; anything else is skipped. */
 int py_collect(PyObject *const *trees, Py_ssize_t n, py_flat *flat);
+
+/* ---- state.c -------------------------------------------------------------------------- */
+
+/* The contents of captured containers, to be put back. */
+typedef struct py_saved {
+    py_seen all;       /* containers; those of the inputs first */
+    PyObject *copies;  /* a list: their contents before */
+    Py_ssize_t inputs; /* containers of the inputs */
+} py_saved;
+/* Saves the containers and puts placeholders in the place of the inputs' arrays. */
+int py_state_enter(py_saved *saved, const py_seen *seen, PyObject *outputs,
+                   fr_array *const *placeholders);
+/* Adds what the outputs hold now to a result's structure, its arrays to flat. */
+int py_state_split(py_structure *structure, PyObject *outputs, const py_saved *saved,
+                   py_flat *flat);
+/* Puts everything back as it was; an exception that is set stays. */
+void py_state_leave(py_saved *saved);
+/* Writes arrays, which it takes over, into the outputs as the structure says. All or nothing. */
+int py_state_write(const py_structure *structure, PyObject *outputs, const py_seen *seen,
+                   fr_array **arrays);
+
+/* ---- number.c ------------------------------------------------------------------------- */
+
+extern PyTypeObject py_number_type;
+/* Stands for a number while a function is traced: an operand of + - * / with traced arrays, and
+ * nothing else: whatever else is asked of it raises and is noted. */
+PyObject *py_number_new(PyObject *value);
+bool py_number_looked(PyObject *number); /* or somebody else holds it */
+void py_number_retire(PyObject *number); /* no use is good from now on */
+
+/* The numbers of a call that may vary: values that no pass of the library looks at. */
+typedef struct py_numbers {
+    int n;
+    uint32_t vary; /* bit i: number i may */
+    bool whole[PY_NUMBERS];
+    double value[PY_NUMBERS];
+    PyObject *pattern; /* bytes: the rest of the call */
+} py_numbers;
+int py_numbers_read(py_numbers *numbers, const py_flat *flat, uint32_t plain);
+
+/* ---- explain.c ------------------------------------------------------------------------ */
+
+/* What of a call counts: a list of (path, kind, value). */
+PyObject *py_signature_of_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
+                               PyObject *inputs);
+/* {"why", "signature"} of a new program beside those that are there. */
+PyObject *py_about(fr_function *function, PyObject *signature);
+PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, bool as_dict);
 
 /* ---- compile.c, stream.c, random.c, memory.c ------------------------------------------ */
 

@@ -7,25 +7,19 @@
  * Dicts count by their keys, whatever the order of insertion. Constants count by type and
  * value: 0, 0.0, False and '0' are four. A namedtuple is one again when rebuilt.
  */
-#include "ext.h"
+#include "tree.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* ---- where in a tree: for messages only, built while an error is told ----------------- */
-
-typedef struct path {
-    const struct path *up;
-    PyObject *key;    /* of a dict, or the name of a keyword argument; NULL: */
-    Py_ssize_t index; /* of a list or tuple */
-} path;
+/* ---- where in a tree -------------------------------------------------------------------- */
 
 /* "argument 1['a'][0]", "argument 'y'[2]", "output[1]" */
-static PyObject *path_text(const path *at, const char *root)
+PyObject *py_path_text(const path *at, const char *root)
 {
     if (!at)
         return PyUnicode_FromString(root);
-    PyObject *before = path_text(at->up, root), *text = NULL;
+    PyObject *before = py_path_text(at->up, root), *text = NULL;
     bool call = !at->up && strcmp(root, "argument") == 0;
     if (!before)
         return NULL;
@@ -40,7 +34,7 @@ static PyObject *path_text(const path *at, const char *root)
 /* TypeError: compile: argument 0['a'] is a set; wanted ... */
 static void fail_at(const path *at, const char *root, PyObject *value)
 {
-    PyObject *text = path_text(at, root);
+    PyObject *text = py_path_text(at, root);
     if (text)
         PyErr_Format(PyExc_TypeError,
                      "compile: %U is a %s; wanted arrays, numbers, strings, None, and lists, "
@@ -60,6 +54,9 @@ void py_flat_begin(py_flat *flat)
     flat->key_bytes = 0;
     flat->key_room = sizeof flat->short_key;
     flat->pinned = NULL;
+    flat->numbers = 0;
+    flat->seen = NULL;
+    flat->root = "argument";
 }
 
 void py_flat_end(py_flat *flat)
@@ -74,7 +71,7 @@ void py_flat_end(py_flat *flat)
 }
 
 /* Takes over a reference. */
-static int push_array(py_flat *flat, fr_array *x)
+int py_push_array(py_flat *flat, fr_array *x)
 {
     if (flat->n == flat->room) {
         size_t bytes = 2 * (size_t)flat->room * sizeof *flat->arrays;
@@ -146,13 +143,13 @@ static int push_type(py_flat *flat, PyObject *value)
 
 /* ---- constants ------------------------------------------------------------------------ */
 
-static bool is_namedtuple(PyObject *value)
+bool py_is_namedtuple(PyObject *value)
 {
     return PyTuple_Check(value) && !PyTuple_CheckExact(value) &&
            PyObject_HasAttrString((PyObject *)Py_TYPE(value), "_fields");
 }
 
-static bool is_constant(PyObject *value)
+bool py_is_constant(PyObject *value)
 {
     return value == Py_None || PyUnicode_Check(value) || PyLong_Check(value) ||
            PyFloat_Check(value) || PyComplex_Check(value) || PyBytes_Check(value) ||
@@ -181,7 +178,7 @@ static int push_constant(py_flat *flat, PyObject *value)
         return push_tag(flat, 'N');
     if (PyBool_Check(value))
         return push_tag(flat, value == Py_True ? 'T' : 'F');
-    if (!is_constant(value))
+    if (!py_is_constant(value))
         return 1;
     bool exact =
         PyLong_CheckExact(value) || PyFloat_CheckExact(value) || PyUnicode_CheckExact(value);
@@ -245,7 +242,7 @@ static PyObject *sort_mixed(PyObject *keys)
 }
 
 /* The keys in the one order that doesn't depend on insertion: a new list. */
-static PyObject *sorted_keys(PyObject *dict)
+PyObject *py_sorted_keys(PyObject *dict)
 {
     PyObject *keys = PyDict_Keys(dict);
     if (!keys || PyList_GET_SIZE(keys) < 2)
@@ -284,7 +281,7 @@ static int flatten(py_flat *flat, PyObject *value, const path *at);
 static int flatten_items(py_flat *flat, PyObject *value, const path *at)
 {
     char tag = PyList_Check(value) ? '[' : '(';
-    if (is_namedtuple(value) && push_type(flat, value))
+    if (py_is_namedtuple(value) && push_type(flat, value))
         return -1;
     if (push_count(flat, tag, PySequence_Fast_GET_SIZE(value)))
         return -1;
@@ -298,7 +295,7 @@ static int flatten_items(py_flat *flat, PyObject *value, const path *at)
 
 static int flatten_dict(py_flat *flat, PyObject *value, const path *at)
 {
-    PyObject *keys = sorted_keys(value);
+    PyObject *keys = py_sorted_keys(value);
     int failed = keys ? push_count(flat, '{', PyList_GET_SIZE(keys)) : -1;
     for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(keys); i++) {
         PyObject *key = PyList_GET_ITEM(keys, i);
@@ -306,7 +303,7 @@ static int flatten_dict(py_flat *flat, PyObject *value, const path *at)
         path here = {.up = at, .key = key};
         int result = push_dict_key(flat, key);
         if (result > 0) {
-            PyObject *text = path_text(at, "argument");
+            PyObject *text = py_path_text(at, flat->root);
             if (text)
                 PyErr_Format(
                     PyExc_TypeError,
@@ -324,11 +321,35 @@ static int flatten_dict(py_flat *flat, PyObject *value, const path *at)
     return failed ? -1 : 0;
 }
 
+/* Where the numbers stand in the key: their values may turn out not to matter. */
+static void note_number(py_flat *flat, PyObject *value)
+{
+    if (flat->seen || !(PyFloat_CheckExact(value) || PyLong_CheckExact(value)))
+        return;
+    if (flat->numbers < PY_NUMBERS)
+        flat->number_at[flat->numbers] = flat->key_bytes;
+    flat->numbers++;
+}
+
+/* Captured state: what stands at several places is told once. 1: the first time. */
+static int flatten_seen(py_flat *flat, PyObject *value)
+{
+    Py_ssize_t number;
+    int result = py_seen_add(flat->seen, value, &number);
+    return result ? result : push_count(flat, '=', number);
+}
+
 static int flatten_node(py_flat *flat, PyObject *value, const path *at)
 {
+    note_number(flat, value);
     int result = push_constant(flat, value);
     if (result <= 0)
         return result;
+    if (flat->seen && !PyTuple_Check(value)) {
+        result = flatten_seen(flat, value);
+        if (result <= 0)
+            return result;
+    }
     if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value)) {
         if (Py_EnterRecursiveCall(" in arguments of a compiled function"))
             return -1;
@@ -339,9 +360,9 @@ static int flatten_node(py_flat *flat, PyObject *value, const path *at)
     }
     if (py_is_buffer(value)) { /* numpy's arrays count as arrays */
         fr_array *made = py_from_buffer(value, true);
-        return !made || push_tag(flat, 'A') || push_array(flat, made) ? -1 : 0;
+        return !made || push_tag(flat, 'A') || py_push_array(flat, made) ? -1 : 0;
     }
-    fail_at(at, "argument", value);
+    fail_at(at, flat->root, value);
     return -1;
 }
 
@@ -349,12 +370,17 @@ static int flatten(py_flat *flat, PyObject *value, const path *at)
 {
     if (!py_is_array(value))
         return flatten_node(flat, value, at);
+    if (flat->seen) {
+        int result = flatten_seen(flat, value);
+        if (result <= 0)
+            return result;
+    }
     fr_array *x = fr_keep(py_node(value));
     if (push_tag(flat, fr_is_weak(x) ? 'W' : 'A')) {
         fr_free(x);
         return -1;
     }
-    return push_array(flat, x);
+    return py_push_array(flat, x);
 }
 
 /* Keyword arguments by name, so that their order doesn't count: a new list of positions. */
@@ -397,25 +423,38 @@ int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject
     return failed ? -1 : 0;
 }
 
+int py_flatten_state(py_flat *flat, PyObject *inputs, py_seen *seen)
+{
+    flat->seen = seen;
+    flat->root = "inputs";
+    return push_tag(flat, '|') || flatten(flat, inputs, NULL) ? -1 : 0;
+}
+
 /* ---- arguments again, with placeholders ----------------------------------------------- */
 
-static PyObject *rebuild(PyObject *value, fr_array *const **next);
+typedef struct rebuilding {
+    fr_array *const *next;    /* arrays in their order */
+    PyObject *const *numbers; /* what stands for each number, NULL: it does itself; or NULL */
+    int number;
+} rebuilding;
+
+static PyObject *rebuild(PyObject *value, rebuilding *r);
 
 /* A namedtuple from its items, as its own _make does; takes items over. */
-static PyObject *make_namedtuple(PyObject *type, PyObject *items)
+PyObject *py_make_namedtuple(PyObject *type, PyObject *items)
 {
     PyObject *result = items ? PyObject_CallMethod(type, "_make", "(O)", items) : NULL;
     Py_XDECREF(items);
     return result;
 }
 
-static PyObject *rebuild_items(PyObject *value, fr_array *const **next)
+static PyObject *rebuild_items(PyObject *value, rebuilding *r)
 {
     Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
     bool list = PyList_Check(value);
     PyObject *result = list ? PyList_New(n) : PyTuple_New(n);
     for (Py_ssize_t i = 0; result && i < n; i++) {
-        PyObject *item = rebuild(PySequence_Fast_GET_ITEM(value, i), next);
+        PyObject *item = rebuild(PySequence_Fast_GET_ITEM(value, i), r);
         if (!item)
             Py_CLEAR(result);
         else if (list)
@@ -423,20 +462,20 @@ static PyObject *rebuild_items(PyObject *value, fr_array *const **next)
         else
             PyTuple_SET_ITEM(result, i, item);
     }
-    if (result && is_namedtuple(value))
-        return make_namedtuple((PyObject *)Py_TYPE(value), result);
+    if (result && py_is_namedtuple(value))
+        return py_make_namedtuple((PyObject *)Py_TYPE(value), result);
     return result;
 }
 
-static PyObject *rebuild_dict(PyObject *value, fr_array *const **next)
+static PyObject *rebuild_dict(PyObject *value, rebuilding *r)
 {
-    PyObject *result = PyDict_New(), *keys = sorted_keys(value);
+    PyObject *result = PyDict_New(), *keys = py_sorted_keys(value);
     if (!result || !keys || PyDict_Update(result, value)) /* in the order of insertion */
         Py_CLEAR(result);
     for (Py_ssize_t i = 0; result && i < PyList_GET_SIZE(keys); i++) {
         PyObject *key = PyList_GET_ITEM(keys, i);
         PyObject *item = PyDict_GetItemWithError(value, key);
-        PyObject *made = item ? rebuild(item, next) : NULL;
+        PyObject *made = item ? rebuild(item, r) : NULL;
         if (!made || PyDict_SetItem(result, key, made))
             Py_CLEAR(result);
         Py_XDECREF(made);
@@ -445,25 +484,31 @@ static PyObject *rebuild_dict(PyObject *value, fr_array *const **next)
     return result;
 }
 
-static PyObject *rebuild(PyObject *value, fr_array *const **next)
+static PyObject *rebuild(PyObject *value, rebuilding *r)
 {
-    if (py_is_array(value) || (!is_constant(value) && py_is_buffer(value)))
-        return py_adopt(fr_keep(*(*next)++));
+    if (py_is_array(value) || (!py_is_constant(value) && py_is_buffer(value)))
+        return py_adopt(fr_keep(*r->next++));
     if (PyDict_Check(value))
-        return rebuild_dict(value, next);
+        return rebuild_dict(value, r);
     if (PyList_Check(value) || PyTuple_Check(value))
-        return rebuild_items(value, next);
+        return rebuild_items(value, r);
+    if (r->numbers && (PyFloat_CheckExact(value) || PyLong_CheckExact(value))) {
+        int number = r->number++;
+        if (number < PY_NUMBERS && r->numbers[number])
+            value = r->numbers[number];
+    }
     Py_INCREF(value);
     return value;
 }
 
 PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
-                          fr_array *const *arrays)
+                          fr_array *const *arrays, PyObject *const *numbers)
 {
+    rebuilding r = {arrays, numbers, 0};
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
     PyObject *result = PyList_New(n + keywords);
     for (Py_ssize_t i = 0; result && i < n; i++) {
-        PyObject *item = rebuild(args[i], &arrays);
+        PyObject *item = rebuild(args[i], &r);
         if (!item)
             Py_CLEAR(result);
         else
@@ -474,7 +519,7 @@ PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
         Py_CLEAR(result);
     for (Py_ssize_t k = 0; result && k < keywords; k++) {
         Py_ssize_t at = PyLong_AsSsize_t(PyTuple_GET_ITEM(PyList_GET_ITEM(order, k), 1));
-        PyObject *item = rebuild(args[n + at], &arrays);
+        PyObject *item = rebuild(args[n + at], &r);
         if (!item)
             Py_CLEAR(result);
         else
@@ -486,26 +531,11 @@ PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
 
 /* ---- results -------------------------------------------------------------------------- */
 
-typedef enum piece_kind { ARRAY, CONSTANT, LIST, TUPLE, NAMEDTUPLE, DICT } piece_kind;
-
-/* A tree in the order of its writing: each container before its items. */
-typedef struct piece {
-    piece_kind kind;
-    Py_ssize_t count; /* items of a container */
-    PyObject *object; /* the constant, a namedtuple's type, a dict's keys (a list) */
-} piece;
-
-struct py_structure {
-    py_structure *next; /* in the list of those to free */
-    bool single;        /* one array and nothing else */
-    Py_ssize_t n, room;
-    piece *pieces;
-};
-
 static void structure_free(py_structure *s)
 {
     for (Py_ssize_t i = 0; i < s->n; i++)
         Py_XDECREF(s->pieces[i].object);
+    Py_XDECREF(s->about);
     free(s->pieces);
     free(s);
 }
@@ -539,7 +569,7 @@ void py_structure_sweep(void)
 }
 
 /* Takes over the object. */
-static int push_piece(py_structure *s, piece_kind kind, Py_ssize_t count, PyObject *object)
+int py_push_piece(py_structure *s, piece_kind kind, Py_ssize_t count, PyObject *object)
 {
     if (s->n == s->room) {
         Py_ssize_t room = s->room ? 2 * s->room : 4;
@@ -552,7 +582,8 @@ static int push_piece(py_structure *s, piece_kind kind, Py_ssize_t count, PyObje
         s->pieces = more;
         s->room = room;
     }
-    s->pieces[s->n++] = (piece){.kind = kind, .count = count, .object = object};
+    s->pieces[s->n++] =
+        (piece){.kind = kind, .count = count, .place = PLACE_NEW, .object = object};
     return 0;
 }
 
@@ -563,9 +594,9 @@ static int split_items(py_structure *s, PyObject *value, const char *function, c
                        py_flat *flat)
 {
     Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
-    PyObject *type = is_namedtuple(value) ? (PyObject *)Py_TYPE(value) : NULL;
+    PyObject *type = py_is_namedtuple(value) ? (PyObject *)Py_TYPE(value) : NULL;
     Py_XINCREF(type);
-    if (push_piece(s, type ? NAMEDTUPLE : PyList_Check(value) ? LIST : TUPLE, n, type))
+    if (py_push_piece(s, type ? NAMEDTUPLE : PyList_Check(value) ? LIST : TUPLE, n, type))
         return -1;
     for (Py_ssize_t i = 0; i < n; i++) {
         path here = {.up = at, .index = i};
@@ -579,7 +610,7 @@ static int split_dict(py_structure *s, PyObject *value, const char *function, co
                       py_flat *flat)
 {
     PyObject *keys = PyDict_Keys(value);
-    if (!keys || push_piece(s, DICT, PyList_GET_SIZE(keys), keys))
+    if (!keys || py_push_piece(s, DICT, PyList_GET_SIZE(keys), keys))
         return -1;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(keys); i++) {
         PyObject *key = PyList_GET_ITEM(keys, i), *item = PyDict_GetItemWithError(value, key);
@@ -594,13 +625,13 @@ static int split(py_structure *s, PyObject *value, const char *function, const p
                  py_flat *flat)
 {
     if (py_is_array(value)) {
-        if (push_array(flat, fr_keep(py_node(value))))
+        if (py_push_array(flat, fr_keep(py_node(value))))
             return -1;
-        return push_piece(s, ARRAY, 0, NULL);
+        return py_push_piece(s, ARRAY, 0, NULL);
     }
-    if (is_constant(value)) {
+    if (py_is_constant(value)) {
         Py_INCREF(value);
-        return push_piece(s, CONSTANT, 0, value);
+        return py_push_piece(s, CONSTANT, 0, value);
     }
     if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value)) {
         if (Py_EnterRecursiveCall(" in the result of a compiled function"))
@@ -610,7 +641,7 @@ static int split(py_structure *s, PyObject *value, const char *function, const p
         Py_LeaveRecursiveCall();
         return result;
     }
-    PyObject *text = path_text(at, "output");
+    PyObject *text = py_path_text(at, "output");
     if (text)
         PyErr_Format(PyExc_TypeError,
                      "compile: '%s': %U is a %s; a compiled function returns arrays, numbers, "
@@ -632,6 +663,8 @@ py_structure *py_split_result(PyObject *result, const char *function, py_flat *f
         return NULL;
     }
     s->single = s->n == 1 && s->pieces[0].kind == ARRAY;
+    s->state = s->n;
+    s->arrays = flat->n;
     return s;
 }
 
@@ -659,7 +692,9 @@ static PyObject *join(const piece **next, fr_array ***arrays)
             else
                 PyTuple_SET_ITEM(result, i, item);
         }
-        return p->kind == NAMEDTUPLE && result ? make_namedtuple(p->object, result) : result;
+        return p->kind == NAMEDTUPLE && result ? py_make_namedtuple(p->object, result) : result;
+    case AGAIN:
+    case SAME: break; /* of state only */
     case DICT:
         result = PyDict_New();
         for (Py_ssize_t i = 0; result && i < p->count; i++) {
@@ -673,6 +708,31 @@ static PyObject *join(const piece **next, fr_array ***arrays)
     return result;
 }
 
+PyObject **py_structure_about(py_structure *structure) { return &structure->about; }
+
+int py_structure_arrays(const py_structure *structure) { return structure->arrays; }
+
+bool py_same_structure(const py_structure *a, const py_structure *b)
+{
+    if (a->n != b->n || a->state != b->state)
+        return false;
+    for (Py_ssize_t i = 0; i < a->n; i++) {
+        const piece *p = &a->pieces[i], *q = &b->pieces[i];
+        if (p->kind != q->kind || p->count != q->count || p->place != q->place)
+            return false;
+        if (p->object != q->object) {
+            int equal = p->object && q->object && Py_TYPE(p->object) == Py_TYPE(q->object)
+                            ? PyObject_RichCompareBool(p->object, q->object, Py_EQ)
+                            : 0;
+            if (equal < 0)
+                PyErr_Clear();
+            if (equal <= 0)
+                return false;
+        }
+    }
+    return true;
+}
+
 PyObject *py_join_result(const py_structure *structure, fr_array **arrays)
 {
     if (structure->single)
@@ -680,7 +740,7 @@ PyObject *py_join_result(const py_structure *structure, fr_array **arrays)
     const piece *next = structure->pieces;
     PyObject *result = join(&next, &arrays);
     if (!result) /* the rest of the arrays was not reached */
-        for (; next < structure->pieces + structure->n; next++)
+        for (; next < structure->pieces + structure->state; next++)
             if (next->kind == ARRAY)
                 fr_free(*arrays++);
     return result;
@@ -691,7 +751,7 @@ PyObject *py_join_result(const py_structure *structure, fr_array **arrays)
 static int collect(PyObject *value, py_flat *flat)
 {
     if (py_is_array(value))
-        return push_array(flat, fr_keep(py_node(value)));
+        return py_push_array(flat, fr_keep(py_node(value)));
     if (!PyList_Check(value) && !PyTuple_Check(value) && !PyDict_Check(value))
         return 0;
     if (Py_EnterRecursiveCall(" in nested containers"))

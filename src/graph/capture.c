@@ -190,10 +190,8 @@ static int keep_node(walk *w, fr_array *x, int node)
 /* Values without a place of their own, or not worth one. */
 static bool keepable(const fr__tnode *n)
 {
-    if (n->op == FR__OP_PUT)
-        return !n->par[n->npar - 1]; /* one in between is written over */
-    return n->op != FR__OP_NUMBER && n->op != FR__OP_IOTA && n->op != FR__OP_LEAF && n->op != FR__OP_FRESH &&
-           !fr__is_view(n);
+    return n->op != FR__OP_NUMBER && n->op != FR__OP_IOTA && n->op != FR__OP_LEAF &&
+           !fr__is_base(n->op, n->npar, n->par) && !fr__is_view(n);
 }
 
 static int make_output(walk *w, int node)

@@ -288,6 +288,8 @@ static int ask_inputs(state *s, int i)
     if (n->op == FR__OP_PUT) {
         if (n->nin > 1) { /* what it is written into: made by its own kernel, before */
             fr__tnode *base = node(s, n->in[1]);
+            if (!fr__is_base(base->op, base->npar, base->par))
+                return fr__fail_int(FR__E_INTERNAL, "fuse: node %d is written over by node %d", n->in[1], i);
             base->flags |= FR__T_LATE | FR__T_STORE;
             base->why = FR__WHY_PUT;
             if (want(s, n->in[1], n->group, m))

@@ -505,7 +505,7 @@ static int elementwise(state *s, const fr__tnode *n, const fr__index *m)
     fr__kb *kb = &s->kb;
     int dtype = fr__compute_dtype(s->t, n), rule = fr__ops[n->op].rule, x[3] = {-1, -1, -1};
     bool logic = rule == FR__RULE_LOGICAL || rule == FR__RULE_SELECT || rule == FR__RULE_COMPARE ||
-                 (rule == FR__RULE_BITS && n->op != FR__OP_shift_left && n->op != FR__OP_shift_right);
+                 rule == FR__RULE_BITS;
     for (int j = 0; j < n->nin; j++) {
         x[j] = operand(s, n->in[j], m, rule == FR__RULE_SELECT && j == 0 ? FR_BOOL : dtype);
         if (dtype == FR_BOOL && !logic) /* arithmetic on truth values is done on 0 and 1 */

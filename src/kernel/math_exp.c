@@ -31,7 +31,8 @@ static int two_to(fr__kb *kb, int n)
 {
     bool wide = is_wide(kb, n);
     int type = wide ? FR__KI64 : FR__KI32;
-    int bits = fr__k(kb, FR__K_BITCAST, type, ADD(n, LIKE(n, wide ? 0x1.8p52 : 0x1.8p23)), -1, -1, 0);
+    int bits =
+        fr__k(kb, FR__K_BITCAST, type, ADD(n, LIKE(n, wide ? 0x1.8p52 : 0x1.8p23)), -1, -1, 0);
     bits = SHL(ADD(bits, WORD(type, wide ? 1023 : 127)), WORD(type, wide ? 52 : 23));
     return fr__k(kb, FR__K_BITCAST, wide ? FR__KF64 : FR__KF32, bits, -1, -1, 0);
 }
@@ -54,12 +55,14 @@ static int within(fr__kb *kb, int x, double low, double high) /* NaN stays */
 /* e^r - 1 for r in [-ln 2 / 2, ln 2 / 2] */
 static int small_expm1(fr__kb *kb, int r)
 {
-    static const double c32[] = {1.38648017309606075286865234375e-3, 8.366866968572139739990234375e-3,
+    static const double c32[] = {1.38648017309606075286865234375e-3,
+                                 8.366866968572139739990234375e-3,
                                  4.16675023734569549560546875e-2, 0.1666654050350189208984375,
                                  0.4999999701976776123046875};
-    static const double c64[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
-                                 1.0 / 362880,     1.0 / 40320,     1.0 / 5040,     1.0 / 720,
-                                 1.0 / 120,        1.0 / 24,        1.0 / 6,        0.5};
+    static const double c64[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800,
+                                 1.0 / 3628800,    1.0 / 362880,    1.0 / 40320,
+                                 1.0 / 5040,       1.0 / 720,       1.0 / 120,
+                                 1.0 / 24,         1.0 / 6,         0.5};
     int q = is_wide(kb, r) ? fr__math_poly(kb, r, 12, c64) : fr__math_poly(kb, r, 5, c32);
     return FMA(MUL(r, r), q, r);
 }
@@ -102,13 +105,15 @@ static parts split(fr__kb *kb, int x)
     int type = wide ? FR__KU64 : FR__KU32, real = fr__ktype_at(kb, x);
     int below = LT(x, LIKE(x, wide ? 0x1p-1022 : 0x1p-126));
     int up = SEL(below, MUL(x, LIKE(x, wide ? 0x1p54 : 0x1p24)), x);
-    int64_t least = wide ? 0x3fe6a09e00000000 : 0x3f3504f3, one = wide ? 0x3ff0000000000000 : 0x3f800000;
+    int64_t least = wide ? 0x3fe6a09e00000000 : 0x3f3504f3,
+            one = wide ? 0x3ff0000000000000 : 0x3f800000;
     int t = ADD(fr__k(kb, FR__K_BITCAST, type, up, -1, -1, 0), WORD(type, one - least));
     int e = SHR(t, WORD(type, wide ? 52 : 23));
     int m = ADD(AND(t, WORD(type, wide ? 0xfffffffffffff : 0x7fffff)), WORD(type, least));
     int f = SUB(fr__k(kb, FR__K_BITCAST, real, m, -1, -1, 0), LIKE(x, 1));
     /* e to a float: into the low bits of 2^52 */
-    int ef = fr__k(kb, FR__K_BITCAST, real, ADD(e, WORD(type, wide ? 0x4330000000000000 : 0x4b000000)), -1, -1, 0);
+    int ef = fr__k(kb, FR__K_BITCAST, real,
+                   ADD(e, WORD(type, wide ? 0x4330000000000000 : 0x4b000000)), -1, -1, 0);
     double bias = wide ? 1023 : 127, base = wide ? 0x1p52 : 0x1p23, scaled = wide ? 54 : 24;
     ef = SUB(ef, SEL(below, LIKE(x, base + bias + scaled), LIKE(x, base + bias)));
     return (parts){ef, f};
@@ -152,7 +157,10 @@ static int log_domain(fr__kb *kb, int x, int y)
     return SEL(LT(x, LIKE(x, 0)), LIKE(x, (double)NAN), y);
 }
 
-int fr__math_log64(fr__kb *kb, int x) { return log_domain(kb, x, fr__math_log_core(kb, x, -1)); }
+int fr__math_log64(fr__kb *kb, int x)
+{
+    return log_domain(kb, x, fr__math_log_core(kb, x, -1));
+}
 
 int fr__math_log2(fr__kb *kb, int x)
 {
@@ -185,7 +193,8 @@ int fr__math_log1p(fr__kb *kb, int x)
 /* In float64 for both widths: x and log1p can cancel. */
 int fr__math_logaddexp(fr__kb *kb, int x, int y)
 {
-    int type = fr__ktype_at(kb, x), a = fr__kcast(kb, x, FR__KF64), b = fr__kcast(kb, y, FR__KF64);
+    int type = fr__ktype_at(kb, x), a = fr__kcast(kb, x, FR__KF64),
+        b = fr__kcast(kb, y, FR__KF64);
     int d = NEG(ABS(SUB(a, b)));
     int z = ADD(MAX(a, b), fr__math_log1p(kb, fr__math_exp64(kb, d)));
     z = SEL(EQ(a, b), ADD(a, D(LN2)), z); /* equal infinities */
@@ -199,9 +208,15 @@ static int half_exp(fr__kb *kb, int x) { return fr__math_exp_scaled(kb, ABS(x), 
 
 int fr__math_sinh(fr__kb *kb, int x)
 {
-    static const double c[] = {1.0 / 121645100408832000, 1.0 / 355687428096000, 1.0 / 1307674368000,
-                               1.0 / 6227020800,         1.0 / 39916800,        1.0 / 362880,
-                               1.0 / 5040,               1.0 / 120,             1.0 / 6};
+    static const double c[] = {1.0 / 121645100408832000,
+                               1.0 / 355687428096000,
+                               1.0 / 1307674368000,
+                               1.0 / 6227020800,
+                               1.0 / 39916800,
+                               1.0 / 362880,
+                               1.0 / 5040,
+                               1.0 / 120,
+                               1.0 / 6};
     bool wide = is_wide(kb, x);
     int h = half_exp(kb, x), z = MUL(x, x);
     int large = COPYSIGN(SUB(h, DIV(LIKE(x, 0.25), h)), x);

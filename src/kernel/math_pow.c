@@ -29,7 +29,8 @@ static int upper_half(fr__kb *kb, int a) /* the first 26 bits */
 /* a b without rounding, on machines without FMA too. */
 static pair product(fr__kb *kb, int a, int b)
 {
-    int ah = upper_half(kb, a), al = SUB(a, ah), bh = upper_half(kb, b), bl = SUB(b, bh), p = MUL(a, b);
+    int ah = upper_half(kb, a), al = SUB(a, ah), bh = upper_half(kb, b), bl = SUB(b, bh),
+        p = MUL(a, b);
     int e = ADD(ADD(SUB(MUL(ah, bh), p), MUL(ah, bl)), MUL(al, bh));
     return (pair){p, ADD(e, MUL(al, bl))};
 }
@@ -47,12 +48,15 @@ static pair log_pair(fr__kb *kb, int x)
                                0.18181795442371985, 0.22222222393566609, 0.28571428570795431,
                                0.4000000000000089};
     int below = LT(x, D(0x1p-1022)), up = SEL(below, MUL(x, D(0x1p54)), x);
-    int t = ADD(fr__k(kb, FR__K_BITCAST, FR__KU64, up, -1, -1, 0), fr__kconst_bits(kb, FR__KU64, 0x95f6200000000));
+    int t = ADD(fr__k(kb, FR__K_BITCAST, FR__KU64, up, -1, -1, 0),
+                fr__kconst_bits(kb, FR__KU64, 0x95f6200000000));
     int bits = ADD(AND(t, fr__kconst_bits(kb, FR__KU64, 0xfffffffffffff)),
                    fr__kconst_bits(kb, FR__KU64, 0x3fe6a09e00000000));
     int m = fr__k(kb, FR__K_BITCAST, FR__KF64, bits, -1, -1, 0);
-    int e = ADD(SHR(t, fr__kconst_bits(kb, FR__KU64, 52)), fr__kconst_bits(kb, FR__KU64, 0x4330000000000000));
-    e = SUB(fr__k(kb, FR__K_BITCAST, FR__KF64, e, -1, -1, 0), SEL(below, D(0x1p52 + 1077), D(0x1p52 + 1023)));
+    int e = ADD(SHR(t, fr__kconst_bits(kb, FR__KU64, 52)),
+                fr__kconst_bits(kb, FR__KU64, 0x4330000000000000));
+    e = SUB(fr__k(kb, FR__K_BITCAST, FR__KF64, e, -1, -1, 0),
+            SEL(below, D(0x1p52 + 1077), D(0x1p52 + 1023)));
 
     int f = SUB(m, D(1)), d = ADD(m, D(1)), d_lo = SUB(m, SUB(d, D(1)));
     pair s = {DIV(f, d), 0};
@@ -82,14 +86,17 @@ static int power_of_positive(fr__kb *kb, int x, int y)
 /* The special cases are those of C's pow. */
 static int float_power(fr__kb *kb, int x, int y)
 {
-    int type = fr__ktype_at(kb, x), a = ABS(x), zero = LIKE(x, 0), one = LIKE(x, 1), inf = LIKE(x, (double)INFINITY);
+    int type = fr__ktype_at(kb, x), a = ABS(x), zero = LIKE(x, 0), one = LIKE(x, 1),
+        inf = LIKE(x, (double)INFINITY);
     /* Exponents beyond this make 1, 0 or infinity just as this one. */
-    int limit = LIKE(y, 0x1p80), e = SEL(LT(limit, y), limit, SEL(LT(y, NEG(limit)), NEG(limit), y)), r;
+    int limit = LIKE(y, 0x1p80),
+        e = SEL(LT(limit, y), limit, SEL(LT(y, NEG(limit)), NEG(limit), y)), r;
     if (type == FR__KF64) {
         r = power_of_positive(kb, a, e);
     } else {
         int l = fr__math_log_core(kb, fr__kcast(kb, a, FR__KF64), -1);
-        r = fr__kcast(kb, fr__math_exp_scaled(kb, MUL(fr__kcast(kb, e, FR__KF64), l), -1, 0), type);
+        r = fr__kcast(kb, fr__math_exp_scaled(kb, MUL(fr__kcast(kb, e, FR__KF64), l), -1, 0),
+                      type);
     }
     int falls = LT(y, zero);
     r = SEL(EQ(a, zero), SEL(falls, inf, zero), r);
@@ -109,7 +116,12 @@ static int whole_power(fr__kb *kb, int x, int y)
     int type = fr__ktype_at(kb, x), one = LIKE(x, 1), zero = LIKE(x, 0), r = one;
     bool wide = type == FR__KI64 || type == FR__KU64;
     for (int bit = 0; bit < (wide ? 64 : 32); bit++) {
-        int set = NE(AND(y, fr__kconst_bits(kb, type, bit == 63 ? INT64_MIN : bit == 31 && type == FR__KI32 ? INT32_MIN : (int64_t)1 << bit)), zero);
+        int set =
+            NE(AND(y, fr__kconst_bits(kb, type,
+                                      bit == 63                       ? INT64_MIN
+                                      : bit == 31 && type == FR__KI32 ? INT32_MIN
+                                                                      : (int64_t)1 << bit)),
+               zero);
         r = SEL(set, MUL(r, x), r);
         x = MUL(x, x);
     }

@@ -17,18 +17,25 @@ typedef struct turned {
  * quarters, so |x| <= 2e9 loses nothing. */
 static turned turn(fr__kb *kb, int x0)
 {
-    static const double s32[] = {2.8004278647131286561489105224609375e-6,
-                                 -1.98499052203260362148284912109375e-4,
-                                 8.33337195217609405517578125e-3, -0.16666667163372039794921875};
+    static const double s32[] = {
+        2.8004278647131286561489105224609375e-6, -1.98499052203260362148284912109375e-4,
+        8.33337195217609405517578125e-3, -0.16666667163372039794921875};
     static const double c32[] = {2.4432340069324709475040435791015625e-5,
-                                 -1.3887309469282627105712890625e-3, 4.16666455566883087158203125e-2,
-                                 -0.5, 1};
-    static const double s64[] = {1.0 / 355687428096000, -1.0 / 1307674368000, 1.0 / 6227020800,
-                                 -1.0 / 39916800,       1.0 / 362880,         -1.0 / 5040,
-                                 1.0 / 120,             -1.0 / 6};
-    static const double c64[] = {-1.0 / 6402373705728000, 1.0 / 20922789888000, -1.0 / 87178291200,
-                                 1.0 / 479001600,         -1.0 / 3628800,       1.0 / 40320,
-                                 -1.0 / 720,              1.0 / 24,             -0.5, 1};
+                                 -1.3887309469282627105712890625e-3,
+                                 4.16666455566883087158203125e-2, -0.5, 1};
+    static const double s64[] = {
+        1.0 / 355687428096000, -1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800,
+        1.0 / 362880,          -1.0 / 5040,          1.0 / 120,        -1.0 / 6};
+    static const double c64[] = {-1.0 / 6402373705728000,
+                                 1.0 / 20922789888000,
+                                 -1.0 / 87178291200,
+                                 1.0 / 479001600,
+                                 -1.0 / 3628800,
+                                 1.0 / 40320,
+                                 -1.0 / 720,
+                                 1.0 / 24,
+                                 -0.5,
+                                 1};
     bool wide = is_wide(kb, x0);
     int x = fr__kcast(kb, x0, FR__KF64), magic = D(0x1.8p52);
     int shifted = FMA(x, D(0x1.45f306dc9c883p-1), magic), n = SUB(shifted, magic);
@@ -47,7 +54,8 @@ static int odd(fr__kb *kb, int q) { return NE(AND(q, LIKE(q, 1)), LIKE(q, 0)); }
 static int signed_by(fr__kb *kb, int y, int q)
 {
     bool wide = is_wide(kb, y);
-    int type = fr__ktype_at(kb, q), bit = SHL(AND(q, LIKE(q, 2)), fr__kconst(kb, type, wide ? 62 : 30));
+    int type = fr__ktype_at(kb, q),
+        bit = SHL(AND(q, LIKE(q, 2)), fr__kconst(kb, type, wide ? 62 : 30));
     int bits = XOR(fr__k(kb, FR__K_BITCAST, type, y, -1, -1, 0), bit);
     return fr__k(kb, FR__K_BITCAST, fr__ktype_at(kb, y), bits, -1, -1, 0);
 }
@@ -85,20 +93,26 @@ int fr__math_tan(fr__kb *kb, int x)
 #define PI_2 0x1.921fb54442d18p+0
 
 /* What pi/2 as a number of x's type lacks. */
-static double pi_2_rest(const fr__kb *kb, int x) { return is_wide(kb, x) ? 0x1.1a62633145c07p-54 : -0x1.777a5cp-25; }
+static double pi_2_rest(const fr__kb *kb, int x)
+{
+    return is_wide(kb, x) ? 0x1.1a62633145c07p-54 : -0x1.777a5cp-25;
+}
 
 /* arctan(a / b), 0 <= a, 0 < b; by (a - b) / (a + b) where the quotient is near 1 and, beyond
  * that, by -b / a. */
 static int arctan_of_quotient(fr__kb *kb, int a, int b, bool below_1)
 {
-    static const double c32[] = {0.0504547748, -0.0862364421, 0.110712266, -0.142841437, 0.199999771, -0.333333333};
-    static const double c64[] = {0.016267475499798707, -0.034554055081361585, 0.045509509538062016,
-                                 -0.052303133769028394, 0.058789098552192781, -0.066664232197685162,
-                                 0.076922962822152481, -0.090909087502885647, 0.1111111110509085,
-                                 -0.14285714285659164, 0.19999999999999802, -0.33333333333333333};
+    static const double c32[] = {0.0504547748, -0.0862364421, 0.110712266,
+                                 -0.142841437, 0.199999771,   -0.333333333};
+    static const double c64[] = {
+        0.016267475499798707,  -0.034554055081361585, 0.045509509538062016,
+        -0.052303133769028394, 0.058789098552192781,  -0.066664232197685162,
+        0.076922962822152481,  -0.090909087502885647, 0.1111111110509085,
+        -0.14285714285659164,  0.19999999999999802,   -0.33333333333333333};
     int mid = LT(MUL(b, LIKE(b, 0.41421356)), a), zero = LIKE(a, 0);
     int up = SEL(mid, SUB(a, b), a), down = SEL(mid, ADD(a, b), b);
-    int hi = SEL(mid, LIKE(a, PI_2 / 2), zero), lo = SEL(mid, LIKE(a, pi_2_rest(kb, a) / 2), zero);
+    int hi = SEL(mid, LIKE(a, PI_2 / 2), zero),
+        lo = SEL(mid, LIKE(a, pi_2_rest(kb, a) / 2), zero);
     if (!below_1) {
         int far = LT(MUL(b, LIKE(b, 2.4142135)), a);
         up = SEL(far, NEG(b), up);
@@ -119,7 +133,8 @@ int fr__math_arctan(fr__kb *kb, int x)
 /* The angle in the first octant, then turned and mirrored. */
 int fr__math_arctan2(fr__kb *kb, int y, int x)
 {
-    int a = ABS(y), b = ABS(x), steep = LT(b, a), inf = LIKE(x, (double)INFINITY), zero = LIKE(x, 0);
+    int a = ABS(y), b = ABS(x), steep = LT(b, a), inf = LIKE(x, (double)INFINITY),
+        zero = LIKE(x, 0);
     int least = SEL(steep, b, a), most = SEL(steep, a, b);
     /* a + b must not overflow, nor the quotient be of two zeros or two infinities */
     int quarter = SEL(LT(LIKE(x, 0x1p100), most), LIKE(x, 0.25), LIKE(x, 1));
@@ -138,20 +153,24 @@ int fr__math_arctan2(fr__kb *kb, int y, int x)
 /* arcsin(w) / w - 1 by z = w^2 <= 1/4 */
 static int arcsin_excess(fr__kb *kb, int z)
 {
-    static const double c32[] = {0.0336908472, 0.0171492384, 0.0311006627, 0.0445994015, 0.0750009454, 0.166666663};
-    static const double c64[] = {0.02961201126495512,   -0.019241671746743041, 0.019554513336123379,
-                                 0.0030448799094556774, 0.0093195607947674463, 0.009621842970100281,
-                                 0.011566459612121669,  0.01396378001220357,   0.017352816540325495,
-                                 0.022372157443507222,  0.03038194447553234,   0.044642857142551893,
-                                 0.075000000000001178,  0.16666666666666667};
-    return MUL(z, is_wide(kb, z) ? fr__math_poly(kb, z, 14, c64) : fr__math_poly(kb, z, 6, c32));
+    static const double c32[] = {0.0336908472, 0.0171492384, 0.0311006627,
+                                 0.0445994015, 0.0750009454, 0.166666663};
+    static const double c64[] = {
+        0.02961201126495512,   -0.019241671746743041, 0.019554513336123379,
+        0.0030448799094556774, 0.0093195607947674463, 0.009621842970100281,
+        0.011566459612121669,  0.01396378001220357,   0.017352816540325495,
+        0.022372157443507222,  0.03038194447553234,   0.044642857142551893,
+        0.075000000000001178,  0.16666666666666667};
+    return MUL(z,
+               is_wide(kb, z) ? fr__math_poly(kb, z, 14, c64) : fr__math_poly(kb, z, 6, c32));
 }
 
 /* Beyond 1/2 by arcsin(t) = pi/2 - 2 arcsin(sqrt((1 - t) / 2)). */
 int fr__math_arcsin(fr__kb *kb, int x)
 {
     int t = ABS(x), far = LT(LIKE(x, 0.5), t);
-    int z = SEL(far, MUL(SUB(LIKE(x, 1), t), LIKE(x, 0.5)), MUL(t, t)), w = SEL(far, SQRT(z), t);
+    int z = SEL(far, MUL(SUB(LIKE(x, 1), t), LIKE(x, 0.5)), MUL(t, t)),
+        w = SEL(far, SQRT(z), t);
     int y = FMA(w, arcsin_excess(kb, z), w);
     int beyond = SUB(LIKE(x, PI_2), SUB(ADD(y, y), LIKE(x, pi_2_rest(kb, x))));
     return COPYSIGN(SEL(far, beyond, y), x);
@@ -160,8 +179,10 @@ int fr__math_arcsin(fr__kb *kb, int x)
 int fr__math_arccos(fr__kb *kb, int x)
 {
     int t = ABS(x), far = LT(LIKE(x, 0.5), t);
-    int z = SEL(far, MUL(SUB(LIKE(x, 1), t), LIKE(x, 0.5)), MUL(t, t)), w = SEL(far, SQRT(z), x);
-    int y = FMA(w, arcsin_excess(kb, z), w), rest = LIKE(x, pi_2_rest(kb, x)), twice = ADD(y, y);
+    int z = SEL(far, MUL(SUB(LIKE(x, 1), t), LIKE(x, 0.5)), MUL(t, t)),
+        w = SEL(far, SQRT(z), x);
+    int y = FMA(w, arcsin_excess(kb, z), w), rest = LIKE(x, pi_2_rest(kb, x)),
+        twice = ADD(y, y);
     int left = SUB(LIKE(x, 2 * PI_2), SUB(twice, ADD(rest, rest)));
     int near = SUB(LIKE(x, PI_2), SUB(y, rest));
     return SEL(far, SEL(LT(x, LIKE(x, 0)), left, twice), near);

@@ -29,11 +29,17 @@ int fr__math_sign(fr__kb *kb, int x)
 }
 
 static int never(fr__kb *kb) { return fr__kconst(kb, FR__KB1, 0); }
-static int equals(fr__kb *kb, int x, double v) { return is_float(kb, x) ? EQ(x, LIKE(x, v)) : never(kb); }
+static int equals(fr__kb *kb, int x, double v)
+{
+    return is_float(kb, x) ? EQ(x, LIKE(x, v)) : never(kb);
+}
 
 int fr__math_isposinf(fr__kb *kb, int x) { return equals(kb, x, (double)INFINITY); }
 int fr__math_isneginf(fr__kb *kb, int x) { return equals(kb, x, -(double)INFINITY); }
-int fr__math_isinf(fr__kb *kb, int x) { return is_float(kb, x) ? equals(kb, ABS(x), (double)INFINITY) : never(kb); }
+int fr__math_isinf(fr__kb *kb, int x)
+{
+    return is_float(kb, x) ? equals(kb, ABS(x), (double)INFINITY) : never(kb);
+}
 
 int fr__math_isfinite(fr__kb *kb, int x)
 {

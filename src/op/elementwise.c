@@ -41,7 +41,10 @@ fr_array *fr_round(fr_array *x, int decimals)
 
 static double greatest_finite(int dtype)
 {
-    return dtype == FR_FLOAT16 ? 65504 : dtype == FR_BFLOAT16 ? 0x1.fep127 : dtype == FR_FLOAT32 ? FLT_MAX : DBL_MAX;
+    return dtype == FR_FLOAT16    ? 65504
+           : dtype == FR_BFLOAT16 ? 0x1.fep127
+           : dtype == FR_FLOAT32  ? FLT_MAX
+                                  : DBL_MAX;
 }
 
 fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf)
@@ -55,7 +58,8 @@ fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf)
     fr_array *p = fr__number(posinf == HUGE_VAL ? most : posinf, x->dtype);
     fr_array *m = fr__number(neginf == -HUGE_VAL ? -most : neginf, x->dtype);
     fr_array *is_nan = fr_isnan(x), *up = fr_isposinf(x), *down = fr_isneginf(x);
-    fr_array *a = (fr_where)(down, m, x), *b = (fr_where)(up, p, a), *y = (fr_where)(is_nan, n, b);
+    fr_array *a = (fr_where)(down, m, x), *b = (fr_where)(up, p, a),
+             *y = (fr_where)(is_nan, n, b);
     fr_array *made[] = {n, p, m, is_nan, up, down, a, b};
     for (int i = 0; i < FR__COUNT(made); i++)
         fr__discard(made[i]);
@@ -67,8 +71,10 @@ fr_array *fr_isclose(fr_array *x, fr_array *y, double rtol, double atol, bool eq
 {
     fr_array *same = (fr_eq)(x, y), *d = (fr_sub)(x, y), *off = fr_abs(d), *size = fr_abs(y);
     fr_array *r = fr_number(rtol), *a = fr_number(atol);
-    fr_array *scaled = (fr_mul)(size, r), *slack = (fr_add)(scaled, a), *near = (fr_le)(off, slack);
-    fr_array *finite = fr_isfinite(y), *both = (fr_logical_and)(near, finite), *z = (fr_logical_or)(same, both);
+    fr_array *scaled = (fr_mul)(size, r), *slack = (fr_add)(scaled, a),
+             *near = (fr_le)(off, slack);
+    fr_array *finite = fr_isfinite(y), *both = (fr_logical_and)(near, finite),
+             *z = (fr_logical_or)(same, both);
     if (equal_nan && z) {
         fr_array *nx = fr_isnan(x), *ny = fr_isnan(y), *nans = (fr_logical_and)(nx, ny);
         fr_array *more = (fr_logical_or)(z, nans), *made[] = {nx, ny, nans, z};

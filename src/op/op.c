@@ -84,10 +84,13 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     case FR__RULE_LOGICAL:
         return (fr__dtypes_rule){FR_BOOL, FR_BOOL};
     case FR__RULE_BITS:
+    case FR__RULE_SHIFT:
         if (kind == FR__KIND_FLOAT) {
             fr__fail(FR__E_TYPE, "%s takes integers, not %s", info->name, fr__dtypes[d].name);
             return bad;
         }
+        if (info->rule == FR__RULE_SHIFT && kind == FR__KIND_BOOL)
+            d = FR_UINT8;
         return (fr__dtypes_rule){d, d};
     case FR__RULE_SUM:
         if (kind == FR__KIND_BOOL || (fr__is_int(d) && fr__dsize(d) < 4))

@@ -34,6 +34,7 @@ typedef enum fr__class {
 typedef enum fr__rule {
     FR__RULE_NONE, FR__RULE_SAME, FR__RULE_NUMBER, FR__RULE_FLOAT, FR__RULE_COMPARE,
     FR__RULE_LOGICAL, FR__RULE_SELECT, FR__RULE_SUM, FR__RULE_BITS,
+    FR__RULE_SHIFT,
 } fr__rule;
 
 enum { FR__COMMUTES = 1, FR__CHEAP = 2, FR__COSTLY = 4 };
@@ -59,6 +60,12 @@ typedef struct fr__op_info {
     uint8_t class, rule, traits, nin;
 } fr__op_info;
 extern const fr__op_info fr__ops[FR__OPS];
+
+/* Whether its memory is written over by a PUT: never evaluated by itself. */
+static inline bool fr__is_base(int op, int npar, const int64_t *par)
+{
+    return op == FR__OP_FRESH || (op == FR__OP_PUT && par[npar - 1]);
+}
 
 /* Elementwise operations of any class, by number; operands as fr_add takes them. */
 fr_array *fr__elementwise(int op, int n, fr_array *const *x);

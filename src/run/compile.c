@@ -43,6 +43,12 @@ void fr_program_free(fr_program *p)
 {
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
+    if (p->base) { /* only the literals are its own */
+        fr_program_free(p->base);
+        fr__free(p->literals);
+        fr__free(p);
+        return;
+    }
     fr__plan_release(p->plan);
     for (int i = 0; i < p->ncaptured; i++)
         fr__unref(p->captured[i]);
@@ -78,6 +84,77 @@ char *fr_program_describe(const fr_program *p)
         return to.at;
     fr__text_free(&to);
     return fr__fail(FR__E_MEMORY, "no memory for the text of a program");
+}
+
+int fr_program_captured(const fr_program *p, size_t *bytes)
+{
+    *bytes = 0;
+    for (int i = 0; i < p->ncaptured; i++)
+        *bytes += fr_nbytes(p->captured[i]);
+    return p->ncaptured;
+}
+
+/* ---- numbers ------------------------------------------------------------------------------------------- */
+
+static bool same_number(const fr_program *p, int slot, bool whole, double v)
+{
+    if (whole != (fr__dtypes[p->plan->literal_dtypes[slot]].kind != FR__KIND_FLOAT))
+        return false;
+    int64_t bits = (int64_t)v;
+    if (!whole)
+        memcpy(&bits, &v, sizeof bits);
+    return p->literals[slot] == bits;
+}
+
+bool fr_program_same_but(const fr_program *a, const fr_program *b, int n, const fr_number_change *changes)
+{
+    const fr__plan *plan = a->plan;
+    if (plan != b->plan || a->n_in != b->n_in || a->n_out != b->n_out || a->ncaptured != b->ncaptured ||
+        memcmp(a->source, b->source, sizeof *a->source * (size_t)plan->nleaves) != 0)
+        return false;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < i; j++) /* whose literal is it then? */
+            if (changes[i].whole == changes[j].whole &&
+                (changes[i].was == changes[j].was || changes[i].is == changes[j].is))
+                return false;
+    for (int i = 0; i < plan->nliterals; i++) {
+        bool good = a->literals[i] == b->literals[i];
+        for (int j = 0; !good && j < n; j++)
+            good = same_number(a, i, changes[j].whole, changes[j].was) &&
+                   same_number(b, i, changes[j].whole, changes[j].is);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *changes)
+{
+    size_t count = (size_t)p->plan->nliterals;
+    fr_program *made = fr__malloc(sizeof *made);
+    int64_t *literals = fr__malloc(sizeof *literals * (count + 1));
+    if (!made || !literals) {
+        fr__free(made);
+        fr__free(literals);
+        return NULL;
+    }
+    for (int i = 0; i < (int)count; i++) {
+        literals[i] = p->literals[i];
+        for (int j = 0; j < n; j++) {
+            if (!same_number(p, i, changes[j].whole, changes[j].was))
+                continue;
+            literals[i] = (int64_t)changes[j].is;
+            if (!changes[j].whole)
+                memcpy(&literals[i], &changes[j].is, sizeof literals[i]);
+        }
+    }
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    *made = (fr_program){
+        .refs = 1, .plan = p->plan, .n_in = p->n_in, .n_out = p->n_out, .source = p->source,
+        .ncaptured = p->ncaptured, .captured = p->captured, .literals = literals,
+        .attached = p->attached, .base = p,
+    };
+    return made;
 }
 
 /* ---- keys ---------------------------------------------------------------------------------------------- */
@@ -228,6 +305,18 @@ fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, 
     return p;
 }
 
+int fr_function_programs(fr_function *f, int room, fr_program **to)
+{
+    pthread_mutex_lock(&f->lock);
+    int n = 0;
+    for (fr_program *p = f->newest; p && n < room; p = p->older) {
+        atomic_fetch_add(&p->refs, 1);
+        to[n++] = p;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
 /* ---- traces ------------------------------------------------------------------------------------------------- */
 
 static void release_trace(fr_trace *t)
@@ -338,7 +427,7 @@ static int evaluate_constants(int n_out, fr_array *const *out)
         status = look_at(&w, out[i]);
     while (!status && w.stack.n) {
         fr_array *x = w.stack.at[--w.stack.n];
-        if (!fr__flag(x, FR__TRACED)) {
+        if (!fr__flag(x, FR__TRACED) && !fr__is_base(x->op, x->npar, x->par)) {
             if (has_values_below(x, 0))
                 status = fr__vec_push(&w.constants, x);
             continue;

@@ -19,6 +19,7 @@ struct fr_program {
     uint64_t hash;
     void *attached;
     void (*release_attached)(void *);
+    fr_program *base;    /* whose program this is with other literals; or NULL */
     fr_program *newer, *older;
 };
 

@@ -33,6 +33,9 @@ typedef enum kind {
     COPY,
     REDUCE,
     COMPOSED,
+    JOIN,   /* two arrays one after the other, along axis op */
+    UPDATE, /* the largest of another array over a slice */
+    GATHER, /* elements ..., -1, 1, 3 ... along axis op; some out of range */
 } kind;
 
 typedef struct step { /* one node; what is made of it in the reference stands below */
@@ -81,7 +84,7 @@ static fr_array *reduction(int op, fr_array *x, const fr_reduce_options *o)
 static bool is_source(const step *s) { return s->kind <= COUNTED; }
 static int operands(const step *s)
 {
-    return is_source(s) ? 0 : s->kind == ELEMENT ? fr__ops[s->op].nin : 1;
+    return is_source(s) ? 0 : s->kind == ELEMENT ? fr__ops[s->op].nin : s->kind == JOIN || s->kind == UPDATE ? 2 : 1;
 }
 
 /* ---- a node from its operands ------------------------------------------------------------- */
@@ -122,6 +125,12 @@ static fr_array *make(const step *s, fr_array *const *in)
     case COPY: return fr_contiguous(x);
     case REDUCE: return reduction(s->op, x, &o);
     case COMPOSED: return composed[s->op](x, &o);
+    case JOIN: return fr_concatenate(2, in, s->op);
+    case UPDATE: return fr_slice_update(x, fr_max(in[1], NULL), s->start, s->by, s->shape);
+    case GATHER: {
+        fr_array *i = fr_arange((double)s->start[0], (double)(s->start[0] + 2 * s->shape[0]), 2, FR_INT32);
+        return fr_take(x, i, s->op);
+    }
     }
     return NULL;
 }
@@ -131,7 +140,7 @@ static const char *step_text(const recipe *r, int i, char *to, size_t room)
     const step *s = &r->steps[i];
     static const char *const kinds[] = {
         "leaf",      "number",    "random", "arange",     "", "astype", "reshape",
-        "transpose", "broadcast", "slice",  "contiguous", "", ""};
+        "transpose", "broadcast", "slice",  "contiguous", "", "", "concatenate", "slice_update", "take"};
     char shape[FR__SHAPE_TEXT];
     int n = snprintf(to, room, "%%%d = %s%s %s", i, kinds[s->kind],
                      s->kind == ELEMENT || s->kind == REDUCE ? fr__ops[s->op].name
@@ -276,6 +285,13 @@ static void bound_error(recipe *r, step *s)
         rounding = half ? half_step(s) : 0;
         break;
     }
+    case JOIN:
+    case UPDATE:
+        e = fmax(a->fed, b->fed);
+        if (e > 0 && (s->dtype != a->dtype || s->dtype != b->dtype))
+            e = is_float ? e + s->most * unit_of(s->dtype) : (double)INFINITY;
+        rounding = half ? half_step(s) : 0;
+        break;
     default: break;
     }
     if (!isfinite(s->most) && e > 0)
@@ -300,7 +316,7 @@ static int refer(recipe *r, int i)
         return -1; /* numbers of numbers are weak until they are evaluated */
     s->dtype = fr_dtype_of(s->value);
     s->ndim = fr_ndim(s->value);
-    if (s->kind != SLICE && s->kind != RESHAPE)
+    if (s->kind != SLICE && s->kind != RESHAPE && s->kind != UPDATE && s->kind != GATHER)
         memcpy(s->shape, fr_shape(s->value), sizeof(int64_t) * (size_t)s->ndim);
     if (s->kind == LITERAL) {
         s->most = fabs(s->literal), s->whole = s->literal == floor(s->literal);
@@ -484,11 +500,26 @@ static bool make_up(recipe *r, step *s)
             if (s->by[i] < 0)
                 s->start[i] += reach;
         }
+        if (below(4) == 0 && fr_size(r->steps[s->in[1]].value) > 0)
+            s->kind = UPDATE;
         return true;
     }
     if (k < 87) {
         s->kind = COPY;
         return true;
+    }
+    if (k < 90 && a->ndim) {
+        const step *b = &r->steps[s->in[1]];
+        bool alike = b->ndim == a->ndim && b->kind != LITERAL && a->kind != LITERAL;
+        s->kind = below(2) ? JOIN : GATHER;
+        s->op = (int)below(a->ndim);
+        for (int i = 0; alike && i < a->ndim; i++)
+            alike = i == s->op || fr_shape(b->value)[i] == shape[i];
+        if (!alike)
+            s->in[1] = s->in[0];
+        s->start[0] = -5;
+        s->shape[0] = 1 + below(6);
+        return s->kind == JOIN ? fr_size(a->value) <= ROOM / 2 : shape[s->op] > 0 && fr_size(a->value) <= ROOM / 8;
     }
     s->mask = (unsigned)below(1 << a->ndim);
     s->keepdims = below(2);

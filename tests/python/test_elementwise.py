@@ -148,6 +148,13 @@ def test_bits(symbol):
         function(mx.array([1.0]), 1)
 
 
+def test_bits_of_bools():
+    p = mx.array([True, False])
+    assert (p & True).dtype == mx.bool_ and (p ^ p).dtype == mx.bool_
+    assert (p << p).dtype == mx.uint8 and (p << p).tolist() == [2, 0]
+    assert (p << 1).dtype == mx.int32 and (p << 1).tolist() == [2, 0]
+
+
 def test_inverted_bits():
     assert (~mx.array([0, 5, -1])).tolist() == [-1, -6, 0]
     assert mx.bitwise_invert(mx.array([5], dtype=mx.uint8)).tolist() == [250]

@@ -1,0 +1,366 @@
+/* explain.c - why programs were traced, and what they are: mx.explain
+ *
+ * A program keeps what its call looked like: a list of (path, kind, value), made while it was
+ * traced. A new one is compared with those that are there: what differs from the most similar
+ * one is the reason for it.
+ */
+#include "tree.h"
+
+enum { COMPARED = 16, LISTED = 256, TOLD = 3, ROWS = 10000 };
+
+/* ---- what a call looks like ------------------------------------------------------------- */
+
+static int note(PyObject *list, const path *at, const char *root, const char *kind,
+                PyObject *value) /* takes value over */
+{
+    PyObject *text = value ? py_path_text(at, root) : NULL;
+    PyObject *row = text ? Py_BuildValue("(OsO)", text, kind, value) : NULL;
+    int failed = !row || PyList_Append(list, row);
+    Py_XDECREF(row);
+    Py_XDECREF(text);
+    Py_XDECREF(value);
+    return failed ? -1 : 0;
+}
+
+/* "float32[2,3]" */
+static PyObject *array_text(const fr_array *x)
+{
+    PyObject *text = PyUnicode_FromFormat("%s%s[", fr_is_weak(x) ? "weak " : "",
+                                          fr_dtype_name(fr_dtype_of(x)));
+    for (int i = 0; text && i < fr_ndim(x); i++)
+        PyUnicode_AppendAndDel(
+            &text, PyUnicode_FromFormat(i ? ",%lld" : "%lld", (long long)fr_shape(x)[i]));
+    if (text)
+        PyUnicode_AppendAndDel(&text, PyUnicode_FromString("]"));
+    return text;
+}
+
+static int describe(PyObject *list, PyObject *value, const path *at, const char *root,
+                    py_seen *seen);
+
+static int describe_items(PyObject *list, PyObject *value, const path *at, const char *root,
+                          py_seen *seen)
+{
+    Py_ssize_t number;
+    int fresh = PyTuple_Check(value) ? 1 : py_seen_add(seen, value, &number);
+    if (fresh <= 0)
+        return fresh ? -1 : note(list, at, root, "again", PyUnicode_FromFormat("%zd", number));
+    PyObject *keys = PyDict_Check(value) ? py_sorted_keys(value) : NULL;
+    if (PyDict_Check(value) && !keys)
+        return -1;
+    Py_ssize_t n = keys ? PyList_GET_SIZE(keys) : PySequence_Fast_GET_SIZE(value);
+    int failed = note(list, at, root, Py_TYPE(value)->tp_name,
+                      keys ? PyObject_Repr(keys) : PyUnicode_FromFormat("%zd items", n));
+    for (Py_ssize_t i = 0; !failed && i < n; i++) {
+        path here = {.up = at, .index = i};
+        PyObject *item;
+        if (keys) {
+            here.key = PyList_GET_ITEM(keys, i);
+            item = PyDict_GetItemWithError(value, here.key);
+        } else {
+            item = PySequence_Fast_GET_ITEM(value, i);
+        }
+        failed = !item || describe(list, item, &here, root, seen);
+    }
+    Py_XDECREF(keys);
+    return failed ? -1 : 0;
+}
+
+static int describe(PyObject *list, PyObject *value, const path *at, const char *root,
+                    py_seen *seen)
+{
+    if (PyList_GET_SIZE(list) >= ROWS) /* more can't be read */
+        return 0;
+    if (py_is_array(value))
+        return note(list, at, root, "array", array_text(py_node(value)));
+    if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value))
+        return describe_items(list, value, at, root, seen);
+    if (PyFloat_CheckExact(value) || PyLong_CheckExact(value))
+        return note(list, at, root, "number", PyObject_Repr(value));
+    if (py_is_constant(value))
+        return note(list, at, root, "constant", PyObject_Repr(value));
+    fr_array *made = py_is_buffer(value) ? py_from_buffer(value, true) : NULL;
+    if (made) {
+        int failed = note(list, at, root, "array", array_text(made));
+        fr_free(made);
+        return failed;
+    }
+    PyErr_Clear();
+    return note(list, at, root, "object", PyUnicode_FromString(Py_TYPE(value)->tp_name));
+}
+
+PyObject *py_signature_of_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
+                               PyObject *inputs)
+{
+    PyObject *list = PyList_New(0);
+    py_seen seen;
+    int failed = py_seen_begin(&seen) || !list;
+    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
+    for (Py_ssize_t i = 0; !failed && i < n + keywords; i++) {
+        path here = {.index = i};
+        if (i >= n)
+            here.key = PyTuple_GET_ITEM(names, i - n);
+        failed = describe(list, args[i], &here, "argument", &seen);
+    }
+    if (!failed && inputs)
+        failed = describe(list, inputs, NULL, "inputs", &seen);
+    py_seen_end(&seen);
+    if (failed)
+        Py_CLEAR(list);
+    return list;
+}
+
+/* ---- why ---------------------------------------------------------------------------------- */
+
+/* The shape in "float32[2,3]", or NULL. */
+static const char *shape_of(PyObject *row)
+{
+    const char *text = PyUnicode_AsUTF8(PyTuple_GET_ITEM(row, 2));
+    return text ? strchr(text, '[') : NULL;
+}
+
+/* Which dimension two shapes of one rank differ in first; -1: their ranks differ. */
+static int dimension_of(const char *a, const char *b)
+{
+    int commas = 0, dimension = -1, at = 0;
+    for (const char *p = a; *p; p++)
+        commas += *p == ',';
+    for (const char *p = b; *p; p++)
+        commas -= *p == ',';
+    if (commas || !strcmp(a, "[]") || !strcmp(b, "[]"))
+        return -1;
+    for (; *a && *b; a++, b++) {
+        size_t n = strcspn(a + 1, ",]"), m = strcspn(b + 1, ",]");
+        if (dimension < 0 && (n != m || strncmp(a + 1, b + 1, n) != 0))
+            dimension = at;
+        at++;
+        a += n;
+        b += m;
+    }
+    return dimension;
+}
+
+/* ("shape", "argument 0 is float32[3], was float32[2] (dimension 0)") */
+static PyObject *difference(PyObject *row, PyObject *old)
+{
+    PyObject *path = PyTuple_GET_ITEM(row ? row : old, 0);
+    if (!row || !old)
+        return Py_BuildValue("(sN)", "structure",
+                             PyUnicode_FromFormat(row ? "%U is new" : "%U is gone", path));
+    const char *kind = PyUnicode_AsUTF8(PyTuple_GET_ITEM(row, 1));
+    const char *before = PyUnicode_AsUTF8(PyTuple_GET_ITEM(old, 1));
+    if (!kind || !before)
+        return NULL;
+    PyObject *is = PyTuple_GET_ITEM(row, 2), *was = PyTuple_GET_ITEM(old, 2);
+    if (strcmp(kind, before) != 0)
+        return Py_BuildValue(
+            "(sN)", "structure",
+            PyUnicode_FromFormat("%U is %s %U, was %s %U", path, kind, is, before, was));
+    if (strcmp(kind, "array") != 0) {
+        const char *what =
+            !strcmp(kind, "number") || !strcmp(kind, "constant") ? kind : "structure";
+        return Py_BuildValue("(sN)", what,
+                             PyUnicode_FromFormat("%U is %U, was %U", path, is, was));
+    }
+    const char *a = shape_of(row), *b = shape_of(old);
+    if (!a || !b)
+        return NULL;
+    bool same = strcmp(a, b) == 0;
+    int dimension = same ? -1 : dimension_of(a, b);
+    PyObject *text = PyUnicode_FromFormat("%U is %U, was %U", path, is, was);
+    if (text && dimension >= 0)
+        PyUnicode_AppendAndDel(&text, PyUnicode_FromFormat(" (dimension %d)", dimension));
+    return Py_BuildValue("(sN)", same ? "dtype" : "shape", text);
+}
+
+/* {path: row} */
+static PyObject *by_path(PyObject *signature)
+{
+    PyObject *map = PyDict_New();
+    for (Py_ssize_t i = 0; map && i < PyList_GET_SIZE(signature); i++) {
+        PyObject *row = PyList_GET_ITEM(signature, i);
+        if (PyDict_SetItem(map, PyTuple_GET_ITEM(row, 0), row))
+            Py_CLEAR(map);
+    }
+    return map;
+}
+
+/* What differs between a call and an earlier one: a list; entries beyond `most` don't matter. */
+static PyObject *differences(PyObject *signature, PyObject *now, PyObject *earlier)
+{
+    PyObject *list = PyList_New(0), *before = by_path(earlier);
+    int failed = !list || !before;
+    for (int turn = 0; !failed && turn < 2; turn++) {
+        PyObject *rows = turn ? earlier : signature, *others = turn ? now : before;
+        for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(rows); i++) {
+            PyObject *row = PyList_GET_ITEM(rows, i);
+            PyObject *other = PyDict_GetItemWithError(others, PyTuple_GET_ITEM(row, 0));
+            int same = other && !turn ? PyObject_RichCompareBool(row, other, Py_EQ) : 0;
+            if (same || (turn && other))
+                continue;
+            PyObject *entry = turn ? difference(NULL, row) : difference(row, other);
+            failed = !entry || PyList_Append(list, entry);
+            Py_XDECREF(entry);
+        }
+    }
+    Py_XDECREF(before);
+    if (failed)
+        Py_CLEAR(list);
+    return list;
+}
+
+/* The shortest list of differences from a program that is there; None: there is none. */
+static PyObject *nearest(fr_function *function, PyObject *signature)
+{
+    fr_program *there[COMPARED];
+    int n = fr_function_programs(function, COMPARED, there);
+    PyObject *now = n ? by_path(signature) : NULL, *best = NULL;
+    for (int i = 0; i < n; i++) {
+        py_structure *structure = fr_program_attached(there[i]);
+        PyObject *about = structure ? *py_structure_about(structure) : NULL;
+        PyObject *earlier = about ? PyDict_GetItemString(about, "signature") : NULL;
+        PyObject *list = earlier && now ? differences(signature, now, earlier) : NULL;
+        if (list && (!best || PyList_GET_SIZE(list) < PyList_GET_SIZE(best))) {
+            Py_XDECREF(best);
+            best = list;
+            list = NULL;
+        }
+        Py_XDECREF(list);
+        fr_program_free(there[i]);
+    }
+    Py_XDECREF(now);
+    if (!best && !PyErr_Occurred()) {
+        Py_INCREF(Py_None);
+        best = Py_None;
+    }
+    return best;
+}
+
+static PyObject *reason(PyObject *list)
+{
+    if (list == Py_None)
+        return PyUnicode_FromString("first call");
+    if (PyList_GET_SIZE(list) == 0)
+        return PyUnicode_FromString("the layout in memory of an array, or an alias, differs");
+    PyObject *texts = PyList_New(0);
+    Py_ssize_t n = PyList_GET_SIZE(list);
+    for (Py_ssize_t i = 0; texts && i < n && i < TOLD; i++)
+        if (PyList_Append(texts, PyTuple_GET_ITEM(PyList_GET_ITEM(list, i), 1)))
+            Py_CLEAR(texts);
+    PyObject *comma = PyUnicode_FromString("; ");
+    PyObject *text = texts && comma ? PyUnicode_Join(comma, texts) : NULL;
+    if (text && n > TOLD)
+        PyUnicode_AppendAndDel(&text, PyUnicode_FromFormat("; and %zd more", n - TOLD));
+    Py_XDECREF(comma);
+    Py_XDECREF(texts);
+    return text;
+}
+
+PyObject *py_about(fr_function *function, PyObject *signature)
+{
+    static long long count;
+    PyObject *list = nearest(function, signature);
+    PyObject *why = list ? reason(list) : NULL, *about = NULL;
+    if (why) {
+        PyObject *kind = list == Py_None ? PyUnicode_FromString("first call")
+                         : PyList_GET_SIZE(list) == 0
+                             ? PyUnicode_FromString("layout")
+                             : PyTuple_GET_ITEM(PyList_GET_ITEM(list, 0), 0);
+        if (kind && list != Py_None && PyList_GET_SIZE(list))
+            Py_INCREF(kind);
+        about = Py_BuildValue("{sLsNsNsO}", "order", ++count, "kind", kind, "why", why,
+                              "signature", signature);
+    }
+    Py_XDECREF(list);
+    return about;
+}
+
+/* ---- what there is ------------------------------------------------------------------------- */
+
+/* A program as a dict; what it is without what only sorting needs. */
+static PyObject *entry_of(fr_program *program)
+{
+    py_structure *structure = fr_program_attached(program);
+    PyObject *about = structure ? *py_structure_about(structure) : NULL;
+    size_t bytes;
+    int captured = fr_program_captured(program, &bytes);
+    char *text = fr_program_describe(program);
+    if (!text)
+        return py_raise();
+    PyObject *entry = about ? PyDict_Copy(about) : PyDict_New();
+    PyObject *more =
+        Py_BuildValue("{sisnsiss}", "captured", captured, "captured_bytes", (Py_ssize_t)bytes,
+                      "outputs", fr_program_outputs(program), "text", text);
+    fr_text_free(text);
+    if (!entry || !more || PyDict_Update(entry, more))
+        Py_CLEAR(entry);
+    Py_XDECREF(more);
+    return entry;
+}
+
+static PyObject *entries_of(fr_function *function)
+{
+    fr_program *programs[LISTED];
+    int n = fr_function_programs(function, LISTED, programs);
+    PyObject *rows = PyList_New(0);
+    for (int i = 0; i < n; i++) {
+        PyObject *entry = rows ? entry_of(programs[i]) : NULL;
+        PyObject *order = entry ? PyDict_GetItemString(entry, "order") : NULL;
+        PyObject *row =
+            entry ? Py_BuildValue("(OiO)", order ? order : Py_None, i, entry) : NULL;
+        if (rows && (!row || PyList_Append(rows, row)))
+            Py_CLEAR(rows);
+        Py_XDECREF(row);
+        Py_XDECREF(entry);
+        fr_program_free(programs[i]);
+    }
+    if (rows && PyList_Sort(rows))
+        Py_CLEAR(rows);
+    for (Py_ssize_t i = 0; rows && i < PyList_GET_SIZE(rows); i++) {
+        PyObject *entry = PyTuple_GET_ITEM(PyList_GET_ITEM(rows, i), 2);
+        Py_INCREF(entry);
+        if (PyDict_DelItemString(entry, "order"))
+            PyErr_Clear();
+        PyList_SetItem(rows, i, entry);
+    }
+    return rows;
+}
+
+/* Appends to *text, unless there is none; takes part over. */
+static void add(PyObject **text, PyObject *part) { PyUnicode_AppendAndDel(text, part); }
+
+static void add_entry(PyObject **text, PyObject *entry, Py_ssize_t number)
+{
+    PyObject *why = PyDict_GetItemString(entry, "why");
+    PyObject *signature = PyDict_GetItemString(entry, "signature");
+    add(text, PyUnicode_FromFormat("\n%zd. traced: %V\n", number + 1, why, "unknown"));
+    for (Py_ssize_t i = 0; signature && i < PyList_GET_SIZE(signature); i++) {
+        PyObject *row = PyList_GET_ITEM(signature, i);
+        if (i == 20) {
+            add(text,
+                PyUnicode_FromFormat("   ... and %zd more\n", PyList_GET_SIZE(signature) - i));
+            break;
+        }
+        add(text, PyUnicode_FromFormat("   %U: %U %U\n", PyTuple_GET_ITEM(row, 0),
+                                       PyTuple_GET_ITEM(row, 1), PyTuple_GET_ITEM(row, 2)));
+    }
+    add(text, PyUnicode_FromFormat("   constants captured: %S, %S bytes\n",
+                                   PyDict_GetItemString(entry, "captured"),
+                                   PyDict_GetItemString(entry, "captured_bytes")));
+    add(text, PyUnicode_FromFormat("%U", PyDict_GetItemString(entry, "text")));
+}
+
+PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, bool as_dict)
+{
+    PyObject *rows = entries_of(function);
+    if (!rows || as_dict)
+        return rows;
+    Py_ssize_t n = PyList_GET_SIZE(rows);
+    PyObject *text = PyUnicode_FromFormat("%S: %zd program%s\n", name, n, n == 1 ? "" : "s");
+    for (Py_ssize_t i = 0; text && notes && i < PyList_GET_SIZE(notes); i++)
+        add(&text, PyUnicode_FromFormat("%U\n", PyList_GET_ITEM(notes, i)));
+    for (Py_ssize_t i = 0; text && i < n; i++)
+        add_entry(&text, PyList_GET_ITEM(rows, i), i);
+    Py_DECREF(rows);
+    return text;
+}
