@@ -25,7 +25,8 @@ typedef struct programs {
     PyObject_HEAD fr_function *function;
     PyObject *pinned;   /* types whose address is in a key: a set, or NULL */
     PyObject *patterns; /* {a call but for its numbers: what is known of it}, or NULL */
-    PyObject *notes;    /* what was found out about numbers, for explain: a list, or NULL */
+    PyObject *plain; /* {the same without shapes: bits of the numbers that matter}, or NULL */
+    PyObject *notes; /* what was found out about numbers, for explain: a list, or NULL */
     PyObject *weak;
     PyThread_type_lock lock; /* held by calls that capture state, or NULL */
     unsigned long owner;     /* the thread that holds it, 0: none */
@@ -40,6 +41,7 @@ static void programs_dealloc(PyObject *self)
     fr_function_free(p->function);
     Py_XDECREF(p->pinned);
     Py_XDECREF(p->patterns);
+    Py_XDECREF(p->plain);
     Py_XDECREF(p->notes);
     if (p->lock)
         PyThread_free_lock(p->lock);
@@ -94,7 +96,7 @@ static PyObject *programs_new(PyObject *fun)
     }
     programs *made = PyObject_GC_New(programs, &programs_type);
     if (made) {
-        made->pinned = made->patterns = made->notes = made->weak = NULL;
+        made->pinned = made->patterns = made->plain = made->notes = made->weak = NULL;
         made->lock = NULL;
         made->owner = 0;
         made->function = fr_function_new(text, 0);
@@ -177,8 +179,7 @@ static PyObject *programs_of_state(PyObject *fun, PyObject *inputs, PyObject *ou
         Py_BuildValue("(NNNN)", PyLong_FromVoidPtr(parts[0]), PyLong_FromVoidPtr(parts[1]),
                       PyLong_FromVoidPtr(inputs), PyLong_FromVoidPtr(outputs));
     PyObject *entry = key ? PyDict_GetItemWithError(known, key) : NULL;
-    if (entry) {
-        made = PyWeakref_GetObject(entry);
+    if (entry && (made = PyWeakref_GetObject(entry)) != Py_None) {
         Py_DECREF(key);
         Py_INCREF(made);
         return made;
@@ -370,8 +371,7 @@ enum { PATTERNS = 256, TRIALS = 4 };
 
 /* What is known of calls of one pattern; the bytes of their base's key follow. */
 typedef struct record {
-    uint32_t plain;    /* numbers that the function looks at: they belong to the pattern */
-    uint32_t verified; /* numbers that it doesn't */
+    uint32_t verified; /* numbers that the function doesn't look at */
     int trials;
     double value[PY_NUMBERS]; /* of the base */
 } record;
@@ -402,7 +402,7 @@ static int keep_base(call *c, const py_numbers *numbers, int trials)
     return keep_record(c, numbers, r, c->flat.key, c->flat.key_bytes);
 }
 
-static int note_number(call *c, uint32_t which, bool good)
+static int note_numbers(call *c, uint32_t which, bool good)
 {
     PyObject **notes = &c->self->programs->notes;
     if (!*notes && !(*notes = PyList_New(0)))
@@ -410,19 +410,60 @@ static int note_number(call *c, uint32_t which, bool good)
     for (int i = 0; i < PY_NUMBERS && PyList_GET_SIZE(*notes) < 64; i++) {
         if (!(which & 1u << i))
             continue;
-        PyObject *text = PyUnicode_FromFormat(
-            good ? "number %d of the arguments: one program serves all its values"
-                 : "number %d of the arguments: the function looks at its value or computes "
-                   "with "
-                   "it: a program for each",
-            i);
+        PyObject *path = py_path_of_number(c->args, c->n, c->names, i);
+        PyObject *text = path
+                             ? PyUnicode_FromFormat(
+                                   good ? "%U: one program serves all its values"
+                                        : "%U: a program for each value: the function looks at "
+                                          "it, or computes with it",
+                                   path)
+                             : NULL;
         int there = text ? PySequence_Contains(*notes, text) : -1;
         int failed = there < 0 || (!there && PyList_Append(*notes, text));
         Py_XDECREF(text);
+        Py_XDECREF(path);
         if (failed)
             return -1;
     }
     return 0;
+}
+
+/* The call but for its numbers and shapes: bytes. */
+static PyObject *plain_key(const call *c, const py_numbers *all)
+{
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(all->pattern),
+                                     (Py_ssize_t)c->flat.key_bytes);
+}
+
+/* Numbers that the function was found to look at, in calls like this of any shapes. */
+static int plain_numbers(const call *c, const py_numbers *all, uint32_t *bits)
+{
+    PyObject *plain = c->self->programs->plain;
+    PyObject *key = plain ? plain_key(c, all) : NULL;
+    PyObject *found = key ? PyDict_GetItemWithError(plain, key) : NULL;
+    *bits = found ? (uint32_t)PyLong_AsUnsignedLong(found) : 0;
+    Py_XDECREF(key);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int keep_plain(call *c, uint32_t which)
+{
+    PyObject **plain = &c->self->programs->plain;
+    py_numbers all;
+    uint32_t before;
+    if ((!*plain && !(*plain = PyDict_New())) || note_numbers(c, which, false) ||
+        py_numbers_read(&all, &c->flat, 0))
+        return -1;
+    if (PyDict_Size(*plain) >= PATTERNS)
+        PyDict_Clear(*plain);
+    int failed = plain_numbers(c, &all, &before);
+    PyObject *key = failed ? NULL : plain_key(c, &all);
+    PyObject *bits = key ? PyLong_FromUnsignedLong(before | which) : NULL;
+    failed = !bits || PyDict_SetItem(*plain, key, bits);
+    Py_XDECREF(bits);
+    Py_XDECREF(key);
+    Py_XDECREF(all.pattern);
+    return failed ? -1 : 0;
 }
 
 /* The changes from the base's numbers to this call's; bits of those that differ. */
@@ -508,18 +549,14 @@ static fr_program *vary(call *c, const py_numbers *numbers, const record *known_
         if (PyErr_Occurred())
             goto done;
         if (!tried) {
-            r.plain |= looked;
-            if (!note_number(c, looked, false))
-                keep_record(c, numbers, r, key, key_bytes);
+            keep_plain(c, looked);
             goto done;
         }
         bool same = fr_program_same_but(base, tried, n, changes) &&
                     py_same_structure(fr_program_attached(base), fr_program_attached(tried));
         fr_program_free(tried);
         if (!same && ++r.trials >= TRIALS) {
-            r.plain |= differ;
-            if (!note_number(c, differ, false))
-                keep_record(c, numbers, r, key, key_bytes);
+            keep_plain(c, differ);
             goto done;
         }
         if (!same) {
@@ -527,7 +564,7 @@ static fr_program *vary(call *c, const py_numbers *numbers, const record *known_
             goto done;
         }
         r.verified |= differ;
-        if (note_number(c, differ, true) || keep_record(c, numbers, r, key, key_bytes))
+        if (note_numbers(c, differ, true) || keep_record(c, numbers, r, key, key_bytes))
             goto done;
     }
     result = fr_program_with(base, n, changes);
@@ -541,32 +578,30 @@ done:
 static fr_program *by_numbers(call *c)
 {
     py_numbers numbers;
-    uint32_t plain = 0;
-    for (;;) {
-        if (py_numbers_read(&numbers, &c->flat, plain) || !numbers.vary)
-            return NULL;
-        PyObject *patterns = c->self->programs->patterns;
-        PyObject *found = patterns ? PyDict_GetItemWithError(patterns, numbers.pattern) : NULL;
-        fr_program *program = NULL;
-        record r;
-        if (found)
-            memcpy(&r, PyBytes_AS_STRING(found), sizeof r);
-        if (found && r.plain & ~plain) {
-            plain |= r.plain;
-            Py_DECREF(numbers.pattern);
-            continue;
-        }
-        if (found) {
-            Py_INCREF(found);
-            program = vary(c, &numbers, &r, PyBytes_AS_STRING(found) + sizeof r,
-                           (size_t)PyBytes_GET_SIZE(found) - sizeof r);
-            Py_DECREF(found);
-        } else if (!PyErr_Occurred()) {
-            keep_base(c, &numbers, 0);
-        }
+    uint32_t plain;
+    if (py_numbers_read(&numbers, &c->flat, 0) || !numbers.vary)
+        return NULL;
+    int failed = plain_numbers(c, &numbers, &plain);
+    if (plain || failed) {
         Py_DECREF(numbers.pattern);
-        return program;
+        if (failed || py_numbers_read(&numbers, &c->flat, plain) || !numbers.vary)
+            return NULL;
     }
+    PyObject *patterns = c->self->programs->patterns;
+    PyObject *found = patterns ? PyDict_GetItemWithError(patterns, numbers.pattern) : NULL;
+    fr_program *program = NULL;
+    if (found) {
+        record r;
+        memcpy(&r, PyBytes_AS_STRING(found), sizeof r);
+        Py_INCREF(found);
+        program = vary(c, &numbers, &r, PyBytes_AS_STRING(found) + sizeof r,
+                       (size_t)PyBytes_GET_SIZE(found) - sizeof r);
+        Py_DECREF(found);
+    } else if (!PyErr_Occurred()) {
+        keep_base(c, &numbers, 0);
+    }
+    Py_DECREF(numbers.pattern);
+    return program;
 }
 
 /* ---- a call -------------------------------------------------------------------------------- */

@@ -42,7 +42,7 @@ static int describe_items(PyObject *list, PyObject *value, const path *at, const
                           py_seen *seen)
 {
     Py_ssize_t number;
-    int fresh = PyTuple_Check(value) ? 1 : py_seen_add(seen, value, &number);
+    int fresh = !seen || PyTuple_Check(value) ? 1 : py_seen_add(seen, value, &number);
     if (fresh <= 0)
         return fresh ? -1 : note(list, at, root, "again", PyUnicode_FromFormat("%zd", number));
     PyObject *keys = PyDict_Check(value) ? py_sorted_keys(value) : NULL;
@@ -93,21 +93,40 @@ PyObject *py_signature_of_call(PyObject *const *args, Py_ssize_t n, PyObject *na
                                PyObject *inputs)
 {
     PyObject *list = PyList_New(0);
-    py_seen seen;
-    int failed = py_seen_begin(&seen) || !list;
-    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
-    for (Py_ssize_t i = 0; !failed && i < n + keywords; i++) {
+    PyObject *order = names ? py_keyword_order(names) : NULL;
+    int failed = !list || (names && !order);
+    for (Py_ssize_t i = 0; !failed && i < n; i++) {
         path here = {.index = i};
-        if (i >= n)
-            here.key = PyTuple_GET_ITEM(names, i - n);
-        failed = describe(list, args[i], &here, "argument", &seen);
+        failed = describe(list, args[i], &here, "argument", NULL);
     }
-    if (!failed && inputs)
-        failed = describe(list, inputs, NULL, "inputs", &seen);
-    py_seen_end(&seen);
+    for (Py_ssize_t k = 0; !failed && order && k < PyList_GET_SIZE(order); k++) {
+        PyObject *row = PyList_GET_ITEM(order, k);
+        path here = {.key = PyTuple_GET_ITEM(row, 0)};
+        failed = describe(list, args[n + PyLong_AsSsize_t(PyTuple_GET_ITEM(row, 1))], &here,
+                          "argument", NULL);
+    }
+    Py_XDECREF(order);
+    if (!failed && inputs) {
+        py_seen seen;
+        failed = py_seen_begin(&seen) || describe(list, inputs, NULL, "inputs", &seen);
+        py_seen_end(&seen);
+    }
     if (failed)
         Py_CLEAR(list);
     return list;
+}
+
+PyObject *py_path_of_number(PyObject *const *args, Py_ssize_t n, PyObject *names, int i)
+{
+    PyObject *list = py_signature_of_call(args, n, names, NULL), *path = NULL;
+    for (Py_ssize_t at = 0; list && !path && at < PyList_GET_SIZE(list); at++) {
+        PyObject *row = PyList_GET_ITEM(list, at);
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(row, 1), "number") == 0 && !i--)
+            path = PyTuple_GET_ITEM(row, 0);
+    }
+    Py_XINCREF(path);
+    Py_XDECREF(list);
+    return path || PyErr_Occurred() ? path : PyUnicode_FromString("a number");
 }
 
 /* ---- why ---------------------------------------------------------------------------------- */

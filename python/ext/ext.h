@@ -175,6 +175,8 @@ void py_flat_end(py_flat *flat);
 int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject *names);
 /* After it: the arrays and constants in captured containers. */
 int py_flatten_state(py_flat *flat, PyObject *inputs, py_seen *seen);
+/* Keyword arguments by name, as they are flattened: a list of (name, position). */
+PyObject *py_keyword_order(PyObject *names);
 /* A call's arguments again with other arrays: a new list of vectorcall arguments. numbers: what
  * takes the place of the plain ints and floats, NULL where they stay; or NULL. */
 PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
@@ -240,6 +242,8 @@ int py_numbers_read(py_numbers *numbers, const py_flat *flat, uint32_t plain);
 /* What of a call counts: a list of (path, kind, value). */
 PyObject *py_signature_of_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
                                PyObject *inputs);
+/* Where the i-th plain int or float of the arguments stands, as text. */
+PyObject *py_path_of_number(PyObject *const *args, Py_ssize_t n, PyObject *names, int i);
 /* {"why", "signature"} of a new program beside those that are there. */
 PyObject *py_about(fr_function *function, PyObject *signature);
 PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, bool as_dict);

@@ -384,7 +384,7 @@ static int flatten(py_flat *flat, PyObject *value, const path *at)
 }
 
 /* Keyword arguments by name, so that their order doesn't count: a new list of positions. */
-static PyObject *keyword_order(PyObject *names)
+PyObject *py_keyword_order(PyObject *names)
 {
     PyObject *order = PyList_New(0);
     for (Py_ssize_t k = 0; order && k < PyTuple_GET_SIZE(names); k++) {
@@ -409,7 +409,7 @@ int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject
     }
     if (!names || PyTuple_GET_SIZE(names) == 0)
         return 0;
-    PyObject *order = keyword_order(names);
+    PyObject *order = py_keyword_order(names);
     int failed = order ? 0 : -1;
     for (Py_ssize_t k = 0; !failed && k < PyList_GET_SIZE(order); k++) {
         PyObject *row = PyList_GET_ITEM(order, k);
@@ -514,7 +514,7 @@ PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
         else
             PyList_SET_ITEM(result, i, item);
     }
-    PyObject *order = result && keywords ? keyword_order(names) : NULL;
+    PyObject *order = result && keywords ? py_keyword_order(names) : NULL;
     if (keywords && !order)
         Py_CLEAR(result);
     for (Py_ssize_t k = 0; result && k < keywords; k++) {

@@ -252,6 +252,13 @@ static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr_
 
 /* ---- placing a node ------------------------------------------------------------------------------------ */
 
+/* A node that another reads or writes as memory: it has a buffer, and a kernel that makes it. */
+static void store_alone(fr__tnode *n, int why)
+{
+    n->flags = (uint8_t)((n->flags | FR__T_LATE | FR__T_STORE) & ~FR__T_INLINE);
+    n->why = (uint8_t)why;
+}
+
 static int ask_inputs(state *s, int i)
 {
     fr__tnode *n = node(s, i);
@@ -267,8 +274,7 @@ static int ask_inputs(state *s, int i)
         return fr__failed() ? -1 : fr__fail_int(FR__E_INTERNAL, "fuse: node %d (%s) has no map of its input", i, fr__ops[n->op].name);
     if (n->op == FR__OP_RANDOM_BITS && !fr__is_leaf(node(s, n->in[0]))) {
         /* Both words are read, at two places: the key must have a buffer. */
-        node(s, n->in[0])->flags |= FR__T_LATE;
-        node(s, n->in[0])->why = FR__WHY_KEY;
+        store_alone(node(s, n->in[0]), FR__WHY_KEY);
         return want(s, n->in[0], n->group, m);
     }
     if (n->op == FR__OP_TAKE) {
@@ -278,8 +284,7 @@ static int ask_inputs(state *s, int i)
         if (!indices || !none)
             return fr__failed() ? -1 : fr__fail_int(FR__E_INTERNAL, "fuse: node %d has no map of its indices", i);
         if (!fr__is_leaf(from)) {
-            from->flags |= FR__T_LATE | FR__T_STORE;
-            from->why = FR__WHY_TAKEN;
+            store_alone(from, FR__WHY_TAKEN);
             if (want(s, n->in[0], n->group, none))
                 return -1;
         }
@@ -290,8 +295,7 @@ static int ask_inputs(state *s, int i)
             fr__tnode *base = node(s, n->in[1]);
             if (!fr__is_base(base->op, base->npar, base->par))
                 return fr__fail_int(FR__E_INTERNAL, "fuse: node %d is written over by node %d", n->in[1], i);
-            base->flags |= FR__T_LATE | FR__T_STORE;
-            base->why = FR__WHY_PUT;
+            store_alone(base, FR__WHY_PUT);
             if (want(s, n->in[1], n->group, m))
                 return -1;
         }

@@ -9,6 +9,7 @@ import weakref
 from functools import partial
 
 import ferrule.core as mx
+import numpy as np
 import pytest
 
 
@@ -310,6 +311,18 @@ def test_outputs_alone_do_not_enter_the_key():
     assert len(log) == 2 and log[0].item() == 8 and log[1]["n"][0].item() == 4
 
 
+def test_numpy_arrays_in_state():
+    state = [np.array([1.0, 2.0], np.float32)]
+
+    @partial(mx.compile, inputs=state, outputs=state)
+    def fun():
+        state[0] = state[0] * 2
+
+    fun()
+    fun()
+    assert isinstance(state[0], mx.array) and state[0].tolist() == [4.0, 8.0]
+
+
 def test_no_arrays_at_all():
     state = {}
 
@@ -523,7 +536,28 @@ def test_a_learning_rate():
         counts.append(traced_by(lambda: step(w, g, lr)))
         assert step(w, g, lr).tolist() == (w - lr * g).tolist()
     assert counts == [1, 1] + [0] * 8
-    assert "one program serves all its values" in mx.explain(step)
+    assert "argument 2: one program serves all its values" in mx.explain(step)
+
+
+def test_a_number_that_is_looked_at_is_tried_once():
+    calls = []
+
+    @mx.compile
+    def fun(x, *, n, rate):
+        calls.append(n)
+        for _ in range(n):
+            x = x * rate
+        return x
+
+    counts = [traced_by(lambda: fun(mx.ones((size,)), n=3, rate=0.3)) for size in (1, 2, 3)]
+    assert counts == [1, 1, 1]
+    counts = [traced_by(lambda: fun(mx.ones((size,)), n=4, rate=0.3)) for size in (1, 2, 3)]
+    assert counts == [2, 1, 1]
+    counts = [traced_by(lambda: fun(mx.ones((2,)), n=4, rate=r)) for r in (0.4, 0.6, 0.7, 0.8)]
+    assert counts == [1, 0, 0, 0]
+    assert "argument 'n': a program for each value" in mx.explain(fun)
+    assert "argument 'rate': one program serves all its values" in mx.explain(fun)
+    assert fun(mx.ones((1,)), n=3, rate=0.7).tolist() == (mx.ones((1,)) * 0.7 * 0.7 * 0.7).tolist()
 
 
 def test_numbers_of_several_positions():
