@@ -66,10 +66,18 @@ fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf)
     return y;
 }
 
+static fr_array *as_float(fr_array *x) /* a result of its own */
+{
+    return fr_astype(x, fr__is_float(x->dtype) ? (fr_dtype)x->dtype : FR_FLOAT32);
+}
+
 /* Equal, which infinities can be; or near, and then y is finite. */
 fr_array *fr_isclose(fr_array *x, fr_array *y, double rtol, double atol, bool equal_nan)
 {
-    fr_array *same = (fr_eq)(x, y), *d = (fr_sub)(x, y), *off = fr_abs(d), *size = fr_abs(y);
+    if (!fr__operands(2, (fr_array *[]){x, y}))
+        return NULL;
+    fr_array *f = as_float(x), *g = as_float(y), *same = (fr_eq)(x, y);
+    fr_array *d = (fr_sub)(f, g), *off = fr_abs(d), *size = fr_abs(g);
     fr_array *r = fr_number(rtol), *a = fr_number(atol);
     fr_array *scaled = (fr_mul)(size, r), *slack = (fr_add)(scaled, a),
              *near = (fr_le)(off, slack);
@@ -82,7 +90,7 @@ fr_array *fr_isclose(fr_array *x, fr_array *y, double rtol, double atol, bool eq
             fr__discard(made[i]);
         z = more;
     }
-    fr_array *made[] = {same, d, off, size, r, a, scaled, slack, near, finite, both};
+    fr_array *made[] = {f, g, same, d, off, size, r, a, scaled, slack, near, finite, both};
     for (int i = 0; i < FR__COUNT(made); i++)
         fr__discard(made[i]);
     return z;

@@ -236,6 +236,8 @@ def test_isclose():
     ours = mx.isclose(mx.array(x), mx.array(y), equal_nan=True)
     assert ours.tolist() == np.isclose(x, y, equal_nan=True).tolist()
     assert mx.isclose(mx.array(x), mx.array(y), 0.2)[1].item()
+    small, large = (mx.array([v], dtype=mx.uint8) for v in (1, 2))
+    assert mx.isclose(small, large, 0, 1).item() is True
     assert mx.allclose(mx.array([1, 2]), mx.array([1, 2])).item() is True
     assert mx.allclose(mx.array([1, 2]), mx.array([1, 3])).item() is False
 
