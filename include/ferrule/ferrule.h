@@ -43,6 +43,7 @@ FR_API const char *fr_version(void); /* of the library in use */
 
 /* ---- element types -------------------------------------------------------------------- */
 
+// clang-format off
 typedef enum fr_dtype {
     FR_BOOL,
     FR_UINT8, FR_UINT16, FR_UINT32, FR_UINT64,
@@ -51,6 +52,7 @@ typedef enum fr_dtype {
     FR_COMPLEX64, /* in the table; no operation takes it yet: using it is a TYPE error */
     FR_DTYPE_COUNT
 } fr_dtype;
+// clang-format on
 
 FR_API const char *fr_dtype_name(fr_dtype d); /* "float32" */
 FR_API size_t fr_dtype_size(fr_dtype d);      /* bytes of an element */
@@ -75,8 +77,8 @@ typedef enum fr_error_kind {
     FR_ERROR_INTERNAL, /* a bug of ours */
 } fr_error_kind;
 
-FR_API fr_error_kind fr_error(void);          /* of this thread; FR_OK when none */
-FR_API const char *fr_error_message(void);    /* "" when none; until the thread's next error */
+FR_API fr_error_kind fr_error(void);       /* of this thread; FR_OK when none */
+FR_API const char *fr_error_message(void); /* "" when none; until the thread's next error */
 FR_API void fr_error_clear(void);
 FR_API void fr_error_set(fr_error_kind kind, const char *message); /* for functions of yours */
 
@@ -98,9 +100,9 @@ FR_API fr_array *fr_own(fr_array *x);
 
 /* ---- arrays ---------------------------------------------------------------------------- */
 
-FR_API int fr_ndim(const fr_array *x);                /* -1: x is NULL */
-FR_API const int64_t *fr_shape(const fr_array *x);    /* ndim sizes, as long as x lives */
-FR_API int64_t fr_size(const fr_array *x);            /* number of elements */
+FR_API int fr_ndim(const fr_array *x);             /* -1: x is NULL */
+FR_API const int64_t *fr_shape(const fr_array *x); /* ndim sizes, as long as x lives */
+FR_API int64_t fr_size(const fr_array *x);         /* number of elements */
 FR_API size_t fr_nbytes(const fr_array *x);
 FR_API fr_dtype fr_dtype_of(const fr_array *x);
 /* True if values are there already (no pending work). */
@@ -158,27 +160,33 @@ FR_API void fr_text_free(char *text);
 
 /* One size may be -1: what is left. Copies only where strides don't allow a view. */
 FR_API fr_array *fr_reshape(fr_array *x, const int64_t *shape, int ndim);
-FR_API fr_array *fr_transpose(fr_array *x, const int *axes, int naxes); /* axes NULL: reversed */
+FR_API fr_array *fr_transpose(fr_array *x, const int *axes,
+                              int naxes); /* axes NULL: reversed */
 FR_API fr_array *fr_broadcast_to(fr_array *x, const int64_t *shape, int ndim);
 /* The common shape of n arrays; -1 with an error naming the first pair that doesn't fit. */
 FR_API int fr_broadcast_shapes(int n, fr_array *const *x, int64_t shape[FR_MAX_NDIM]);
-FR_API fr_array *fr_squeeze(fr_array *x, const int *axes, int naxes); /* axes NULL: all of size 1 */
-FR_API fr_array *fr_expand_dims(fr_array *x, const int *axes, int naxes); /* axes of the result */
+FR_API fr_array *fr_squeeze(fr_array *x, const int *axes,
+                            int naxes); /* axes NULL: all of size 1 */
+FR_API fr_array *fr_expand_dims(fr_array *x, const int *axes,
+                                int naxes);                   /* axes of the result */
 FR_API fr_array *fr_flatten(fr_array *x, int start, int end); /* axes start..end become one */
 /* For each dimension elements start, start+step, ... `count` of them; all in range, any sign of
  * step but 0 (a caller with Python's rules normalises first). */
-FR_API fr_array *fr_slice(fr_array *x, const int64_t *start, const int64_t *step, const int64_t *count);
+FR_API fr_array *fr_slice(fr_array *x, const int64_t *start, const int64_t *step,
+                          const int64_t *count);
 FR_API fr_array *fr_contiguous(fr_array *x); /* the same values, row-major in memory */
 
 /* ---- parts put together: each part is written in place by the kernel that makes it ----------- */
 
 /* x with v (cast, broadcast to shape count) in place of the elements that fr_slice gives. */
-FR_API fr_array *fr_slice_update(fr_array *x, fr_array *v, const int64_t *start, const int64_t *step, const int64_t *count);
+FR_API fr_array *fr_slice_update(fr_array *x, fr_array *v, const int64_t *start,
+                                 const int64_t *step, const int64_t *count);
 /* One after the other along an axis; dtypes promote. NULL: shapes differ elsewhere, no arrays. */
 FR_API fr_array *fr_concatenate(int n, fr_array *const *x, int axis);
 FR_API fr_array *fr_stack(int n, fr_array *const *x, int axis); /* along a new axis */
 /* So many elements of value (0-d; NULL: 0) before and after each axis. */
-FR_API fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after, fr_array *value);
+FR_API fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after,
+                        fr_array *value);
 
 /* x's elements at integer indices along an axis: shape x[:axis], indices, x[axis+1:]. Indices below 0
  * count from the end; beyond either end the nearest element is read (nothing is checked: indices
@@ -228,10 +236,12 @@ FR_API fr_array *fr_min(fr_array *x, const fr_reduce_options *options);
 FR_API fr_array *fr_any(fr_array *x, const fr_reduce_options *options);
 FR_API fr_array *fr_all(fr_array *x, const fr_reduce_options *options);
 FR_API fr_array *fr_mean(fr_array *x, const fr_reduce_options *options);
-FR_API fr_array *fr_var(fr_array *x, const fr_reduce_options *options); /* two-pass: exact means */
+FR_API fr_array *fr_var(fr_array *x,
+                        const fr_reduce_options *options); /* two-pass: exact means */
 FR_API fr_array *fr_std(fr_array *x, const fr_reduce_options *options);
 FR_API fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *options);
-FR_API fr_array *fr_softmax(fr_array *x, const fr_reduce_options *options); /* keeps x's shape */
+FR_API fr_array *fr_softmax(fr_array *x,
+                            const fr_reduce_options *options); /* keeps x's shape */
 
 /* ---- conversions --------------------------------------------------------------------------- */
 
@@ -244,10 +254,12 @@ FR_API fr_array *fr_astype(fr_array *x, fr_dtype dtype);
  * process's sequence, which fr_random_seed restarts. */
 FR_API int fr_random_seed(uint64_t seed);
 FR_API fr_array *fr_random_key(uint64_t seed);
-FR_API fr_array *fr_random_split(fr_array *key, int n);                  /* uint32 [n, 2] */
+FR_API fr_array *fr_random_split(fr_array *key, int n); /* uint32 [n, 2] */
 FR_API fr_array *fr_random_bits(const int64_t *shape, int ndim, fr_array *key); /* uint32 */
-FR_API fr_array *fr_random_uniform(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key); /* [0, 1) */
-FR_API fr_array *fr_random_normal(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key); /* mean 0, variance 1 */
+FR_API fr_array *fr_random_uniform(const int64_t *shape, int ndim, fr_dtype dtype,
+                                   fr_array *key); /* [0, 1) */
+FR_API fr_array *fr_random_normal(const int64_t *shape, int ndim, fr_dtype dtype,
+                                  fr_array *key); /* mean 0, variance 1 */
 
 /* ---- compile --------------------------------------------------------------------------------- */
 
@@ -258,15 +270,15 @@ typedef int fr_fn(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array 
 typedef struct fr_function fr_function;
 
 typedef struct fr_compile_options {
-    const char *name;           /* for messages; copied */
+    const char *name;            /* for messages; copied */
     void (*free_ctx)(void *ctx); /* called when the function goes */
-    int cache_limit;            /* programs kept, least recently used go first; 0: 256 */
+    int cache_limit;             /* programs kept, least recently used go first; 0: 256 */
     /* Captured state: variables of yours that hold arrays (references of yours, never NULL). The
      * function reads and assigns them plainly (no fr_keep, no fr_free); each call reads them before and puts new arrays
      * there after (references of yours; the old ones are freed). A call that fails leaves them as
      * they were. Calls of one function with state go one after the other. */
     int nslots;
-    fr_array ***slots;          /* copied; the variables must outlive the function */
+    fr_array ***slots; /* copied; the variables must outlive the function */
 } fr_compile_options;
 
 FR_API fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options);
@@ -283,16 +295,20 @@ typedef struct fr_trace fr_trace;
 FR_API fr_function *fr_function_new(const char *name, int cache_limit); /* 0: 256 programs */
 /* The program of this key and these inputs' dtypes and shapes, a reference of the caller's; NULL
  * without an error: there is none yet. */
-FR_API fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in, fr_array *const *in);
+FR_API fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                                    fr_array *const *in);
 /* Gives n_in placeholders (the caller's references). Until end or abandon this thread is inside
  * the trace. origin: where the arguments come from ("train.py:31"), for messages; may be NULL. */
-FR_API fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders, const char *origin);
+FR_API fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in,
+                                fr_array **placeholders, const char *origin);
 /* Ends the trace with these results, stores the program under the key and gives a reference to
  * it; NULL: an error, and nothing was stored. Frees t either way. */
-FR_API fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out, fr_array *const *out);
+FR_API fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out,
+                                fr_array *const *out);
 FR_API void fr_trace_abandon(fr_trace *t);
 FR_API int fr_program_outputs(const fr_program *p);
-FR_API int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out);
+FR_API int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out,
+                          fr_array **out);
 FR_API void fr_program_free(fr_program *p);
 /* A small value of the binding's (how to rebuild results), freed with the program. */
 FR_API void fr_program_attach(fr_program *p, void *data, void (*release)(void *data));
@@ -303,9 +319,13 @@ FR_API int fr_program_captured(const fr_program *p, size_t *bytes);
 FR_API int fr_function_programs(fr_function *f, int room, fr_program **to);
 
 /* A number argument (whole: an integer within 32 bits) that was one value and is another. */
-typedef struct fr_number_change { bool whole; double was, is; } fr_number_change;
+typedef struct fr_number_change {
+    bool whole;
+    double was, is;
+} fr_number_change;
 /* True if b is a but for these numbers, each used as an operand as it stands or not at all. */
-FR_API bool fr_program_same_but(const fr_program *a, const fr_program *b, int n, const fr_number_change *changes);
+FR_API bool fr_program_same_but(const fr_program *a, const fr_program *b, int n,
+                                const fr_number_change *changes);
 /* p with other numbers, for those that fr_program_same_but has approved: a reference of the
  * caller's, kept nowhere else, that shares all but the numbers with p. NULL: no memory. */
 FR_API fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *changes);
@@ -318,17 +338,21 @@ FR_API bool fr_compile_enabled(void);
 /* ---- streams ---------------------------------------------------------------------------------- */
 
 typedef enum fr_device_kind { FR_CPU, FR_GPU } fr_device_kind;
-typedef struct fr_stream { uint16_t id; } fr_stream; /* 0: the CPU's default stream */
+typedef struct fr_stream {
+    uint16_t id;
+} fr_stream; /* 0: the CPU's default stream */
 FR_API int fr_device_count(fr_device_kind kind);
-FR_API fr_stream fr_stream_current(void);    /* of this thread: what new nodes record */
-FR_API int fr_stream_set(fr_stream s);       /* -1: no such stream */
+FR_API fr_stream fr_stream_current(void);            /* of this thread: what new nodes record */
+FR_API int fr_stream_set(fr_stream s);               /* -1: no such stream */
 FR_API fr_stream fr_stream_new(fr_device_kind kind); /* error: no such device; gives stream 0 */
 FR_API fr_device_kind fr_stream_device(fr_stream s);
 FR_API int fr_synchronize(fr_stream s);
 
 /* ---- memory, threads, watching ------------------------------------------------------------------ */
 
-typedef struct fr_memory_info { size_t active, peak, cached, limit, cache_limit; } fr_memory_info; /* bytes */
+typedef struct fr_memory_info {
+    size_t active, peak, cached, limit, cache_limit;
+} fr_memory_info; /* bytes */
 FR_API fr_memory_info fr_memory(void);
 FR_API void fr_memory_reset_peak(void);
 FR_API size_t fr_memory_set_limit(size_t bytes);       /* gives the old one */
@@ -339,11 +363,11 @@ FR_API int fr_threads(void);
 FR_API void fr_set_threads(int n); /* 0: as at start */
 
 typedef enum fr_counter {
-    FR_COUNT_KERNELS,   /* kernels launched */
-    FR_COUNT_PROGRAMS,  /* programs built: graphs that were simplified, fused, lowered, planned */
-    FR_COUNT_TRACES,    /* compiled functions traced */
-    FR_COUNT_GENERATED, /* kernels turned into machine code by LLVM */
-    FR_COUNT_DISK_HITS, /* kernels loaded from the disk cache */
+    FR_COUNT_KERNELS,  /* kernels launched */
+    FR_COUNT_PROGRAMS, /* programs built: graphs that were simplified, fused, lowered, planned */
+    FR_COUNT_TRACES,   /* compiled functions traced */
+    FR_COUNT_GENERATED,   /* kernels turned into machine code by LLVM */
+    FR_COUNT_DISK_HITS,   /* kernels loaded from the disk cache */
     FR_COUNT_INTERPRETED, /* launches that ran in the interpreter */
     FR_COUNTERS
 } fr_counter;
@@ -365,10 +389,15 @@ FR_API fr_array *fr_operand_double(double v); /* a weak number that the operatio
 FR_API fr_array *fr_operand_int(long long v);
 static inline fr_array *fr_operand_array(fr_array *x) { return x; }
 #ifndef __cplusplus
-#define FR_OPERAND(x)                                                                        \
-    _Generic((x), double: fr_operand_double, float: fr_operand_double, int: fr_operand_int,  \
-        long: fr_operand_int, long long: fr_operand_int, unsigned: fr_operand_int,           \
-        default: fr_operand_array)(x)
+#define FR_OPERAND(x)                                                                          \
+    _Generic((x), double                                                                       \
+             : fr_operand_double, float                                                        \
+             : fr_operand_double, int                                                          \
+             : fr_operand_int, long                                                            \
+             : fr_operand_int, long long                                                       \
+             : fr_operand_int, unsigned                                                        \
+             : fr_operand_int, default                                                         \
+             : fr_operand_array)(x)
 #include "ferrule/sugar.h" /* made from the table: #define fr_mul(a, b) ... */
 #endif
 

@@ -200,7 +200,8 @@ static PyObject *simple_power(fr_array *x, PyObject *exponent, bool *done)
         return NULL;
     fr_dtype dtype = fr_dtype_of(x);
     bool whole = dtype < FR_FLOAT16, by_integer = PyLong_Check(exponent);
-    *done = n == 0.5 || n == -0.5 || (n >= 0 && n <= (whole && by_integer ? 64 : 3) && n == (int)n);
+    *done =
+        n == 0.5 || n == -0.5 || (n >= 0 && n <= (whole && by_integer ? 64 : 3) && n == (int)n);
     if (!*done)
         return NULL;
     if (n == 0.5)

@@ -273,7 +273,8 @@ static PyObject *call_nan_to_num(PyObject *self, PyObject *const *args, Py_ssize
     double nan = 0, most = HUGE_VAL, least = -HUGE_VAL;
     if (begin_call(&c, &signature, 4, self, args, n, names))
         return NULL;
-    if (read_number(c.at[1], &nan) || read_number(c.at[2], &most) || read_number(c.at[3], &least))
+    if (read_number(c.at[1], &nan) || read_number(c.at[2], &most) ||
+        read_number(c.at[3], &least))
         return fail_call(&c);
     return end_call(&c, fr_nan_to_num(c.x, nan, most, least));
 }
@@ -911,12 +912,14 @@ PyMethodDef py_op_functions[] = {
     PY_METHOD("nan_to_num", call_nan_to_num,
               "nan_to_num(x, nan=0, posinf=None, neginf=None, *, stream=None)\n--\n\n"
               "numbers in place of NaN and infinities; None: the largest finite number"),
-    PY_METHOD("isclose", call_isclose,
-              "isclose(x, y, /, rtol=1e-05, atol=1e-08, *, equal_nan=False, stream=None)\n--\n\n"
-              "true where abs(x - y) <= atol + rtol * abs(y)"),
-    PY_METHOD("allclose", call_allclose,
-              "allclose(x, y, /, rtol=1e-05, atol=1e-08, *, equal_nan=False, stream=None)\n--\n\n"
-              "true if isclose is everywhere"),
+    PY_METHOD(
+        "isclose", call_isclose,
+        "isclose(x, y, /, rtol=1e-05, atol=1e-08, *, equal_nan=False, stream=None)\n--\n\n"
+        "true where abs(x - y) <= atol + rtol * abs(y)"),
+    PY_METHOD(
+        "allclose", call_allclose,
+        "allclose(x, y, /, rtol=1e-05, atol=1e-08, *, equal_nan=False, stream=None)\n--\n\n"
+        "true if isclose is everywhere"),
     PY_METHOD("mean", call_mean, "mean" OF_REDUCE "mean over axes; integers give float32"),
     PY_METHOD("logsumexp", call_logsumexp,
               "logsumexp" OF_REDUCE "log of the sum of exp over axes, without overflow"),

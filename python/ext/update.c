@@ -38,7 +38,8 @@ static Py_ssize_t read_arrays(PyObject *value, const char *function, fr_array **
 
 typedef fr_array *joiner(int n, fr_array *const *x, int axis);
 
-static PyObject *join(const char *function, joiner *make, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *join(const char *function, joiner *make, PyObject *const *args, Py_ssize_t n,
+                      PyObject *names)
 {
     py_signature signature = {function, 1, 2, 0, {"arrays", "axis", "stream", NULL}};
     PyObject *slots[3];
@@ -74,13 +75,15 @@ static PyObject *join(const char *function, joiner *make, PyObject *const *args,
     return result;
 }
 
-static PyObject *call_concatenate(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_concatenate(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                  PyObject *names)
 {
     (void)module;
     return join("concatenate", fr_concatenate, args, n, names);
 }
 
-static PyObject *call_stack(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_stack(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                            PyObject *names)
 {
     (void)module;
     return join("stack", fr_stack, args, n, names);
@@ -93,7 +96,9 @@ static int read_pair(PyObject *value, int64_t *before, int64_t *after)
     if (py_read_shape(value, both, &count, "pad"))
         return -1;
     if (count < 1 || count > 2) {
-        PyErr_SetString(PyExc_ValueError, "pad: widths are a number, (before, after), or such a pair for each axis");
+        PyErr_SetString(
+            PyExc_ValueError,
+            "pad: widths are a number, (before, after), or such a pair for each axis");
         return -1;
     }
     *before = both[0];
@@ -121,7 +126,8 @@ static int read_widths(PyObject *value, int ndim, int64_t *before, int64_t *afte
     }
     Py_ssize_t n = PySequence_Size(value);
     if (n != ndim && n != 1) {
-        PyErr_Format(PyExc_ValueError, "pad: %zd pairs of widths for an array of %d dimensions", n, ndim);
+        PyErr_Format(PyExc_ValueError, "pad: %zd pairs of widths for an array of %d dimensions",
+                     n, ndim);
         return -1;
     }
     for (int d = 0; d < ndim; d++) {
@@ -134,15 +140,19 @@ static int read_widths(PyObject *value, int ndim, int64_t *before, int64_t *afte
     return 0;
 }
 
-static PyObject *call_pad(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_pad(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                          PyObject *names)
 {
     (void)module;
-    static const py_signature signature = {"pad", 2, 4, 0, {"a", "pad_width", "mode", "constant_values", "stream", NULL}};
+    static const py_signature signature = {
+        "pad", 2, 4, 0, {"a", "pad_width", "mode", "constant_values", "stream", NULL}};
     PyObject *slots[5], *result = NULL;
     if (py_parse(&signature, args, n, names, slots))
         return NULL;
-    if (slots[2] && (!PyUnicode_Check(slots[2]) || PyUnicode_CompareWithASCIIString(slots[2], "constant"))) {
-        PyErr_Format(PyExc_ValueError, "pad: mode %R is not supported; 'constant' is", slots[2]);
+    if (slots[2] && (!PyUnicode_Check(slots[2]) ||
+                     PyUnicode_CompareWithASCIIString(slots[2], "constant"))) {
+        PyErr_Format(PyExc_ValueError, "pad: mode %R is not supported; 'constant' is",
+                     slots[2]);
         return NULL;
     }
     fr_array *owned = NULL, *owned_value = NULL, *value = NULL;
@@ -163,10 +173,12 @@ done:
     return result;
 }
 
-static PyObject *call_take(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_take(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                           PyObject *names)
 {
     (void)module;
-    static const py_signature signature = {"take", 2, 3, 0, {"a", "indices", "axis", "stream", NULL}};
+    static const py_signature signature = {
+        "take", 2, 3, 0, {"a", "indices", "axis", "stream", NULL}};
     PyObject *slots[4], *result = NULL;
     if (py_parse(&signature, args, n, names, slots))
         return NULL;
@@ -176,7 +188,8 @@ static PyObject *call_take(PyObject *module, PyObject *const *args, Py_ssize_t n
     int axis = 0;
     py_stream_guard guard;
     bool all = !slots[2] || slots[2] == Py_None; /* of the flattened array */
-    if (!indices || (!all && py_read_int(slots[2], &axis)) || py_stream_enter(slots[3], &guard, "take"))
+    if (!indices || (!all && py_read_int(slots[2], &axis)) ||
+        py_stream_enter(slots[3], &guard, "take"))
         goto done;
     int64_t length = -1;
     if (all)
@@ -207,13 +220,15 @@ PyObject *py_matmul(PyObject *left, PyObject *right)
     return result;
 }
 
-static PyObject *call_matmul(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names)
+static PyObject *call_matmul(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                             PyObject *names)
 {
     (void)module;
     static const py_signature signature = {"matmul", 2, 2, 2, {"a", "b", "stream", NULL}};
     PyObject *slots[3], *result = NULL;
     py_stream_guard guard;
-    if (py_parse(&signature, args, n, names, slots) || py_stream_enter(slots[2], &guard, "matmul"))
+    if (py_parse(&signature, args, n, names, slots) ||
+        py_stream_enter(slots[2], &guard, "matmul"))
         return NULL;
     fr_array *owned[2] = {NULL, NULL};
     fr_array *a = py_need_operand(slots[0], &owned[0], "matmul");
@@ -230,20 +245,23 @@ PyMethodDef py_update_functions[] = {
     PY_METHOD("matmul", call_matmul,
               "matmul(a, b, /, *, stream=None)\n--\n\n"
               "Matrix product over the last two dimensions; the others broadcast."),
-    PY_METHOD("take", call_take,
-              "take(a, indices, axis=None, *, stream=None)\n--\n\n"
-              "Elements at integer indices along an axis (None: of the flattened array). Indices\n"
-              "below 0 count from the end; beyond either end the nearest element is read."),
+    PY_METHOD(
+        "take", call_take,
+        "take(a, indices, axis=None, *, stream=None)\n--\n\n"
+        "Elements at integer indices along an axis (None: of the flattened array). Indices\n"
+        "below 0 count from the end; beyond either end the nearest element is read."),
     PY_METHOD("concatenate", call_concatenate,
               "concatenate(arrays, axis=0, *, stream=None)\n--\n\n"
               "One after the other along an axis (None: flattened); dtypes promote."),
     PY_METHOD("concat", call_concatenate,
               "concat(arrays, axis=0, *, stream=None)\n--\n\nThe same as concatenate."),
-    PY_METHOD("stack", call_stack,
-              "stack(arrays, axis=0, *, stream=None)\n--\n\nAlong a new axis; shapes must be equal."),
-    PY_METHOD("pad", call_pad,
-              "pad(a, pad_width, mode='constant', constant_values=0, *, stream=None)\n--\n\n"
-              "With so many constants before and after each axis: a number, (before, after), or\n"
-              "such a pair for each axis."),
+    PY_METHOD(
+        "stack", call_stack,
+        "stack(arrays, axis=0, *, stream=None)\n--\n\nAlong a new axis; shapes must be equal."),
+    PY_METHOD(
+        "pad", call_pad,
+        "pad(a, pad_width, mode='constant', constant_values=0, *, stream=None)\n--\n\n"
+        "With so many constants before and after each axis: a number, (before, after), or\n"
+        "such a pair for each axis."),
     PY_END,
 };

@@ -22,9 +22,10 @@
 static inline int64_t fr__min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fr__max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* ---- errors: one function makes the message, the thread keeps the first one ---------- */
+/* ---- errors: one function makes the message, the thread keeps the first one --------- */
 
 /* The kinds are public (fr_error_kind in ferrule.h has the same values, in this order). */
+// clang-format off
 #define FR__ERRORS(X)                                                                        \
     X(NONE, "none")                                                                          \
     X(VALUE, "value")     /* a shape, range or argument that cannot be */                    \
@@ -37,6 +38,7 @@ static inline int64_t fr__max64(int64_t a, int64_t b) { return a > b ? a : b; }
     X(LIMIT, "limit")     /* larger than the library allows */                               \
     X(CALLBACK, "callback") /* the user's function failed */                                 \
     X(INTERNAL, "internal") /* a bug of ours */
+// clang-format on
 typedef enum fr__error_kind {
 #define X(name, text) FR__E_##name,
     FR__ERRORS(X)
@@ -62,7 +64,7 @@ typedef struct fr__saved_error {
 void fr__error_save(fr__saved_error *to);
 void fr__error_restore(const fr__saved_error *from);
 
-/* ---- host memory for the library's own structures (array data: core/alloc.h) --------- */
+/* ---- host memory for the library's own structures (array data: core/alloc.h) -------- */
 
 /* NULL with a MEMORY error set when there is none. Size 0 gives a pointer that may be freed. */
 void *fr__malloc(size_t bytes);
@@ -78,35 +80,40 @@ void fr__free(void *p);
 bool fr__fault_now(void);
 void fr__fault_set(int64_t n);
 int64_t fr__fault_count(void);
-int64_t fr__fault_live(void); /* blocks made less blocks freed since fr__fault_set, while it is on */
+int64_t
+fr__fault_live(void); /* blocks made less blocks freed since fr__fault_set, while it is on */
 
-/* ---- growing arrays: struct { T *at; int n, room; } ---------------------------------- */
+/* ---- growing arrays: struct { T *at; int n, room; } --------------------------------- */
 
-#define FR__VEC(T) struct { T *at; int n, room; }
+#define FR__VEC(T)                                                                             \
+    struct {                                                                                   \
+        T *at;                                                                                 \
+        int n, room;                                                                           \
+    }
 /* Room for `more` further items; 0, or -1 with the error set and nothing changed. */
-#define fr__vec_reserve(v, more)                                                             \
-    ((v)->room - (v)->n >= (more) ? 0                                                        \
-                                  : fr__vec_grow((void **)&(v)->at, &(v)->room,              \
+#define fr__vec_reserve(v, more)                                                               \
+    ((v)->room - (v)->n >= (more) ? 0                                                          \
+                                  : fr__vec_grow((void **)&(v)->at, &(v)->room,                \
                                                  (int64_t)(v)->n + (more), sizeof *(v)->at))
 /* Appends; 0 or -1. The argument is an lvalue expression or compound literal. */
-#define fr__vec_push(v, ...)                                                                 \
+#define fr__vec_push(v, ...)                                                                   \
     (fr__vec_reserve(v, 1) ? -1 : ((v)->at[(v)->n++] = (__VA_ARGS__), 0))
 #define fr__vec_free(v) (fr__free((v)->at), (v)->at = NULL, (v)->n = (v)->room = 0)
 int fr__vec_grow(void **at, int *room, int64_t want, size_t size);
 
-/* ---- arenas: freed as a whole -------------------------------------------------------- */
+/* ---- arenas: freed as a whole ------------------------------------------------------- */
 
 typedef struct fr__arena {
     struct fr__arena_block *block; /* newest first */
     char *next, *end;
-} fr__arena;                                           /* all zero: empty and ready */
-void *fr__arena_alloc(fr__arena *a, size_t bytes);     /* 16-byte aligned, not cleared */
-void *fr__arena_zalloc(fr__arena *a, size_t bytes);    /* cleared */
+} fr__arena;                                        /* all zero: empty and ready */
+void *fr__arena_alloc(fr__arena *a, size_t bytes);  /* 16-byte aligned, not cleared */
+void *fr__arena_zalloc(fr__arena *a, size_t bytes); /* cleared */
 char *fr__arena_printf(fr__arena *a, const char *fmt, ...) FR__PRINTF(2, 3);
 void fr__arena_reset(fr__arena *a); /* everything gone, the newest block kept for reuse */
 void fr__arena_free(fr__arena *a);
 
-/* ---- text that grows ----------------------------------------------------------------- */
+/* ---- text that grows ---------------------------------------------------------------- */
 
 typedef struct fr__text {
     char *at; /* NUL-terminated once anything was added; NULL before */
@@ -120,7 +127,7 @@ void fr__text_int(fr__text *t, int64_t v); /* fast decimal */
 void fr__text_f(fr__text *t, const char *fmt, ...) FR__PRINTF(2, 3);
 void fr__text_free(fr__text *t);
 
-/* ---- hashes -------------------------------------------------------------------------- */
+/* ---- hashes ------------------------------------------------------------------------- */
 
 uint64_t fr__hash(const void *data, size_t bytes, uint64_t seed); /* fast, 64 good bits */
 static inline uint64_t fr__hash_mix(uint64_t h, uint64_t v)
@@ -140,7 +147,7 @@ int fr__map_put(fr__map *m, const void *key, size_t bytes, uint64_t hash, void *
 void *fr__map_remove(fr__map *m, const void *key, size_t bytes, uint64_t hash);
 void fr__map_free(fr__map *m);
 
-/* ---- settings from the environment --------------------------------------------------- */
+/* ---- settings from the environment -------------------------------------------------- */
 
 /* The value of FERRULE_<name>, or NULL. Read once per name by each caller, at first use. */
 const char *fr__env(const char *name);

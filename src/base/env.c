@@ -27,7 +27,7 @@ __attribute__((constructor)) static void at_load(void)
     pthread_atfork(lock_it, unlock_it, unlock_it);
 }
 
-/* ---- complaints -------------------------------------------------------------------------- */
+/* ---- complaints --------------------------------------------------------------------- */
 
 enum { VERSIONS = 12, VERSION_BYTES = 2048 };
 /* Each complaint makes a new text of all so far: a text given out is never written again. */
@@ -49,12 +49,9 @@ static void complain(const char *name, const char *value, const char *wanted)
     unlock_it();
 }
 
-const char *fr__env_complaints(void)
-{
-    return atomic_load(&complaints);
-}
+const char *fr__env_complaints(void) { return atomic_load(&complaints); }
 
-/* ---- settings ------------------------------------------------------------------------------ */
+/* ---- settings ----------------------------------------------------------------------- */
 
 const char *fr__env(const char *name)
 {
@@ -76,7 +73,8 @@ int64_t fr__env_int(const char *name, int64_t otherwise, int64_t lo, int64_t hi)
     if (end != s && !*end && !errno && v >= lo && v <= hi)
         return v;
     char wanted[80];
-    snprintf(wanted, sizeof wanted, "an integer from %lld to %lld", (long long)lo, (long long)hi);
+    snprintf(wanted, sizeof wanted, "an integer from %lld to %lld", (long long)lo,
+             (long long)hi);
     complain(name, s, wanted);
     return otherwise;
 }
@@ -136,7 +134,7 @@ bool fr__env_on(const char *name, bool otherwise)
     return otherwise;
 }
 
-/* ---- debug text ------------------------------------------------------------------------------ */
+/* ---- debug text --------------------------------------------------------------------- */
 
 int fr__debug(void)
 {

@@ -70,10 +70,7 @@ void fr__error_context(const char *fmt, ...)
     memcpy(error_text, whole, sizeof error_text);
 }
 
-const char *fr__error_text(void)
-{
-    return fr__error_now == FR__E_NONE ? "" : error_text;
-}
+const char *fr__error_text(void) { return fr__error_now == FR__E_NONE ? "" : error_text; }
 
 void fr__error_clear(void)
 {

@@ -9,7 +9,7 @@
  */
 #include "base/base.h"
 
-/* ---- the hash ------------------------------------------------------------------------- */
+/* ---- the hash ----------------------------------------------------------------------- */
 
 static const uint64_t salt[4] = {0x2d358dccaa6c78a5u, 0x8bb84b93962eacc9u, 0x4b33a62ed433d4a3u,
                                  0x4d5a2da51de1aa47u};
@@ -77,7 +77,7 @@ uint64_t fr__hash(const void *data, size_t bytes, uint64_t seed)
     return fold((uint64_t)m ^ salt[0] ^ bytes, (uint64_t)(m >> 64) ^ salt[1]);
 }
 
-/* ---- the map: linear probing, three quarters full at most ------------------------------- */
+/* ---- the map: linear probing, three quarters full at most --------------------------- */
 
 struct fr__map_slot {
     uint64_t hash;

@@ -28,15 +28,9 @@ void fr__fault_set(int64_t n)
     atomic_store(&fault_armed, n != 0);
 }
 
-int64_t fr__fault_count(void)
-{
-    return atomic_load(&fault_seen);
-}
+int64_t fr__fault_count(void) { return atomic_load(&fault_seen); }
 
-int64_t fr__fault_live(void)
-{
-    return atomic_load(&fault_live);
-}
+int64_t fr__fault_live(void) { return atomic_load(&fault_live); }
 
 /* Counts what is made and freed while a test looks. */
 static inline void *counted(void *p, int change)
@@ -88,10 +82,7 @@ void *fr__memdup(const void *p, size_t bytes)
     return q;
 }
 
-char *fr__strdup(const char *s)
-{
-    return fr__memdup(s, strlen(s) + 1);
-}
+char *fr__strdup(const char *s) { return fr__memdup(s, strlen(s) + 1); }
 
 void fr__free(void *p)
 {
@@ -104,8 +95,8 @@ int fr__vec_grow(void **at, int *room, int64_t want, size_t size)
     if (want <= *room)
         return 0;
     if (want > INT_MAX)
-        return fr__fail_int(FR__E_LIMIT, "a list of %lld items: the most is %d", (long long)want,
-                            INT_MAX);
+        return fr__fail_int(FR__E_LIMIT, "a list of %lld items: the most is %d",
+                            (long long)want, INT_MAX);
     int64_t next = fr__min64(fr__max64(fr__max64(want, 2 * (int64_t)*room), 8), INT_MAX);
     size_t bytes;
     if (__builtin_mul_overflow((size_t)next, size, &bytes))

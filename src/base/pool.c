@@ -31,7 +31,7 @@
 
 enum { MOST = 1024 };
 
-#define ACTIVE(w) ((w) & 0xfff)
+#define ACTIVE(w) ((w)&0xfff)
 #define JOINED(w) ((w) >> 12 & 0xfff)
 #define LIMIT(w) ((w) >> 24 & 0xfff) /* of JOINED: the owner is not counted */
 #define JOIN ((uint64_t)0x1001)      /* one more active, one more joined */
@@ -63,7 +63,7 @@ static struct {
 static _Thread_local bool inside; /* this thread is running a piece */
 static _Thread_local int told;    /* what fr__pool_threads said since the last job, or 0 */
 
-/* ---- waiting ------------------------------------------------------------------------------- */
+/* ---- waiting ------------------------------------------------------------------------ */
 
 static void futex_wait(_Atomic uint32_t *at, uint32_t value)
 {
@@ -103,7 +103,7 @@ static bool spin_on(spinner *s)
     return now < s->until;
 }
 
-/* ---- workers ------------------------------------------------------------------------------- */
+/* ---- workers ------------------------------------------------------------------------ */
 
 static void take_pieces(int thread)
 {
@@ -196,7 +196,7 @@ static void start_workers(int wanted)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* ---- size ------------------------------------------------------------------------------------ */
+/* ---- size --------------------------------------------------------------------------- */
 
 static int processors(void)
 {
@@ -230,10 +230,7 @@ static int wanted_threads(void)
     return atomic_compare_exchange_strong(&pool.wanted, &unset, n) ? n : unset;
 }
 
-int fr__pool_threads(void)
-{
-    return told = wanted_threads();
-}
+int fr__pool_threads(void) { return told = wanted_threads(); }
 
 void fr__pool_limit(int threads) { told = threads; }
 
@@ -247,7 +244,7 @@ void fr__pool_set_threads(int n)
     }
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
+/* ---- jobs --------------------------------------------------------------------------- */
 
 static void open_job(int helpers)
 {
@@ -289,10 +286,7 @@ static bool hold(void)
            !atomic_exchange_explicit(&pool.held, true, memory_order_acquire);
 }
 
-static void let_go(void)
-{
-    atomic_store_explicit(&pool.held, false, memory_order_release);
-}
+static void let_go(void) { atomic_store_explicit(&pool.held, false, memory_order_release); }
 
 void fr__pool_run(int64_t n, int64_t grain, fr__job *job, void *ctx)
 {
@@ -333,7 +327,7 @@ void fr__pool_run(int64_t n, int64_t grain, fr__job *job, void *ctx)
     let_go();
 }
 
-/* ---- end, fork ------------------------------------------------------------------------------- */
+/* ---- end, fork ---------------------------------------------------------------------- */
 
 /* The pool is held. False when a thread did not end in time. */
 static bool join_workers(void)

@@ -44,10 +44,7 @@ void fr__text_addn(fr__text *t, const char *s, size_t n)
     t->at[t->n] = 0;
 }
 
-void fr__text_add(fr__text *t, const char *s)
-{
-    fr__text_addn(t, s, strlen(s));
-}
+void fr__text_add(fr__text *t, const char *s) { fr__text_addn(t, s, strlen(s)); }
 
 void fr__text_char(fr__text *t, char c)
 {

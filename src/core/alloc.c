@@ -44,7 +44,7 @@
 #ifdef HAVE_ASAN
 #include <sanitizer/asan_interface.h>
 /* The first 64 bytes of a free block hold its links, and may be read beyond the one before. */
-#define POISON(p, bytes) ASAN_POISON_MEMORY_REGION((char *)(p) + 64, (bytes) - 64)
+#define POISON(p, bytes) ASAN_POISON_MEMORY_REGION((char *)(p) + 64, (bytes)-64)
 #define UNPOISON(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
 #else
 #define POISON(p, bytes) ((void)0)
@@ -52,10 +52,10 @@
 #endif
 
 enum {
-    TAIL = 64,             /* readable bytes after a block */
-    FINE_MAX = 4096,       /* classes of 64 bytes up to here */
+    TAIL = 64,       /* readable bytes after a block */
+    FINE_MAX = 4096, /* classes of 64 bytes up to here */
     FINE_CLASSES = 64,
-    SMALL_LOG = 15,        /* small blocks: up to 2^15 bytes */
+    SMALL_LOG = 15, /* small blocks: up to 2^15 bytes */
     SMALL_MAX = 1 << SMALL_LOG,
     SMALL_CLASSES = FINE_CLASSES + (SMALL_LOG - 12) * 8,
     LARGE_CLASSES = (63 - SMALL_LOG) * 8,
@@ -67,7 +67,7 @@ enum {
     KEPT_SPANS = 8,        /* free spans whose pages are not given back at once */
 };
 
-/* ---- sizes ---------------------------------------------------------- */
+/* ---- sizes -------------------------------------------------------------------------- */
 
 static int small_class(size_t bytes)
 {
@@ -120,12 +120,12 @@ static const char *show(char text[24], size_t bytes)
     return text;
 }
 
-/* ---- state ---------------------------------------------------------- */
+/* ---- state -------------------------------------------------------------------------- */
 
-typedef struct free_block { /* in the block itself */
-    struct free_block *next;               /* of its class */
-    struct free_block *prev;               /* large only, as what follows */
-    struct free_block *older, *newer;      /* of all cached blocks */
+typedef struct free_block {           /* in the block itself */
+    struct free_block *next;          /* of its class */
+    struct free_block *prev;          /* large only, as what follows */
+    struct free_block *older, *newer; /* of all cached blocks */
     size_t bytes;
 } free_block;
 
@@ -276,7 +276,7 @@ __attribute__((destructor)) static void at_unload(void)
         pthread_key_delete(memory.key);
 }
 
-/* ---- accounting ---------------------------------------------------------- */
+/* ---- accounting --------------------------------------------------------------------- */
 
 static int64_t relaxed(_Atomic int64_t *v)
 {
@@ -314,10 +314,7 @@ static void count_large(int64_t change)
     raise_peak(atomic_fetch_add(&memory.active, change) + change);
 }
 
-static void discharge(size_t bytes)
-{
-    atomic_fetch_sub(&memory.charged, bytes);
-}
+static void discharge(size_t bytes) { atomic_fetch_sub(&memory.charged, bytes); }
 
 static bool charge(size_t bytes)
 {
@@ -330,7 +327,7 @@ static bool charge(size_t bytes)
     return true;
 }
 
-/* ---- large blocks ---------------------------------------------------------- */
+/* ---- large blocks ------------------------------------------------------------------- */
 
 /* A mapping is the block, to whole pages, and a page for the tail. */
 static size_t mapped(size_t block)
@@ -341,7 +338,8 @@ static size_t mapped(size_t block)
 static void *map(size_t bytes, size_t align)
 {
     size_t more = align > memory.page ? align : 0;
-    char *p = mmap(NULL, bytes + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p =
+        mmap(NULL, bytes + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
     if (more) {
@@ -384,7 +382,8 @@ static void *take_cached(size_t bytes)
         size_t keep = mapped(bytes), more = mapped(b->bytes) - keep;
         size_t had = b->bytes;
         if (more)
-            munmap((char *)b + keep, more); /* can fail only for want of map entries: kept then */
+            munmap((char *)b + keep,
+                   more); /* can fail only for want of map entries: kept then */
         discharge(had - bytes);
     }
     return b;
@@ -506,7 +505,7 @@ static void large_free(void *p, size_t asked)
     }
 }
 
-/* ---- spans (small_lock held) ---------------------------------------------------------- */
+/* ---- spans (small_lock held) -------------------------------------------------------- */
 
 typedef struct region {
     span spans[SPANS];
@@ -526,10 +525,7 @@ static char *span_begin(span *s)
     return (char *)r + (index ? index * SPAN : REGION_HEAD);
 }
 
-static char *span_end(span *s)
-{
-    return (char *)(((uintptr_t)span_begin(s) | (SPAN - 1)) + 1);
-}
+static char *span_end(span *s) { return (char *)(((uintptr_t)span_begin(s) | (SPAN - 1)) + 1); }
 
 static void list_span(span *s, int k)
 {
@@ -635,7 +631,7 @@ static void put_block(int k, free_block *b)
         free_span(s, k);
 }
 
-/* ---- small blocks ---------------------------------------------------------- */
+/* ---- small blocks ------------------------------------------------------------------- */
 
 static int most_held(size_t bytes)
 {
@@ -755,7 +751,7 @@ static void free_slow(int k, free_block *b)
     pthread_mutex_unlock(&memory.small_lock);
 }
 
-/* ---- what others call ---------------------------------------------------------- */
+/* ---- what others call --------------------------------------------------------------- */
 
 void *fr__data_alloc(size_t bytes)
 {

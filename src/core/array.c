@@ -7,7 +7,7 @@
 #include "core/alloc.h"
 #include "core/scope.h"
 
-/* ---- buffers --------------------------------------------------------------------------- */
+/* ---- buffers ------------------------------------------------------------------------ */
 
 fr__buffer *fr__buffer_new(size_t bytes)
 {
@@ -33,7 +33,7 @@ void fr__buffer_release(fr__buffer *b)
     fr__free(b);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------------------- */
 
 /* Elements of a shape, or -1 with an error (negative size, too many). */
 static int64_t count_elements(int ndim, const int64_t *shape, int dtype)
@@ -43,7 +43,8 @@ static int64_t count_elements(int ndim, const int64_t *shape, int dtype)
     char text[FR__SHAPE_TEXT];
     for (int i = 0; i < ndim; i++) {
         if (shape[i] < 0) {
-            fr__fail(FR__E_VALUE, "a size below zero in shape [%s]", fr__dims_text(shape, ndim, text));
+            fr__fail(FR__E_VALUE, "a size below zero in shape [%s]",
+                     fr__dims_text(shape, ndim, text));
             return -1;
         }
         empty |= shape[i] == 0;
@@ -72,8 +73,13 @@ static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int
                              sizeof(fr_array *) * (size_t)nin);
     if (!x)
         return NULL;
-    *x = (fr_array){.refs = 1, .op = (uint8_t)op, .dtype = (uint8_t)dtype, .ndim = (uint8_t)ndim,
-                    .npar = (uint8_t)npar, .size = size, .stream = fr_stream_current().id};
+    *x = (fr_array){.refs = 1,
+                    .op = (uint8_t)op,
+                    .dtype = (uint8_t)dtype,
+                    .ndim = (uint8_t)ndim,
+                    .npar = (uint8_t)npar,
+                    .size = size,
+                    .stream = fr_stream_current().id};
     for (int i = 0; i < ndim; i++)
         x->dims[i] = shape[i];
     x->par = x->dims + 2 * ndim;
@@ -81,8 +87,8 @@ static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int
     return x;
 }
 
-fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin, fr_array *const *in,
-                   int npar)
+fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
+                   fr_array *const *in, int npar)
 {
     fr_array *x = node_new(op, dtype, ndim, shape, nin, npar);
     if (!x)
@@ -169,7 +175,8 @@ void fr_free(fr_array *x)
 {
     if (!x)
         return;
-    uint64_t before = atomic_fetch_sub_explicit(&x->refs, ((uint64_t)1 << 32) + 1, memory_order_acq_rel);
+    uint64_t before =
+        atomic_fetch_sub_explicit(&x->refs, ((uint64_t)1 << 32) + 1, memory_order_acq_rel);
     if ((uint32_t)before == 1) {
         x->next = NULL;
         free_all(x);
@@ -227,7 +234,7 @@ bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *stride
     return first;
 }
 
-/* ---- operands ---------------------------------------------------------------------------- */
+/* ---- operands ----------------------------------------------------------------------- */
 
 void fr__settle(int n, fr_array *const *x)
 {
@@ -251,12 +258,15 @@ bool fr__operands(int n, fr_array *const *x)
     return good;
 }
 
-/* ---- what the header asks ------------------------------------------------------------------ */
+/* ---- what the header asks ----------------------------------------------------------- */
 
 int fr_ndim(const fr_array *x) { return x ? x->ndim : -1; }
 const int64_t *fr_shape(const fr_array *x) { return x ? x->dims : NULL; }
 int64_t fr_size(const fr_array *x) { return x ? x->size : 0; }
-size_t fr_nbytes(const fr_array *x) { return x ? (size_t)x->size * (size_t)fr__dsize(x->dtype) : 0; }
+size_t fr_nbytes(const fr_array *x)
+{
+    return x ? (size_t)x->size * (size_t)fr__dsize(x->dtype) : 0;
+}
 fr_dtype fr_dtype_of(const fr_array *x) { return x ? (fr_dtype)x->dtype : FR_DTYPE_COUNT; }
 bool fr_is_done(const fr_array *x) { return x && fr__done(x); }
 bool fr_is_traced(const fr_array *x) { return x && fr__flag(x, FR__TRACED); }
@@ -267,7 +277,8 @@ const char *fr__dims_text(const int64_t *shape, int ndim, char to[FR__SHAPE_TEXT
     int n = 0;
     to[0] = 0;
     for (int i = 0; i < ndim && n < FR__SHAPE_TEXT - 24; i++)
-        n += snprintf(to + n, (size_t)(FR__SHAPE_TEXT - n), "%s%" PRId64, i ? "," : "", shape[i]);
+        n += snprintf(to + n, (size_t)(FR__SHAPE_TEXT - n), "%s%" PRId64, i ? "," : "",
+                      shape[i]);
     return to;
 }
 
@@ -298,6 +309,7 @@ int fr__traced_error(fr_array *x, const char *doing)
         "compile: %s needs the value of %s, %s while tracing '%s'%s%s. Its value is "
         "known only when the compiled function runs: return it, or turn tracing off with "
         "disable_compile() or FERRULE_DISABLE_COMPILE=1",
-        doing, fr__shape_text(x, text), p == x ? "a placeholder made" : "made from a placeholder",
-        p->origin->function, p->origin->place[0] ? " called at " : "", p->origin->place);
+        doing, fr__shape_text(x, text),
+        p == x ? "a placeholder made" : "made from a placeholder", p->origin->function,
+        p->origin->place[0] ? " called at " : "", p->origin->place);
 }

@@ -54,7 +54,7 @@ struct fr_array {
     int64_t size;
     /* In a word of their own: a compiler may read neighbours of what is asked for with it. */
     _Atomic uint8_t state, lock, flags;
-    char *data;          /* done: of element [0, 0, ...] */
+    char *data; /* done: of element [0, 0, ...] */
     union {
         fr__buffer *buf;    /* done; NULL for size 0 */
         fr__origin *origin; /* placeholder */
@@ -81,8 +81,8 @@ static inline bool fr__has_handle(const fr_array *x)
 
 /* A new node, owned as results are (scope or caller); takes references to its inputs. The caller
  * fills par. NULL with an error; checks rank and size (fits in int64, bytes too). */
-fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin, fr_array *const *in,
-                   int npar);
+fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
+                   fr_array *const *in, int npar);
 /* The same, done: over buf (a reference is taken over, even on failure) at byte offset. strides
  * NULL: contiguous. */
 fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const int64_t *shape,
@@ -104,7 +104,8 @@ bool fr__pin_inputs(fr_array *x, fr_array **in);
 bool fr__operands(int n, fr_array *const *x);
 void fr__settle(int n, fr_array *const *x);
 
-void fr__own_result(fr_array *x); /* puts a new node into the innermost scope, or in the caller's hands */
+void fr__own_result(
+    fr_array *x); /* puts a new node into the innermost scope, or in the caller's hands */
 
 /* "float32[3,4]" into a buffer of the caller's; always terminated. */
 enum { FR__SHAPE_TEXT = 200 };

@@ -25,7 +25,10 @@ const char *fr_dtype_name(fr_dtype d)
     return (unsigned)d < FR_DTYPE_COUNT ? fr__dtypes[d].name : "(no dtype)";
 }
 
-size_t fr_dtype_size(fr_dtype d) { return (unsigned)d < FR_DTYPE_COUNT ? fr__dtypes[d].size : 0; }
+size_t fr_dtype_size(fr_dtype d)
+{
+    return (unsigned)d < FR_DTYPE_COUNT ? fr__dtypes[d].size : 0;
+}
 
 fr_dtype fr_promote(fr_dtype a, fr_dtype b)
 {
@@ -41,11 +44,12 @@ fr_dtype fr_promote(fr_dtype a, fr_dtype b)
     if (ka == kb) {
         if (kb == FR__KIND_FLOAT && a != b && fr__dsize(a) == 2 && fr__dsize(b) == 2)
             return FR_FLOAT32; /* float16 with bfloat16 */
-        return a > b ? a : b; /* in each kind the table goes from narrow to wide */
+        return a > b ? a : b;  /* in each kind the table goes from narrow to wide */
     }
     /* a is unsigned, b signed */
     if (fr__dsize(b) > fr__dsize(a))
         return b;
-    static const fr_dtype wider[] = {[1] = FR_INT16, [2] = FR_INT32, [4] = FR_INT64, [8] = FR_FLOAT32};
+    static const fr_dtype wider[] = {
+        [1] = FR_INT16, [2] = FR_INT32, [4] = FR_INT64, [8] = FR_FLOAT32};
     return wider[fr__dsize(a)];
 }

@@ -52,7 +52,7 @@ void fr__own_result(fr_array *x)
 
 fr_array *fr_own(fr_array *x) { return fr__in_scope() ? fr_keep(x) : x; }
 
-/* ---- streams ------------------------------------------------------------------------------ */
+/* ---- streams ------------------------------------------------------------------------ */
 
 enum { MAX_STREAMS = 4096 };
 static _Thread_local uint16_t stream_now;
@@ -96,7 +96,7 @@ int fr_synchronize(fr_stream s)
     return 0;
 }
 
-/* ---- warnings ------------------------------------------------------------------------------- */
+/* ---- warnings ----------------------------------------------------------------------- */
 
 enum { MAX_WARNINGS = 16 };
 static pthread_mutex_t warn_lock = PTHREAD_MUTEX_INITIALIZER;

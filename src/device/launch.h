@@ -9,12 +9,12 @@
 
 typedef struct fr__launch {
     const fr__kernel *kernel;
-    fr__kfn *fn;            /* machine code; NULL: the interpreter */
+    fr__kfn *fn; /* machine code; NULL: the interpreter */
     const uint64_t *words;
-    int64_t range, grain;   /* of the root loop; pieces are multiples of grain */
-    bool alone;             /* too little work for a second thread */
-    size_t scratch;         /* bytes a thread */
-    int threads;            /* there is space for so many */
+    int64_t range, grain; /* of the root loop; pieces are multiples of grain */
+    bool alone;           /* too little work for a second thread */
+    size_t scratch;       /* bytes a thread */
+    int threads;          /* there is space for so many */
 } fr__launch;
 
 /* Bytes of working space that the launch needs for all threads: from one allocation, made before

@@ -16,11 +16,17 @@
 
 /* Pointer -> node, open addressing, private to one capture (nodes may be shared by threads). */
 typedef struct {
-    struct { fr_array *x; int32_t node; } *slots;
+    struct {
+        fr_array *x;
+        int32_t node;
+    } * slots;
     int n, room;
 } seen_table;
 
-static uint64_t pointer_hash(const fr_array *x) { return ((uintptr_t)x >> 4) * 0x9e3779b97f4a7c15u >> 20; }
+static uint64_t pointer_hash(const fr_array *x)
+{
+    return ((uintptr_t)x >> 4) * 0x9e3779b97f4a7c15u >> 20;
+}
 
 static int seen_find(const seen_table *s, const fr_array *x)
 {
@@ -61,7 +67,7 @@ static int32_t *seen_node(const seen_table *s, const fr_array *x)
     return i < 0 ? NULL : &s->slots[i].node;
 }
 
-/* ---- literals ------------------------------------------------------------------------------------ */
+/* ---- literals ----------------------------------------------------------------------- */
 
 /* Numbers that simplify may look at are part of the program; all others are its arguments. */
 static bool fixed_literal(int dtype, int64_t bits)
@@ -88,7 +94,7 @@ static int literal_slot(fr__trace *t, int dtype, int64_t bits)
     return t->literals.n - 1;
 }
 
-/* ---- one node -------------------------------------------------------------------------------------- */
+/* ---- one node ----------------------------------------------------------------------- */
 
 enum { IN_PROGRESS = -1 };
 
@@ -104,7 +110,8 @@ static int push_words(fr__trace *t, int n, const int64_t *words)
 static int add_leaf(fr__trace *t, fr_array *x)
 {
     bool placeholder = !fr__done(x);
-    int node = fr__trace_add(t, placeholder ? FR__OP_PLACEHOLDER : FR__OP_LEAF, x->dtype, x->ndim, x->dims, 0, NULL, 0, NULL);
+    int node = fr__trace_add(t, placeholder ? FR__OP_PLACEHOLDER : FR__OP_LEAF, x->dtype,
+                             x->ndim, x->dims, 0, NULL, 0, NULL);
     if (node < 0)
         return -1;
     fr__leafref leaf = {.node = node};
@@ -119,24 +126,28 @@ static int add_leaf(fr__trace *t, fr_array *x)
     if (fr__vec_push(&t->leaves, leaf))
         return -1;
     /* Leaf and placeholder are one in the key: a program works on either. */
-    int64_t head = (int64_t)FR__OP_LEAF | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)leaf.contiguous << 24;
+    int64_t head = (int64_t)FR__OP_LEAF | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 |
+                   (int64_t)leaf.contiguous << 24;
     if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) ||
         (!leaf.contiguous && push_words(t, x->ndim, leaf.strides)))
         return -1;
     return node;
 }
 
-static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin, fr_array *const *inputs)
+static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
+                    fr_array *const *inputs)
 {
     int32_t in[3];
     if (nin > 3)
-        return fr__fail_int(FR__E_INTERNAL, "capture: %s has %d inputs", fr__ops[x->op].name, nin);
+        return fr__fail_int(FR__E_INTERNAL, "capture: %s has %d inputs", fr__ops[x->op].name,
+                            nin);
     for (int i = 0; i < nin; i++)
         in[i] = *seen_node(seen, inputs[i]);
     int node = fr__trace_add(t, x->op, x->dtype, x->ndim, x->dims, nin, in, x->npar, x->par);
     if (node < 0)
         return -1;
-    int64_t head = (int64_t)x->op | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)nin << 24;
+    int64_t head =
+        (int64_t)x->op | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)nin << 24;
     if (x->op == FR__OP_NUMBER) {
         int slot = literal_slot(t, x->dtype, x->par[0]);
         if (slot < -1)
@@ -147,7 +158,8 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin, 
             return -1;
         return node;
     }
-    if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) || push_words(t, x->npar, x->par))
+    if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) ||
+        push_words(t, x->npar, x->par))
         return -1;
     for (int i = 0; i < nin; i++) {
         int64_t word = in[i];
@@ -157,7 +169,7 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin, 
     return node;
 }
 
-/* ---- the walk ---------------------------------------------------------------------------------------- */
+/* ---- the walk ----------------------------------------------------------------------- */
 
 typedef struct {
     fr_array *x;
@@ -210,13 +222,15 @@ static int keep_values(walk *w, fr_array *x, int node)
     fr__trace *t = w->c->t;
     if (w->whole)
         return 0;
-    bool before = atomic_fetch_or_explicit(&x->flags, FR__REACHED, memory_order_relaxed) & FR__REACHED;
+    bool before =
+        atomic_fetch_or_explicit(&x->flags, FR__REACHED, memory_order_relaxed) & FR__REACHED;
     t->nodes.at[node].flags |= before ? FR__T_AGAIN : 0;
     for (int j = 0; !before && j < t->nodes.at[node].nin; j++) {
         int at = t->nodes.at[node].in[j];
         while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].flags & FR__T_AGAIN)
             at = t->nodes.at[at].in[0];
-        if (t->nodes.at[at].flags & FR__T_AGAIN && keepable(&t->nodes.at[at]) && make_output(w, at))
+        if (t->nodes.at[at].flags & FR__T_AGAIN && keepable(&t->nodes.at[at]) &&
+            make_output(w, at))
             return -1;
     }
     return fr__has_handle(x) && keepable(&t->nodes.at[node]) ? make_output(w, node) : 0;

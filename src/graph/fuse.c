@@ -38,9 +38,9 @@ typedef struct wish {
 } wish;
 typedef struct {
     fr__trace *t;
-    int *members; /* group -> number of members */
+    int *members;  /* group -> number of members */
     wish **wishes; /* node -> who wants it, the newest group first */
-    bool fusion;  /* FERRULE_FUSION=off: every operation is its own kernel */
+    bool fusion;   /* FERRULE_FUSION=off: every operation is its own kernel */
 } state;
 
 static fr__tnode *node(const state *s, int i) { return &s->t->nodes.at[i]; }
@@ -55,7 +55,7 @@ int fr__op_cost(const fr__tnode *n)
     return fr__ops[n->op].traits & FR__COSTLY ? 20 : 1;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------- */
 
 /* `i` is wanted in group g through map m. Views and inlined nodes pass it on. Iterative over
  * views; inlined nodes are at most INLINE_COST deep. */
@@ -73,7 +73,8 @@ static int want(state *s, int i, int g, const fr__index *m)
         }
         if (!fr__is_view(n) || n->flags & FR__T_LATE)
             break;
-        const fr__index *up = fr__index_through(&s->t->arena, group(s, g)->axis, m, n, node(s, n->in[0]));
+        const fr__index *up =
+            fr__index_through(&s->t->arena, group(s, g)->axis, m, n, node(s, n->in[0]));
         if (fr__failed())
             return -1;
         if (!up) { /* not to be written as strides: the view itself is stored */
@@ -102,11 +103,12 @@ static int want(state *s, int i, int g, const fr__index *m)
     return 0;
 }
 
-/* ---- groups --------------------------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------------------- */
 
 static int begin_group(state *s, int root)
 {
-    if (fr__vec_push(&s->t->groups, (fr__group){.first = -1, .last = -1, .root = root, .kernel = -1}))
+    if (fr__vec_push(&s->t->groups,
+                     (fr__group){.first = -1, .last = -1, .root = root, .kernel = -1}))
         return -1;
     return s->t->groups.n - 1;
 }
@@ -130,7 +132,7 @@ static fr__index *identity(state *s, const fr__group *g, bool kept)
     return m;
 }
 
-/* ---- reductions -------------------------------------------------------------------------------------- */
+/* ---- reductions --------------------------------------------------------------------- */
 
 typedef struct {
     int n;
@@ -172,8 +174,8 @@ static int64_t product(const axes_list *l)
 
 /* The map of a reduction's input: kept elements by m (the reduction's own map, row-major over
  * the kept axes), reduced ones row-major over the group's reduced axes. NULL: doesn't fit. */
-static const fr__index *input_map(state *s, const fr__group *g, const fr__index *m, const fr__tnode *r,
-                                  const fr__tnode *x)
+static const fr__index *input_map(state *s, const fr__group *g, const fr__index *m,
+                                  const fr__tnode *r, const fr__tnode *x)
 {
     axes_list kept = side(r, x, false), red = side(r, x, true);
     fr__index *over = fr__index_new(&s->t->arena, g->naxes);
@@ -185,8 +187,10 @@ static const fr__index *input_map(state *s, const fr__group *g, const fr__index 
             over->stride[a] = step;
             step *= g->axis[a].extent;
         }
-    const fr__index *k = fr__index_strided(&s->t->arena, g->axis, m, kept.n, kept.extent, kept.stride, 0);
-    const fr__index *o = fr__index_strided(&s->t->arena, g->axis, over, red.n, red.extent, red.stride, 0);
+    const fr__index *k =
+        fr__index_strided(&s->t->arena, g->axis, m, kept.n, kept.extent, kept.stride, 0);
+    const fr__index *o =
+        fr__index_strided(&s->t->arena, g->axis, over, red.n, red.extent, red.stride, 0);
     if (!k || !o)
         return NULL;
     fr__index *sum = fr__index_new(&s->t->arena, g->naxes);
@@ -250,7 +254,7 @@ static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr_
     return true;
 }
 
-/* ---- placing a node ------------------------------------------------------------------------------------ */
+/* ---- placing a node ----------------------------------------------------------------- */
 
 /* A node that another reads or writes as memory: it has a buffer, and a kernel that makes it. */
 static void store_alone(fr__tnode *n, int why)
@@ -268,10 +272,14 @@ static int ask_inputs(state *s, int i)
     } else if (n->op == FR__OP_RANDOM_BITS) {
         m = fr__index_new(&s->t->arena, 0); /* the key: lowering reads both words */
     } else if (fr__is_view(n)) {
-        m = fr__index_through(&s->t->arena, group(s, n->group)->axis, n->map, n, node(s, n->in[0]));
+        m = fr__index_through(&s->t->arena, group(s, n->group)->axis, n->map, n,
+                              node(s, n->in[0]));
     }
     if (!m)
-        return fr__failed() ? -1 : fr__fail_int(FR__E_INTERNAL, "fuse: node %d (%s) has no map of its input", i, fr__ops[n->op].name);
+        return fr__failed()
+                   ? -1
+                   : fr__fail_int(FR__E_INTERNAL, "fuse: node %d (%s) has no map of its input",
+                                  i, fr__ops[n->op].name);
     if (n->op == FR__OP_RANDOM_BITS && !fr__is_leaf(node(s, n->in[0]))) {
         /* Both words are read, at two places: the key must have a buffer. */
         store_alone(node(s, n->in[0]), FR__WHY_KEY);
@@ -279,10 +287,13 @@ static int ask_inputs(state *s, int i)
     }
     if (n->op == FR__OP_TAKE) {
         fr__tnode *from = node(s, n->in[0]);
-        const fr__index *indices = fr__index_of_indices(&s->t->arena, group(s, n->group)->axis, n->map, n, node(s, n->in[1]));
+        const fr__index *indices = fr__index_of_indices(&s->t->arena, group(s, n->group)->axis,
+                                                        n->map, n, node(s, n->in[1]));
         const fr__index *none = fr__index_new(&s->t->arena, 0);
         if (!indices || !none)
-            return fr__failed() ? -1 : fr__fail_int(FR__E_INTERNAL, "fuse: node %d has no map of its indices", i);
+            return fr__failed() ? -1
+                                : fr__fail_int(FR__E_INTERNAL,
+                                               "fuse: node %d has no map of its indices", i);
         if (!fr__is_leaf(from)) {
             store_alone(from, FR__WHY_TAKEN);
             if (want(s, n->in[0], n->group, none))
@@ -294,7 +305,8 @@ static int ask_inputs(state *s, int i)
         if (n->nin > 1) { /* what it is written into: made by its own kernel, before */
             fr__tnode *base = node(s, n->in[1]);
             if (!fr__is_base(base->op, base->npar, base->par))
-                return fr__fail_int(FR__E_INTERNAL, "fuse: node %d is written over by node %d", n->in[1], i);
+                return fr__fail_int(FR__E_INTERNAL, "fuse: node %d is written over by node %d",
+                                    n->in[1], i);
             store_alone(base, FR__WHY_PUT);
             if (want(s, n->in[1], n->group, m))
                 return -1;
@@ -374,8 +386,10 @@ static bool partial_fits(const state *s, const fr__group *g, const fr__tnode *n)
     for (int d = 0; d < x->ndim; d++) {
         if (x->shape[d] == 1)
             continue;
-        if (a == g->naxes || g->axis[a].extent != x->shape[d] || g->axis[a].reduced != reduces(n, d) ||
-            (g->axis[a].split == 0) != (d == n->par[1]) || (d == n->par[1] && g->axis[a].block != n->par[2]))
+        if (a == g->naxes || g->axis[a].extent != x->shape[d] ||
+            g->axis[a].reduced != reduces(n, d) ||
+            (g->axis[a].split == 0) != (d == n->par[1]) ||
+            (d == n->par[1] && g->axis[a].block != n->par[2]))
             return false;
         a++;
     }
@@ -469,7 +483,11 @@ static int place(state *s, int i)
         n->map = NULL;
         return 0;
     }
-    int why = !wanted ? FR__WHY_END : n->op == FR__OP_PUT ? FR__WHY_PUT : !s->fusion ? FR__WHY_OFF : n->flags & FR__T_LATE ? n->why : FR__WHY_JOINED;
+    int why = !wanted                 ? FR__WHY_END
+              : n->op == FR__OP_PUT   ? FR__WHY_PUT
+              : !s->fusion            ? FR__WHY_OFF
+              : n->flags & FR__T_LATE ? n->why
+                                      : FR__WHY_JOINED;
     if (why == FR__WHY_JOINED) {
         /* The newest of the groups that want it runs first: it makes the value, and stores it
          * for the others (and for the caller) if all of it passes by there. */
@@ -486,7 +504,8 @@ static int place(state *s, int i)
         else if (reduce && n->npar > 1 && !partial_fits(s, g, n))
             why = FR__WHY_PIECES;
         else if (reduce && n->npar <= 1 &&
-                 !(reduction_fits(s, g, n->map, n) && input_map(s, g, n->map, n, node(s, n->in[0]))))
+                 !(reduction_fits(s, g, n->map, n) &&
+                   input_map(s, g, n->map, n, node(s, n->in[0]))))
             why = FR__WHY_AXES;
         else if (shared)
             n->flags |= FR__T_STORE;
@@ -504,7 +523,7 @@ static int place(state *s, int i)
     return ask_inputs(s, i);
 }
 
-/* ---- before: what is inlined, what outputs are views of --------------------------------------------------- */
+/* ---- before: what is inlined, what outputs are views of ----------------------------- */
 
 /* Casts and single cheap operations on one array are computed wherever they are wanted. */
 static int find_inlined(state *s)
@@ -516,7 +535,8 @@ static int find_inlined(state *s)
         fr__tnode *n = node(s, i);
         int class = fr__ops[n->op].class;
         if (n->flags & FR__T_STORE || n->op == FR__OP_RANDOM_BITS ||
-            (class != FR__CAST && class != FR__GENERATE && !(class == FR__ELEMENTWISE && fr__ops[n->op].traits & FR__CHEAP)))
+            (class != FR__CAST && class != FR__GENERATE &&
+             !(class == FR__ELEMENTWISE && fr__ops[n->op].traits & FR__CHEAP)))
             continue;
         int arrays = 0, cost = 1;
         bool simple = true;
@@ -566,7 +586,8 @@ static int place_output(state *s, fr__tout *o)
     bool good = !fr__is_view(x) && (leaf || x->op != FR__OP_NUMBER) && x->size > 0;
     for (int k = len - 1; good && k >= 0; k--) {
         const fr__tnode *v = node(s, chain[k]), *from = node(s, v->in[0]);
-        good = fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape, strides, next, &offset);
+        good = fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape,
+                                strides, next, &offset);
         memcpy(strides, next, sizeof(int64_t) * (size_t)v->ndim);
     }
     good = good && (leaf || n->size >= x->size || x->flags & FR__T_OUTPUT);
@@ -579,7 +600,8 @@ static int place_output(state *s, fr__tout *o)
         offset = 0;
         base = leaf && !len ? base : o->node;
         if (leaf && !len && !s->t->leaves.at[x->slot].contiguous)
-            memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * (size_t)x->ndim);
+            memcpy(strides, s->t->leaves.at[x->slot].strides,
+                   sizeof(int64_t) * (size_t)x->ndim);
     }
     o->base = base;
     o->offset = offset;
@@ -589,7 +611,7 @@ static int place_output(state *s, fr__tout *o)
     return 0;
 }
 
-/* ---- after: groups in order, members linked ------------------------------------------------------------------ */
+/* ---- after: groups in order, members linked ----------------------------------------- */
 
 static int order_groups(state *s)
 {

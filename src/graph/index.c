@@ -23,15 +23,17 @@ bool fr__index_equal(const fr__index *x, const fr__index *y)
     return true;
 }
 
-const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m, int ndim,
-                               const int64_t *shape, const int64_t *strides, int64_t offset)
+const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                                   int ndim, const int64_t *shape, const int64_t *strides,
+                                   int64_t offset)
 {
     fr__index *out = fr__index_new(a, m->n);
     if (!out)
         return NULL;
     int64_t unit[FR_MAX_NDIM], low[FR_MAX_NDIM], high[FR_MAX_NDIM], step = 1;
     for (int j = ndim - 1; j >= 0; j--) {
-        if (shape[j] == 0) { /* no elements: never addressed, as long as it stays in its loops */
+        if (shape[j] ==
+            0) { /* no elements: never addressed, as long as it stays in its loops */
             memcpy(out->stride, m->stride, sizeof(int64_t) * (size_t)m->n);
             return out;
         }
@@ -92,7 +94,7 @@ static const fr__index *through_pieces(fr__arena *a, const fr__gaxis *axes, cons
 }
 
 const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
-                               const fr__tnode *view, const fr__tnode *input)
+                                   const fr__tnode *view, const fr__tnode *input)
 {
     if (view->op == FR__OP_RESHAPE)
         return m;
@@ -103,8 +105,8 @@ const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr
         own[j] = step;
         step *= input->shape[j];
     }
-    fr__view_strides(view->op, view->par, view->ndim, view->shape, input->ndim, input->shape, own,
-                     strides, &offset);
+    fr__view_strides(view->op, view->par, view->ndim, view->shape, input->ndim, input->shape,
+                     own, strides, &offset);
     return fr__index_strided(a, axes, m, view->ndim, view->shape, strides, offset);
 }
 
@@ -119,8 +121,9 @@ const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const
     return fr__index_strided(a, axes, m, take->ndim, take->shape, strides, 0);
 }
 
-const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m, const fr__tnode *take,
-                                  const fr__tnode *input, const int64_t *strides, int indices_ndim)
+const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                                  const fr__tnode *take, const fr__tnode *input,
+                                  const int64_t *strides, int indices_ndim)
 {
     int64_t along[FR_MAX_NDIM] = {0};
     int axis = (int)take->par[0];

@@ -13,19 +13,19 @@
 #include "graph/trace.h"
 
 enum {
-    TINY = 1 << 13,      /* elements: the launch costs more than the work */
-    MEMBERS = 200,       /* of a merged group */
-    BUFFERS = 12,        /* read and written by it: more pointers than registers */
-    SOURCES = 16,        /* noted of a group; with more it is left alone */
-    CANDIDATES = 4,      /* earlier groups of the same axes that are looked at */
+    TINY = 1 << 13, /* elements: the launch costs more than the work */
+    MEMBERS = 200,  /* of a merged group */
+    BUFFERS = 12,   /* read and written by it: more pointers than registers */
+    SOURCES = 16,   /* noted of a group; with more it is left alone */
+    CANDIDATES = 4, /* earlier groups of the same axes that are looked at */
 };
 
 typedef struct {
-    int n;                  /* noted sources; SOURCES + 1: too many */
-    int32_t at[SOURCES];    /* leaf and stored nodes read */
-    int last;               /* latest group it reads from, -1 */
+    int n;               /* noted sources; SOURCES + 1: too many */
+    int32_t at[SOURCES]; /* leaf and stored nodes read */
+    int last;            /* latest group it reads from, -1 */
     int members, stored;
-    uint64_t axes;          /* hash of its axes */
+    uint64_t axes; /* hash of its axes */
 } facts;
 
 typedef struct {
@@ -69,7 +69,8 @@ static void look_below(const state *s, facts *f, int i, int g)
 /* Parts of one concatenation go to different places: none waits for another. */
 static bool beside(const state *s, int i, int j)
 {
-    return node(s, i)->op == FR__OP_PUT && j == 1 && node(s, node(s, i)->in[1])->op == FR__OP_PUT;
+    return node(s, i)->op == FR__OP_PUT && j == 1 &&
+           node(s, node(s, i)->in[1])->op == FR__OP_PUT;
 }
 
 static void find_facts(state *s, int g)
@@ -97,8 +98,9 @@ static bool same_axes(const fr__group *x, const fr__group *y)
     if (x->naxes != y->naxes)
         return false;
     for (int a = 0; a < x->naxes; a++)
-        if (x->axis[a].extent != y->axis[a].extent || x->axis[a].reduced != y->axis[a].reduced ||
-            x->axis[a].split != y->axis[a].split || (x->axis[a].split >= 0 && x->axis[a].block != y->axis[a].block))
+        if (x->axis[a].extent != y->axis[a].extent ||
+            x->axis[a].reduced != y->axis[a].reduced || x->axis[a].split != y->axis[a].split ||
+            (x->axis[a].split >= 0 && x->axis[a].block != y->axis[a].block))
             return false;
     return true;
 }
@@ -116,8 +118,8 @@ static bool worth_it(const state *s, int into, int from)
 {
     const facts *x = &s->of[into], *y = &s->of[from];
     const fr__group *g = &s->t->groups.at[from];
-    if (!same_axes(&s->t->groups.at[into], g) || y->last >= into || x->n > SOURCES || y->n > SOURCES ||
-        x->members + y->members > MEMBERS)
+    if (!same_axes(&s->t->groups.at[into], g) || y->last >= into || x->n > SOURCES ||
+        y->n > SOURCES || x->members + y->members > MEMBERS)
         return false;
     int shared = in_common(x, y);
     if (x->n + y->n - shared + x->stored + y->stored > BUFFERS)
@@ -174,7 +176,9 @@ int fr__merge(fr__trace *t)
         return 0;
     while (buckets < n)
         buckets *= 2;
-    state s = {.t = t, .of = fr__malloc(sizeof *s.of * (size_t)n), .now = fr__malloc(sizeof *s.now * (size_t)n)};
+    state s = {.t = t,
+               .of = fr__malloc(sizeof *s.of * (size_t)n),
+               .now = fr__malloc(sizeof *s.now * (size_t)n)};
     /* Of each bucket of axes, the latest groups. */
     int32_t(*latest)[CANDIDATES] = fr__malloc(sizeof *latest * (size_t)buckets);
     if (!s.of || !s.now || !latest)

@@ -22,7 +22,9 @@ typedef struct {
 
 static uint64_t node_hash(const fr__tnode *n)
 {
-    uint64_t h = fr__hash_mix((uint64_t)n->op | (uint64_t)n->dtype << 8 | (uint64_t)n->ndim << 16, (uint64_t)(uint32_t)n->slot);
+    uint64_t h =
+        fr__hash_mix((uint64_t)n->op | (uint64_t)n->dtype << 8 | (uint64_t)n->ndim << 16,
+                     (uint64_t)(uint32_t)n->slot);
     for (int i = 0; i < n->nin; i++)
         h = fr__hash_mix(h, (uint64_t)n->in[i]);
     for (int i = 0; i < n->ndim; i++)
@@ -34,14 +36,15 @@ static uint64_t node_hash(const fr__tnode *n)
 
 static bool node_equal(const fr__tnode *x, const fr__tnode *y)
 {
-    if (x->op != y->op || x->dtype != y->dtype || x->ndim != y->ndim || x->nin != y->nin || x->npar != y->npar ||
-        x->slot != y->slot || memcmp(x->in, y->in, sizeof x->in))
+    if (x->op != y->op || x->dtype != y->dtype || x->ndim != y->ndim || x->nin != y->nin ||
+        x->npar != y->npar || x->slot != y->slot || memcmp(x->in, y->in, sizeof x->in))
         return false;
     for (int i = 0; i < x->ndim; i++)
         if (x->shape[i] != y->shape[i])
             return false;
     for (int i = 0; i < x->npar; i++)
-        if (x->op != FR__OP_NUMBER ? x->par[i] != y->par[i] : x->slot < 0 && x->par[i] != y->par[i])
+        if (x->op != FR__OP_NUMBER ? x->par[i] != y->par[i]
+                                   : x->slot < 0 && x->par[i] != y->par[i])
             return false;
     return true;
 }
@@ -89,14 +92,29 @@ static int put_number(state *s, int dtype, double v)
     if (!par)
         return -1;
     *par = bits;
-    return put(s, (fr__tnode){.op = FR__OP_NUMBER, .dtype = (uint8_t)dtype, .npar = 1, .in = {-1, -1, -1},
-                              .slot = -1, .par = par, .size = 1, .group = -1, .next = -1});
+    return put(s, (fr__tnode){.op = FR__OP_NUMBER,
+                              .dtype = (uint8_t)dtype,
+                              .npar = 1,
+                              .in = {-1, -1, -1},
+                              .slot = -1,
+                              .par = par,
+                              .size = 1,
+                              .group = -1,
+                              .next = -1});
 }
 
 static int put_reshape(state *s, int input, const fr__tnode *like)
 {
-    fr__tnode n = {.op = FR__OP_RESHAPE, .dtype = like->dtype, .ndim = like->ndim, .nin = 1, .in = {input, -1, -1},
-                   .slot = -1, .shape = like->shape, .size = like->size, .group = -1, .next = -1};
+    fr__tnode n = {.op = FR__OP_RESHAPE,
+                   .dtype = like->dtype,
+                   .ndim = like->ndim,
+                   .nin = 1,
+                   .in = {input, -1, -1},
+                   .slot = -1,
+                   .shape = like->shape,
+                   .size = like->size,
+                   .group = -1,
+                   .next = -1};
     return same_shape(node(s, input), like) ? input : put(s, n);
 }
 
@@ -125,7 +143,8 @@ static int rewrite(state *s, fr__tnode n)
     case FR__OP_mul:
         if (is_fixed(s, n.in[1], 1) && a->op != FR__OP_NUMBER && a->dtype == n.dtype)
             return n.in[0];
-        if (is_fixed(s, n.in[0], 1) && node(s, n.in[1])->op != FR__OP_NUMBER && node(s, n.in[1])->dtype == n.dtype)
+        if (is_fixed(s, n.in[0], 1) && node(s, n.in[1])->op != FR__OP_NUMBER &&
+            node(s, n.in[1])->dtype == n.dtype)
             return n.in[1];
         break;
     case FR__OP_div:
@@ -150,11 +169,13 @@ static int rewrite(state *s, fr__tnode n)
             return n.in[0];
         break;
     default:
-        if (fr__ops[n.op].class == FR__REDUCE && n.size == a->size && n.size > 0 && n.dtype == a->dtype)
+        if (fr__ops[n.op].class == FR__REDUCE && n.size == a->size && n.size > 0 &&
+            n.dtype == a->dtype)
             return put_reshape(s, n.in[0], &n); /* over axes of size 1 */
         break;
     }
-    if (fr__ops[n.op].class == FR__ELEMENTWISE && fr__ops[n.op].traits & FR__COMMUTES && n.in[0] > n.in[1]) {
+    if (fr__ops[n.op].class == FR__ELEMENTWISE && fr__ops[n.op].traits & FR__COMMUTES &&
+        n.in[0] > n.in[1]) {
         int32_t first = n.in[1]; /* one order, so that equal ones are seen to be */
         n.in[1] = n.in[0];
         n.in[0] = first;

@@ -25,12 +25,13 @@
 #include "graph/trace.h"
 
 enum {
-    SPLIT_FROM = 1 << 17,   /* elements; below, one thread is as fast */
-    ROW_PIECE = 1 << 15,    /* elements of a piece where the innermost axis is reduced */
-    LONG_ROW = 1 << 16,     /* elements of a row that no longer stays in a core's cache */
-    COLUMN_PIECE = 32,      /* rows of a piece where it is kept: as many streams as prefetch follows */
-    ENOUGH_ROWS = 64,       /* results that go in parallel by themselves */
-    LOOK = 24,              /* nodes looked at for what c depends on */
+    SPLIT_FROM = 1 << 17, /* elements; below, one thread is as fast */
+    ROW_PIECE = 1 << 15,  /* elements of a piece where the innermost axis is reduced */
+    LONG_ROW = 1 << 16,   /* elements of a row that no longer stays in a core's cache */
+    COLUMN_PIECE =
+        32, /* rows of a piece where it is kept: as many streams as prefetch follows */
+    ENOUGH_ROWS = 64, /* results that go in parallel by themselves */
+    LOOK = 24,        /* nodes looked at for what c depends on */
 };
 
 typedef struct {
@@ -73,19 +74,19 @@ static choice choose(const fr__tnode *r, const fr__tnode *x)
     return x->shape[longest] >= 2 * c.block ? c : no;
 }
 
-/* ---- the two patterns, on the old trace --------------------------------------------------------- */
+/* ---- the two patterns, on the old trace --------------------------------------------- */
 
 typedef enum { PLAIN, EXPONENTIALS, SQUARES } pattern;
 
 typedef struct {
     choice c;
     pattern what;
-    int base;         /* the old reduction (max or sum of u) that goes first */
-    int u, level;     /* old nodes: u, and c before it was broadcast */
-    int32_t partial;  /* new: what each piece gives */
-    int32_t known;    /* new, of a pattern: m_b or a_b */
-    int32_t count;    /* new, SQUARES: n_b broadcast to the partial's shape */
-    int first, next;  /* of a base: its patterns, a list of old nodes; -1 ends it */
+    int base;        /* the old reduction (max or sum of u) that goes first */
+    int u, level;    /* old nodes: u, and c before it was broadcast */
+    int32_t partial; /* new: what each piece gives */
+    int32_t known;   /* new, of a pattern: m_b or a_b */
+    int32_t count;   /* new, SQUARES: n_b broadcast to the partial's shape */
+    int first, next; /* of a base: its patterns, a list of old nodes; -1 ends it */
 } plan;
 
 typedef struct {
@@ -118,7 +119,8 @@ static int depends_on(const state *s, int from, int op, int u, const fr__tnode *
     while (n && looked++ < LOOK) {
         int i = stack[--n];
         const fr__tnode *x = &s->old[i];
-        if (x->op == op && x->npar == 1 && x->in[0] == u && x->par[0] == r->par[0] && s->plans[i].c.axis >= 0)
+        if (x->op == op && x->npar == 1 && x->in[0] == u && x->par[0] == r->par[0] &&
+            s->plans[i].c.axis >= 0)
             return i;
         if (fr__ops[x->op].class == FR__REDUCE)
             continue;
@@ -139,7 +141,10 @@ static void recognise(const state *s, plan *p, const fr__tnode *r)
     if (!d || d->op != FR__OP_sub || s->old[d->in[0]].op == FR__OP_NUMBER)
         return;
     int level = row_constant(s, d->in[1], r, &s->old[d->in[0]]);
-    int base = level < 0 ? -1 : depends_on(s, level, exponentials ? FR__OP_REDUCE_max : FR__OP_REDUCE_sum, d->in[0], r);
+    int base = level < 0
+                   ? -1
+                   : depends_on(s, level, exponentials ? FR__OP_REDUCE_max : FR__OP_REDUCE_sum,
+                                d->in[0], r);
     if (base < 0 || s->plans[base].c.axis != p->c.axis || s->plans[base].c.block != p->c.block)
         return;
     p->what = exponentials ? EXPONENTIALS : SQUARES;
@@ -150,7 +155,7 @@ static void recognise(const state *s, plan *p, const fr__tnode *r)
     s->plans[base].first = (int)(p - s->plans);
 }
 
-/* ---- new nodes ------------------------------------------------------------------------------------- */
+/* ---- new nodes ---------------------------------------------------------------------- */
 
 /* All take new nodes and give a new one; -1 anywhere gives -1. */
 static int make(state *s, int op, int dtype, const fr__tnode like, int a, int b)
@@ -162,10 +167,15 @@ static int make(state *s, int op, int dtype, const fr__tnode like, int a, int b)
 }
 
 static fr__tnode at(const state *s, int i) { return s->t->nodes.at[i]; }
-static int unary(state *s, int op, int a) { return a < 0 ? -1 : make(s, op, at(s, a).dtype, at(s, a), a, -2); }
+static int unary(state *s, int op, int a)
+{
+    return a < 0 ? -1 : make(s, op, at(s, a).dtype, at(s, a), a, -2);
+}
 static int binary(state *s, int op, int a, int b)
 {
-    return a < 0 || b < 0 ? -1 : make(s, op, at(s, a).dtype, at(s, at(s, a).op == FR__OP_NUMBER ? b : a), a, b);
+    return a < 0 || b < 0
+               ? -1
+               : make(s, op, at(s, a).dtype, at(s, at(s, a).op == FR__OP_NUMBER ? b : a), a, b);
 }
 
 static int number(state *s, int dtype, double v)
@@ -182,7 +192,8 @@ static int shaped(state *s, int op, int a, int ndim, const int64_t *shape)
     return a < 0 ? -1 : fr__trace_add(s->t, op, at(s, a).dtype, ndim, shape, 1, &in, 0, NULL);
 }
 
-static int partial(state *s, int op, int input, int dtype, const fr__tnode *r, const fr__tnode *x, choice c)
+static int partial(state *s, int op, int input, int dtype, const fr__tnode *r,
+                   const fr__tnode *x, choice c)
 {
     int64_t shape[FR_MAX_NDIM + 1], par[3] = {r->par[0], c.axis, c.block};
     int32_t in = input;
@@ -198,7 +209,9 @@ static int over_pieces(state *s, int op, int input, const fr__tnode *r)
 {
     int64_t first = 1;
     int32_t in = input;
-    int y = input < 0 ? -1 : fr__trace_add(s->t, op, at(s, input).dtype, r->ndim, r->shape, 1, &in, 1, &first);
+    int y = input < 0 ? -1
+                      : fr__trace_add(s->t, op, at(s, input).dtype, r->ndim, r->shape, 1, &in,
+                                      1, &first);
     if (y < 0 || at(s, y).dtype == r->dtype)
         return y;
     in = y;
@@ -221,7 +234,8 @@ static int piece_counts(state *s, const fr__tnode *r, const fr__tnode *x, const 
     int size = binary(s, FR__OP_minimum, left, number(s, FR_INT64, (double)p->c.block));
     int whole = binary(s, FR__OP_mul, size, number(s, FR_INT64, rest));
     int count = whole < 0 ? -1 : make(s, FR__OP_CAST, FR_FLOAT32, at(s, whole), whole, -2);
-    return shaped(s, FR__OP_BROADCAST, shaped(s, FR__OP_RESHAPE, count, like.ndim, column), like.ndim, like.shape);
+    return shaped(s, FR__OP_BROADCAST, shaped(s, FR__OP_RESHAPE, count, like.ndim, column),
+                  like.ndim, like.shape);
 }
 
 /* First step of a pattern, beside its base's: the piece is read once for both. */
@@ -230,13 +244,16 @@ static int pattern_partial(state *s, const fr__tnode *r, plan *p)
     const fr__tnode *u = &s->old[p->u];
     int base = s->plans[p->base].partial, nu = s->to[p->u];
     if (p->what == EXPONENTIALS) { /* where a piece is all -inf, its largest would make NaN */
-        int finite = binary(s, FR__OP_lt, unary(s, FR__OP_abs, base), number(s, FR_FLOAT32, INFINITY));
+        int finite =
+            binary(s, FR__OP_lt, unary(s, FR__OP_abs, base), number(s, FR_FLOAT32, INFINITY));
         if (finite >= 0)
             s->t->nodes.at[finite].dtype = FR_BOOL;
         int32_t in[3] = {finite, base, number(s, FR_FLOAT32, 0)};
         fr__tnode like = at(s, base);
-        p->known = finite < 0 || in[2] < 0 ? -1
-                   : fr__trace_add(s->t, FR__OP_where, FR_FLOAT32, like.ndim, like.shape, 3, in, 0, NULL);
+        p->known = finite < 0 || in[2] < 0
+                       ? -1
+                       : fr__trace_add(s->t, FR__OP_where, FR_FLOAT32, like.ndim, like.shape, 3,
+                                       in, 0, NULL);
     } else {
         p->count = piece_counts(s, r, u, p);
         p->known = binary(s, FR__OP_div, base, p->count);
@@ -252,18 +269,24 @@ static int pattern_partial(state *s, const fr__tnode *r, plan *p)
 static int pattern_combine(state *s, const fr__tnode *r, const plan *p)
 {
     fr__tnode like = at(s, p->partial);
-    int c = shaped(s, FR__OP_BROADCAST, shaped(s, FR__OP_RESHAPE, s->to[p->level], r->ndim, r->shape), like.ndim, like.shape);
+    int c = shaped(s, FR__OP_BROADCAST,
+                   shaped(s, FR__OP_RESHAPE, s->to[p->level], r->ndim, r->shape), like.ndim,
+                   like.shape);
     int d = binary(s, FR__OP_sub, p->known, c), term;
     if (p->what == EXPONENTIALS) { /* a piece of nothing but -inf adds nothing, whatever c is */
-        int nothing = binary(s, FR__OP_eq, s->plans[p->base].partial, number(s, FR_FLOAT32, -INFINITY));
+        int nothing =
+            binary(s, FR__OP_eq, s->plans[p->base].partial, number(s, FR_FLOAT32, -INFINITY));
         if (nothing >= 0)
             s->t->nodes.at[nothing].dtype = FR_BOOL;
         int product = binary(s, FR__OP_mul, p->partial, unary(s, FR__OP_exp, d));
         int32_t in[3] = {nothing, number(s, FR_FLOAT32, 0), product};
-        term = nothing < 0 || product < 0 || in[1] < 0 ? -1
-               : fr__trace_add(s->t, FR__OP_where, FR_FLOAT32, like.ndim, like.shape, 3, in, 0, NULL);
+        term = nothing < 0 || product < 0 || in[1] < 0
+                   ? -1
+                   : fr__trace_add(s->t, FR__OP_where, FR_FLOAT32, like.ndim, like.shape, 3, in,
+                                   0, NULL);
     } else {
-        term = binary(s, FR__OP_add, p->partial, binary(s, FR__OP_mul, p->count, binary(s, FR__OP_mul, d, d)));
+        term = binary(s, FR__OP_add, p->partial,
+                      binary(s, FR__OP_mul, p->count, binary(s, FR__OP_mul, d, d)));
     }
     return over_pieces(s, FR__OP_REDUCE_sum, term, r);
 }
@@ -276,7 +299,8 @@ static int split_one(state *s, int i)
         return pattern_combine(s, r, p);
     bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
     p->partial = partial(s, r->op, s->to[r->in[0]], half ? FR_FLOAT32 : r->dtype, r, x, p->c);
-    for (int j = p->first; p->partial >= 0 && j >= 0; j = s->plans[j].next) /* while it is in cache */
+    for (int j = p->first; p->partial >= 0 && j >= 0;
+         j = s->plans[j].next) /* while it is in cache */
         if (pattern_partial(s, &s->old[j], &s->plans[j]) < 0)
             return -1;
     return over_pieces(s, r->op, p->partial, r);
@@ -293,7 +317,8 @@ int fr__split(fr__trace *t)
     if (!s.plans || !s.to)
         goto unchanged;
     for (int i = 0; i < n; i++) {
-        s.plans[i] = (plan){.c = {-1, 0, false}, .what = PLAIN, .base = -1, .first = -1, .next = -1};
+        s.plans[i] =
+            (plan){.c = {-1, 0, false}, .what = PLAIN, .base = -1, .first = -1, .next = -1};
         if (fr__ops[old[i].op].class == FR__REDUCE && old[i].ndim < FR_MAX_NDIM)
             s.plans[i].c = choose(&old[i], &old[old[i].in[0]]);
         any |= s.plans[i].c.axis >= 0;

@@ -26,9 +26,18 @@ int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shap
         size *= own[i] = shape[i];
     for (int i = 0; i < npar; i++)
         own[ndim + i] = par[i];
-    fr__tnode n = {.op = (uint8_t)op, .dtype = (uint8_t)dtype, .ndim = (uint8_t)ndim, .nin = (uint8_t)nin,
-                   .npar = (uint8_t)npar, .in = {-1, -1, -1}, .slot = -1, .shape = own,
-                   .par = own ? own + ndim : NULL, .size = size, .group = -1, .next = -1};
+    fr__tnode n = {.op = (uint8_t)op,
+                   .dtype = (uint8_t)dtype,
+                   .ndim = (uint8_t)ndim,
+                   .nin = (uint8_t)nin,
+                   .npar = (uint8_t)npar,
+                   .in = {-1, -1, -1},
+                   .slot = -1,
+                   .shape = own,
+                   .par = own ? own + ndim : NULL,
+                   .size = size,
+                   .group = -1,
+                   .next = -1};
     for (int i = 0; i < nin; i++)
         n.in[i] = in[i];
     return fr__vec_push(&t->nodes, n) ? -1 : t->nodes.n - 1;
@@ -51,7 +60,7 @@ int fr__compute_dtype(const fr__trace *t, const fr__tnode *n)
     return d;
 }
 
-/* ---- printer ------------------------------------------------------------------------------------- */
+/* ---- printer ------------------------------------------------------------------------ */
 
 static void print_shape(fr__text *to, int dtype, int ndim, const int64_t *shape)
 {
@@ -90,7 +99,8 @@ static void print_node(const fr__trace *t, int i, fr__text *to)
     for (int j = 0; j < n->nin; j++)
         fr__text_f(to, " %%%d", n->in[j]);
     if (fr__is_leaf(n))
-        fr__text_f(to, " leaf %d%s", n->slot, t->leaves.at[n->slot].contiguous ? "" : " strided");
+        fr__text_f(to, " leaf %d%s", n->slot,
+                   t->leaves.at[n->slot].contiguous ? "" : " strided");
     else if (n->op == FR__OP_NUMBER && n->slot >= 0)
         fr__text_f(to, " literal %d", n->slot);
     else
@@ -122,7 +132,8 @@ void fr__trace_print(const fr__trace *t, fr__text *to)
         fr__text_f(to, " group %d", g);
         for (int a = 0; a < group->naxes; a++) {
             const fr__gaxis *x = &group->axis[a];
-            fr__text_f(to, " a%d=%lld%s", a, (long long)x->extent, x->reduced ? " reduced" : "");
+            fr__text_f(to, " a%d=%lld%s", a, (long long)x->extent,
+                       x->reduced ? " reduced" : "");
             if (x->split >= 0)
                 fr__text_f(to, " in pieces of %lld by a%d", (long long)x->block, x->split);
         }
@@ -132,7 +143,7 @@ void fr__trace_print(const fr__trace *t, fr__text *to)
     }
 }
 
-/* ---- checker -------------------------------------------------------------------------------------- */
+/* ---- checker ------------------------------------------------------------------------ */
 
 static int bad(int i, const char *what)
 {
@@ -152,7 +163,8 @@ int fr__trace_check(const fr__trace *t)
             if (n->in[j] < 0 || n->in[j] >= i)
                 return bad(i, "has an input that comes after it");
             const fr__tnode *x = &t->nodes.at[n->in[j]];
-            if (fr__ops[n->op].class == FR__ELEMENTWISE && x->op != FR__OP_NUMBER && x->size != n->size)
+            if (fr__ops[n->op].class == FR__ELEMENTWISE && x->op != FR__OP_NUMBER &&
+                x->size != n->size)
                 return bad(i, "has an operand of another size");
         }
         if (fr__is_leaf(n) && (n->slot < 0 || n->slot >= t->leaves.n))

@@ -23,11 +23,13 @@ enum {
     FR__T_OUTPUT = 1, /* wanted by the caller */
     FR__T_STORE = 2,  /* fuse: has a buffer, contiguous */
     FR__T_INLINE = 4, /* fuse: computed wherever it is wanted; member of no group */
-    FR__T_AGAIN = 16, /* capture: an earlier eval has been through it without keeping its value */
-    FR__T_LATE = 8,   /* fuse: somebody wants it in a way its group cannot give: store it alone */
+    FR__T_AGAIN =
+        16,         /* capture: an earlier eval has been through it without keeping its value */
+    FR__T_LATE = 8, /* fuse: somebody wants it in a way its group cannot give: store it alone */
 };
 
 /* Why a node begins a kernel instead of joining the one that wants it; for the reader. */
+// clang-format off
 #define FR__REASONS(X)                                                                       \
     X(JOINED, "")                                                                            \
     X(END, "a result")                                                                       \
@@ -41,6 +43,7 @@ enum {
     X(PUT, "written over in parts")                                                          \
     X(PIECES, "a long reduction in pieces: its kernel goes over other axes")                 \
     X(AXES, "reduced over axes that the kernel that wants it doesn't go over")
+// clang-format on
 enum {
 #define X(name, text) FR__WHY_##name,
     FR__REASONS(X)
@@ -49,13 +52,13 @@ enum {
 
 typedef struct fr__tnode {
     uint8_t op, dtype, ndim, nin, npar, flags;
-    uint8_t why;        /* fuse: FR__WHY_... */
+    uint8_t why; /* fuse: FR__WHY_... */
     int32_t in[3];
     int32_t slot; /* LEAF, PLACEHOLDER: number of the leaf. NUMBER: literal slot, -1: fixed */
     const int64_t *shape, *par;
     int64_t size;
-    int32_t group;      /* fuse: its group, -1 none */
-    int32_t next;       /* fuse: next member of the group, in topological order */
+    int32_t group;        /* fuse: its group, -1 none */
+    int32_t next;         /* fuse: next member of the group, in topological order */
     const fr__index *map; /* fuse: where in the group */
 } fr__tnode;
 
@@ -68,8 +71,8 @@ typedef struct fr__leafref {
 typedef struct fr__gaxis {
     int64_t extent;
     bool reduced;
-    int8_t split;   /* -1, or the kept axis that this one is split by */
-    int64_t block;  /* split: elements a piece */
+    int8_t split;  /* -1, or the kept axis that this one is split by */
+    int64_t block; /* split: elements a piece */
 } fr__gaxis;
 
 enum { FR__GAXES = FR_MAX_NDIM + 2, FR__LOOPS = 40 /* of a kernel, at most */ };
@@ -106,7 +109,7 @@ typedef struct fr__trace {
 
 enum { FR__PASS_NONE, FR__PASS_CAPTURE, FR__PASS_SIMPLIFY, FR__PASS_FUSE };
 
-/* ---- trace.c ---- */
+/* ---- trace.c ------------------------------------------------------------------------ */
 void fr__trace_free(fr__trace *t);
 /* Appends a node; its number, or -1 with an error. Shape and par are copied to the arena. */
 int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
@@ -114,11 +117,14 @@ int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shap
 void fr__trace_print(const fr__trace *t, fr__text *to);
 int fr__trace_check(const fr__trace *t);
 static inline bool fr__is_view(const fr__tnode *n) { return fr__ops[n->op].class == FR__VIEW; }
-static inline bool fr__is_leaf(const fr__tnode *n) { return n->op == FR__OP_LEAF || n->op == FR__OP_PLACEHOLDER; }
+static inline bool fr__is_leaf(const fr__tnode *n)
+{
+    return n->op == FR__OP_LEAF || n->op == FR__OP_PLACEHOLDER;
+}
 /* The type that an elementwise node's operands are computed in. */
 int fr__compute_dtype(const fr__trace *t, const fr__tnode *n);
 
-/* ---- capture.c: graph -> trace ---- */
+/* ---- capture.c: graph -> trace ------------------------------------------------------ */
 typedef struct fr__capture {
     fr__trace *t;
     FR__VEC(fr_array *) arrays; /* node -> its array, a reference each */
@@ -129,7 +135,7 @@ typedef struct fr__capture {
 int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole);
 void fr__capture_free(fr__capture *c);
 
-/* ---- simplify.c, split.c, fuse.c, merge.c ---- */
+/* ---- simplify.c, split.c, fuse.c, merge.c ------------------------------------------- */
 int fr__simplify(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
@@ -140,23 +146,28 @@ int fr__merge(fr__trace *t);
 void fr__set_fusion(bool on);
 bool fr__fusion_on(void);
 
-/* ---- index.c: affine index arithmetic ---- */
+/* ---- index.c: affine index arithmetic ----------------------------------------------- */
 fr__index *fr__index_new(fr__arena *a, int n);
 bool fr__index_equal(const fr__index *x, const fr__index *y);
-static inline int64_t fr__index_stride(const fr__index *m, int axis) { return axis < m->n ? m->stride[axis] : 0; }
+static inline int64_t fr__index_stride(const fr__index *m, int axis)
+{
+    return axis < m->n ? m->stride[axis] : 0;
+}
 /* The map of a node's row-major elements, extents shape, through strides and offset of a view's
  * own: sum over dimensions of index * strides. NULL where the element number cannot be taken
  * apart into dimensions affinely (or no memory: then the error is set). */
-const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m, int ndim,
-                               const int64_t *shape, const int64_t *strides, int64_t offset);
+const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                                   int ndim, const int64_t *shape, const int64_t *strides,
+                                   int64_t offset);
 /* Of a TAKE addressed by m: the map of its indices; and in its input, that of the element whose
  * index along the axis is 0, by the input's strides (elements). NULL as above. */
 const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                       const fr__tnode *take, const fr__tnode *indices);
-const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m, const fr__tnode *take,
-                                  const fr__tnode *input, const int64_t *strides, int indices_ndim);
+const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
+                                  const fr__tnode *take, const fr__tnode *input,
+                                  const int64_t *strides, int indices_ndim);
 /* The map of a view's input, given the view's. */
 const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
-                               const fr__tnode *view, const fr__tnode *input);
+                                   const fr__tnode *view, const fr__tnode *input);
 
 #endif

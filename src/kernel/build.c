@@ -10,7 +10,8 @@ int fr__kb_init(fr__kb *b, fr__arena *arena)
     *b = (fr__kb){.arena = arena, .limit = MAX_INSTRUCTIONS};
     b->table_room = 256;
     b->table = fr__calloc((size_t)b->table_room, sizeof *b->table);
-    b->failed = !b->table || fr__vec_push(&b->blocks, (fr__kblock){.parent = -1, .axis = -1, .open = true});
+    b->failed = !b->table ||
+                fr__vec_push(&b->blocks, (fr__kblock){.parent = -1, .axis = -1, .open = true});
     fr__kb_word(b, FR__WORD_COPY, 0, 0);
     return b->failed ? -1 : 0;
 }
@@ -31,13 +32,13 @@ void fr__kb_free(fr__kb *b)
     b->table = NULL;
 }
 
-#define GIVE_INDEX(vec, ...)                                                                 \
-    do {                                                                                     \
-        if (b->failed || fr__vec_push(vec, __VA_ARGS__)) {                                   \
-            b->failed = true;                                                                \
-            return 0;                                                                        \
-        }                                                                                    \
-        return (vec)->n - 1;                                                                 \
+#define GIVE_INDEX(vec, ...)                                                                   \
+    do {                                                                                       \
+        if (b->failed || fr__vec_push(vec, __VA_ARGS__)) {                                     \
+            b->failed = true;                                                                  \
+            return 0;                                                                          \
+        }                                                                                      \
+        return (vec)->n - 1;                                                                   \
     } while (0)
 
 int fr__kb_word(fr__kb *b, int kind, int64_t value, int ktype)
@@ -45,7 +46,8 @@ int fr__kb_word(fr__kb *b, int kind, int64_t value, int ktype)
     fr__word w = {.kind = (uint8_t)kind, .ktype = (uint8_t)ktype, .value = value};
     if (kind == FR__WORD_LITERAL)
         for (int i = 0; i < b->words.n; i++)
-            if (b->words.at[i].kind == kind && b->words.at[i].ktype == ktype && b->words.at[i].value == value)
+            if (b->words.at[i].kind == kind && b->words.at[i].ktype == ktype &&
+                b->words.at[i].value == value)
                 return i;
     if (b->words.n >= UINT16_MAX) {
         fr__fail(FR__E_LIMIT, "a kernel with more than %d arguments", UINT16_MAX);
@@ -80,7 +82,8 @@ static bool same_access(const fr__kb *b, const fr__kaccess *x, const fr__kaccess
     if (x->buf != y->buf || x->vec != y->vec || x->nterm != y->nterm || x->nt != y->nt ||
         x->vaxis != y->vaxis || !x->prefetch != !y->prefetch)
         return false;
-    if (x->vec == FR__VEC_STRIDE && b->words.at[x->vstride].value != b->words.at[y->vstride].value)
+    if (x->vec == FR__VEC_STRIDE &&
+        b->words.at[x->vstride].value != b->words.at[y->vstride].value)
         return false;
     for (int i = 0; i < x->nterm; i++)
         if (x->term[i].axis != y->term[i].axis ||
@@ -127,7 +130,7 @@ bool fr__kb_live(const fr__kb *b, int i)
     return !b->failed && b->blocks.at[b->block_of.at[i]].open;
 }
 
-/* ---- instructions ------------------------------------------------------------------------------- */
+/* ---- instructions ------------------------------------------------------------------- */
 
 static int depth_of(const fr__kb *b, int block)
 {
@@ -137,7 +140,10 @@ static int depth_of(const fr__kb *b, int block)
     return d;
 }
 
-static int deeper(const fr__kb *b, int x, int y) { return depth_of(b, x) >= depth_of(b, y) ? x : y; }
+static int deeper(const fr__kb *b, int x, int y)
+{
+    return depth_of(b, x) >= depth_of(b, y) ? x : y;
+}
 
 /* The loop whose index an axis has: OUTER axes go with the root loop. */
 static int block_of_axis(const fr__kb *b, int axis)
@@ -152,7 +158,8 @@ static int block_of_axis(const fr__kb *b, int axis)
 /* The outermost block where the instruction can stand. */
 static int home(const fr__kb *b, const fr__kins *in)
 {
-    if (in->op == FR__K_ACC || in->op == FR__K_UPD || in->op == FR__K_RED || in->op == FR__K_STORE)
+    if (in->op == FR__K_ACC || in->op == FR__K_UPD || in->op == FR__K_RED ||
+        in->op == FR__K_STORE)
         return b->now;
     int block = 0;
     const int32_t operands[3] = {in->a, in->b, in->c};
@@ -169,7 +176,8 @@ static int home(const fr__kb *b, const fr__kins *in)
             block = deeper(b, block_of_axis(b, a->vaxis), block);
         if (b->bufs.at[a->buf].role == FR__BUF_SCRATCH)
             block = b->now;
-        if (block == 0) /* memory is touched inside the root loop only: its range may be empty */
+        if (block ==
+            0) /* memory is touched inside the root loop only: its range may be empty */
             block = 1;
     }
     return block;
@@ -178,12 +186,14 @@ static int home(const fr__kb *b, const fr__kins *in)
 static uint64_t hash_of(const fr__kins *in)
 {
     uint64_t h = fr__hash_mix((uint64_t)in->op << 8 | in->type, (uint64_t)in->imm);
-    return fr__hash_mix(h ^ ((uint64_t)(uint32_t)in->a << 32 | (uint32_t)in->b), (uint32_t)in->c);
+    return fr__hash_mix(h ^ ((uint64_t)(uint32_t)in->a << 32 | (uint32_t)in->b),
+                        (uint32_t)in->c);
 }
 
 static bool equal(const fr__kins *x, const fr__kins *y)
 {
-    return x->op == y->op && x->type == y->type && x->a == y->a && x->b == y->b && x->c == y->c && x->imm == y->imm;
+    return x->op == y->op && x->type == y->type && x->a == y->a && x->b == y->b &&
+           x->c == y->c && x->imm == y->imm;
 }
 
 static void grow_table(fr__kb *b)
@@ -217,7 +227,8 @@ int fr__k(fr__kb *b, int op, int type, int x, int y, int z, int64_t imm)
         return 0;
     if (op == FR__K_XOR && x == y) /* LLVM 19 takes 0 / mask for 0 where it finds this itself */
         return fr__k(b, FR__K_CONST, type, -1, -1, -1, 0);
-    fr__kins in = {.op = (uint8_t)op, .type = (uint8_t)type, .a = x, .b = y, .c = z, .imm = imm};
+    fr__kins in = {
+        .op = (uint8_t)op, .type = (uint8_t)type, .a = x, .b = y, .c = z, .imm = imm};
     uint64_t at = hash_of(&in), mask = (uint64_t)b->table_room - 1;
     int32_t *slot = &b->table[at & mask];
     if (pure(op)) {
@@ -280,7 +291,7 @@ int fr__kcast(fr__kb *b, int x, int type)
     return fr__k(b, FR__K_CVT, type, x, -1, -1, 0);
 }
 
-/* ---- the finished kernel --------------------------------------------------------------------------- */
+/* ---- the finished kernel ------------------------------------------------------------ */
 
 typedef struct {
     fr__kins *to;
@@ -291,7 +302,8 @@ typedef struct {
 
 static bool is_vector_loop(const fr__kb *b, int axis)
 {
-    return axis >= 0 && (b->axes.at[axis].bind == FR__BIND_VEC || b->axes.at[axis].bind == FR__BIND_PARVEC);
+    return axis >= 0 &&
+           (b->axes.at[axis].bind == FR__BIND_VEC || b->axes.at[axis].bind == FR__BIND_PARVEC);
 }
 
 /* Blocks nest as deep as an array has axes: recursion is bounded by that. */

@@ -10,7 +10,13 @@
 #include "kernel/kernel.h"
 
 /* What a word of the argument block holds; lowering decides, the plan fills it in. */
-typedef enum fr__wkind { FR__WORD_COPY, FR__WORD_BUFFER, FR__WORD_INT, FR__WORD_LITERAL, FR__WORD_SCRATCH } fr__wkind;
+typedef enum fr__wkind {
+    FR__WORD_COPY,
+    FR__WORD_BUFFER,
+    FR__WORD_INT,
+    FR__WORD_LITERAL,
+    FR__WORD_SCRATCH
+} fr__wkind;
 typedef struct fr__word {
     uint8_t kind, ktype; /* LITERAL: the type it is wanted in */
     int64_t value;       /* INT: itself. BUFFER: number of the kernel's buffer. LITERAL: slot.
@@ -29,15 +35,15 @@ struct fr__kb {
     fr__arena *arena; /* the compilation's */
     bool failed;      /* no memory or too large: everything after gives 0 */
     FR__VEC(fr__kins) ins;
-    FR__VEC(int32_t) block_of;  /* instruction -> its block */
+    FR__VEC(int32_t) block_of; /* instruction -> its block */
     FR__VEC(fr__kblock) blocks;
-    int32_t now;                /* innermost open block */
+    int32_t now; /* innermost open block */
     FR__VEC(fr__kbuf) bufs;
     FR__VEC(fr__kaccess) access;
     FR__VEC(fr__kaxis) axes;
     FR__VEC(int32_t) axis_block; /* axis -> the block its loop opened, -1 before */
     FR__VEC(fr__word) words;
-    int32_t *table;             /* hash of an instruction -> its number + 1 */
+    int32_t *table; /* hash of an instruction -> its number + 1 */
     int table_room, limit;
 };
 
@@ -47,20 +53,32 @@ void fr__kb_free(fr__kb *b);
 fr__kernel *fr__kb_finish(fr__kb *b);
 
 int fr__kb_word(fr__kb *b, int kind, int64_t value, int ktype);
-int fr__kb_int(fr__kb *b, int64_t value);    /* a word that holds a size, stride ... */
+int fr__kb_int(fr__kb *b, int64_t value); /* a word that holds a size, stride ... */
 int fr__kb_buffer(fr__kb *b, int dtype, int role, int word);
 int fr__kb_axis(fr__kb *b, fr__kaxis axis);
 int fr__kb_access(fr__kb *b, const fr__kaccess *a);
-void fr__kb_open(fr__kb *b, int axis);       /* a loop; OUTER axes have none */
+void fr__kb_open(fr__kb *b, int axis); /* a loop; OUTER axes have none */
 void fr__kb_close(fr__kb *b);
 
 /* One instruction; pure ones are shared and hoisted. Operands -1 where there is none. */
 int fr__k(fr__kb *b, int op, int type, int x, int y, int z, int64_t imm);
-static inline int fr__ktype_at(const fr__kb *b, int i) { return b->failed ? FR__KF32 : b->ins.at[i].type; }
-static inline int fr__k1(fr__kb *b, int op, int x) { return fr__k(b, op, fr__ktype_at(b, x), x, -1, -1, 0); }
-static inline int fr__k2(fr__kb *b, int op, int x, int y) { return fr__k(b, op, fr__ktype_at(b, x), x, y, -1, 0); }
-static inline int fr__kcmp(fr__kb *b, int op, int x, int y) { return fr__k(b, op, FR__KB1, x, y, -1, 0); }
-int fr__kconst(fr__kb *b, int type, double v);        /* v as a value of that type */
+static inline int fr__ktype_at(const fr__kb *b, int i)
+{
+    return b->failed ? FR__KF32 : b->ins.at[i].type;
+}
+static inline int fr__k1(fr__kb *b, int op, int x)
+{
+    return fr__k(b, op, fr__ktype_at(b, x), x, -1, -1, 0);
+}
+static inline int fr__k2(fr__kb *b, int op, int x, int y)
+{
+    return fr__k(b, op, fr__ktype_at(b, x), x, y, -1, 0);
+}
+static inline int fr__kcmp(fr__kb *b, int op, int x, int y)
+{
+    return fr__k(b, op, FR__KB1, x, y, -1, 0);
+}
+int fr__kconst(fr__kb *b, int type, double v); /* v as a value of that type */
 int fr__kconst_bits(fr__kb *b, int type, int64_t bits);
 /* a to another type (also to and from bool). */
 int fr__kcast(fr__kb *b, int x, int type);
@@ -86,7 +104,7 @@ int fr__math_arcsinh(fr__kb *b, int x);
 int fr__math_arccosh(fr__kb *b, int x);
 int fr__math_arctanh(fr__kb *b, int x);
 int fr__math_pow(fr__kb *b, int x, int y); /* math_pow.c; integers too */
-int fr__math_sin(fr__kb *b, int x); /* math_trig.c */
+int fr__math_sin(fr__kb *b, int x);        /* math_trig.c */
 int fr__math_cos(fr__kb *b, int x);
 int fr__math_tan(fr__kb *b, int x);
 int fr__math_arcsin(fr__kb *b, int x);
@@ -107,7 +125,7 @@ int fr__math_remainder(fr__kb *b, int x, int y);
 /* What they are made of, math_exp.c and math64.c: */
 int fr__math_poly(fr__kb *b, int x, int n, const double *c); /* c[0] x^(n-1) + ... + c[n-1] */
 int fr__math_exp_scaled(fr__kb *b, int x, int low, int k);   /* e^(x + low) 2^k; low -1: none */
-int fr__math_log_core(fr__kb *b, int x, int low);            /* log of x > 0, plus low (or -1) */
+int fr__math_log_core(fr__kb *b, int x, int low); /* log of x > 0, plus low (or -1) */
 int fr__math_exp64(fr__kb *b, int x);
 int fr__math_log64(fr__kb *b, int x);
 int fr__math_tanh64(fr__kb *b, int x);

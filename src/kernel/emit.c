@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-/* ---- scan ------------------------------------------------------------------------------ */
+/* ---- scan --------------------------------------------------------------------------- */
 
 static bool is_vector_axis(const fr__kaxis *axis)
 {
@@ -74,7 +74,7 @@ static int scan(const fr__kernel *k, fr__place *place)
     return depth ? fr__fail_int(FR__E_INTERNAL, "emit: a loop has no end") : 0;
 }
 
-/* ---- start and end --------------------------------------------------------------------- */
+/* ---- start and end ------------------------------------------------------------------ */
 
 int fr__emit_start(fr__emit *e, fr__llvm_session *s, const fr__kernel *k)
 {
@@ -112,7 +112,7 @@ void fr__emit_done(fr__emit *e)
     fr__arena_free(&e->arena);
 }
 
-/* ---- types, constants, calls, blocks ---------------------------------------------------- */
+/* ---- types, constants, calls, blocks ------------------------------------------------ */
 
 LLVMTypeRef fr__emit_vector(fr__emit *e, LLVMTypeRef scalar, int lanes)
 {
@@ -247,7 +247,7 @@ static value lshr(fr__emit *e, value a, value count)
     return fr__llvm.BuildLShr(e->at, a, count, "");
 }
 
-/* ---- storage --------------------------------------------------------------------------- */
+/* ---- storage ------------------------------------------------------------------------ */
 
 static value k32(fr__emit *e, uint32_t v, int lanes)
 {
@@ -401,7 +401,7 @@ LLVMValueRef fr__emit_param(fr__emit *e, fr__ktype t, LLVMValueRef word)
     }
 }
 
-/* ---- integers -------------------------------------------------------------------------- */
+/* ---- integers ----------------------------------------------------------------------- */
 
 static bool is_float(fr__ktype t) { return t == FR__KF32 || t == FR__KF64; }
 static bool is_signed(fr__ktype t) { return t == FR__KI32 || t == FR__KI64; }
@@ -490,7 +490,7 @@ static value multiply_high(fr__emit *e, value a, value b, int lanes)
     return fr__llvm.BuildTrunc(e->at, r, fr__emit_vector(e, e->i32, lanes), "");
 }
 
-/* ---- floats ---------------------------------------------------------------------------- */
+/* ---- floats ------------------------------------------------------------------------- */
 
 static value kfloat(fr__emit *e, fr__ktype t, double v, int lanes)
 {
@@ -699,7 +699,7 @@ static value compare(fr__emit *e, fr__kop op, fr__ktype t, value a, value b)
     return icmp(e, p, a, b);
 }
 
-/* ---- the operations -------------------------------------------------------------------- */
+/* ---- the operations ----------------------------------------------------------------- */
 
 LLVMValueRef fr__emit_combine(fr__emit *e, fr__kop op, fr__ktype t, LLVMValueRef a,
                               LLVMValueRef b, int lanes)

@@ -58,7 +58,7 @@ typedef struct plan {
 
 enum { MAX_BLOCK = 256, MIN_BLOCK = 64, CACHE = 32 << 10 };
 
-/* ---- planning ------------------------------------------------------------------------ */
+/* ---- planning ----------------------------------------------------------------------- */
 
 enum { SLOT1, SLOT4, SLOT8, CELL, NCLASS }; /* slots by element size; cells are never reused */
 
@@ -414,7 +414,7 @@ size_t fr__interp_space(const fr__kernel *k)
     return have->space;
 }
 
-/* ---- memory -------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------- */
 
 typedef struct frame {
     const fr__kernel *k;
@@ -548,7 +548,7 @@ static void store(const frame *f, const step *s)
     }
 }
 
-/* ---- accumulators -------------------------------------------------------------------- */
+/* ---- accumulators ------------------------------------------------------------------- */
 
 /* to[0, n) = op(a[0, n), b[0, n)), wherever they lie. */
 static void combine(fr__loop *op, char *to, const char *a, const char *b, size_t size,
@@ -578,7 +578,7 @@ static void reduce_lanes(fr__loop *op, char *d, const char *acc, int64_t vectors
     memcpy(d, all, size);
 }
 
-/* ---- running ------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------------ */
 
 static int64_t most_lanes(const frame *f, int64_t begin, int64_t end)
 {

@@ -39,7 +39,7 @@ static inline float float32(uint32_t b)
     return x;
 }
 
-/* ---- templates ----------------------------------------------------------------------- */
+/* ---- templates ---------------------------------------------------------------------- */
 
 #define ROUNDED ((n + FR__LANES - 1) / FR__LANES * FR__LANES)
 
@@ -107,7 +107,7 @@ static inline float float32(uint32_t b)
 #define LEAST(a, b) ((((a) <= (b)) | ((a) != (a))) ? (a) : (b))
 #define GREATEST(a, b) ((((a) >= (b)) | ((a) != (a))) ? (a) : (b))
 
-/* ---- integers ------------------------------------------------------------------------ */
+/* ---- integers ----------------------------------------------------------------------- */
 
 /* T: the type, U: unsigned of the same width (so that wrapping is defined), S: signed */
 #define INTEGER(T, U, S, BITS, divide, modulo)                                                 \
@@ -148,7 +148,7 @@ LOOP1(not_b1, b1, b1, ROUNDED, a ^ 1)
 UPDATE(upd_and_b1, b1, a &b)
 UPDATE(upd_or_b1, b1, a | b)
 
-/* ---- floats -------------------------------------------------------------------------- */
+/* ---- floats ------------------------------------------------------------------------- */
 
 #define FLOATING(T, U, SIGN, suffix)                                                           \
     LOOP2(add_##T, T, T, T, ROUNDED, a + b)                                                    \
@@ -201,7 +201,7 @@ LOOP1(sqrt_f32, f32, f32, ROUNDED, __builtin_sqrtf(a))
 LOOP1(sqrt_f64, f64, f64, ROUNDED, __builtin_sqrt(a))
 #endif
 
-/* ---- comparisons, choice ------------------------------------------------------------- */
+/* ---- comparisons, choice ------------------------------------------------------------ */
 
 #define COMPARING(T, W)                                                                        \
     LOOP2(lt_##T, b1, T, T, ROUNDED, a < b)                                                    \
@@ -217,7 +217,7 @@ COMPARING(u64, u64)
 COMPARING(f32, u32)
 COMPARING(f64, u64)
 
-/* ---- conversions --------------------------------------------------------------------- */
+/* ---- conversions -------------------------------------------------------------------- */
 
 #define CONVERT(A, R, expr) LOOP1(A##_to_##R, R, A, ROUNDED, expr)
 #define CONVERT_INTEGER(A)                                                                     \
@@ -259,7 +259,7 @@ SATURATE(f64, u64, 0.0, 0x1.fffffffffffffp63, 0, UINT64_MAX)
 SATURATE(f64, i32, -0x1p31, 0x1.fffffffcp30, INT32_MIN, INT32_MAX)
 SATURATE(f64, u32, 0.0, 0x1.fffffffep31, 0, UINT32_MAX)
 
-/* ---- half floats --------------------------------------------------------------------- */
+/* ---- half floats -------------------------------------------------------------------- */
 
 #define HALF_TO_FLOAT(h)                                                                       \
     float32((h & 0x8000u) << 16 |                                                              \
@@ -334,7 +334,7 @@ LOOP1(round_f16, f32, f32, ROUNDED, half_to_float(float_to_half(a)))
 #endif
 LOOP1(round_bf16, f32, f32, ROUNDED, bfloat_to_float(float_to_bfloat(a)))
 
-/* ---- memory -------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------- */
 
 #define TRANSFER(name, R, A, expr)                                                             \
     static void name(void *restrict to, const void *from, int64_t n)                           \
@@ -381,7 +381,7 @@ static void iota(void *restrict d, const void *a, const void *b, const void *c, 
         r[i] = first + i;
 }
 
-/* ---- the table ----------------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------------------- */
 
 #define ROW_INTS(name)                                                                         \
     [FR__KI32] = name##_i32, [FR__KU32] = name##_u32, [FR__KI64] = name##_i64,                 \

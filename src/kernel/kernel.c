@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-/* ---- names --------------------------------------------------------------------------- */
+/* ---- names -------------------------------------------------------------------------- */
 
 const char *const fr__kop_name[FR__K_COUNT] = {
     [FR__K_CONST] = "const", [FR__K_PARAM] = "param",
@@ -55,7 +55,7 @@ fr__ktype fr__ktype_of(int dtype)
     return dtype >= 0 && dtype < FR_DTYPE_COUNT ? (fr__ktype)of[dtype] : FR__KNONE;
 }
 
-/* ---- text ---------------------------------------------------------------------------- */
+/* ---- text --------------------------------------------------------------------------- */
 
 /* Kernels are printed on every cache lookup: pieces are gathered here and added in chunks. */
 typedef struct writer {
@@ -308,7 +308,7 @@ void fr__kernel_print(const fr__kernel *k, fr__text *to)
     flush(&w);
 }
 
-/* ---- checks -------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------- */
 
 typedef struct checker {
     const fr__kernel *k;

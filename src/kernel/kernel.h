@@ -45,14 +45,20 @@
 
 enum { FR__LANES = 16, FR__KMAXAXES = 40, FR__KMAXUNROLL = 4 };
 
-typedef enum fr__ktype { /* types of values in registers */
-    FR__KB1,             /* a truth value */
-    FR__KI32, FR__KU32, FR__KI64, FR__KU64, FR__KF32, FR__KF64,
-    FR__KNONE,           /* of loop, end, store, upd */
+typedef enum fr__ktype {          /* types of values in registers */
+                         FR__KB1, /* a truth value */
+                         FR__KI32,
+                         FR__KU32,
+                         FR__KI64,
+                         FR__KU64,
+                         FR__KF32,
+                         FR__KF64,
+                         FR__KNONE, /* of loop, end, store, upd */
 } fr__ktype;
 
 /* Operands a, b, c are indices of earlier instructions. T: result has the operands' type.
  *      name    operands  result   meaning */
+// clang-format off
 #define FR__KOPS(X)                                                                          \
     /* sources */                                                                            \
     X(CONST,   0, T)  /* imm: the value's bits (f32 in the low half; ints sign-extended) */  \
@@ -99,11 +105,12 @@ typedef enum fr__ktype { /* types of values in registers */
     X(STORE,   1, N)  /* value a to access imm; b, c as for LOAD (where the mask is false    \
                          nothing is written). A varying store past the end is not done. A    \
                          store through b to one address from two lanes: the last lane wins */
+// clang-format on
 typedef enum fr__kop {
 #define X(name, n, t) FR__K_##name,
     FR__KOPS(X)
 #undef X
-    FR__K_COUNT
+        FR__K_COUNT
 } fr__kop;
 
 typedef struct fr__kins {
@@ -113,7 +120,7 @@ typedef struct fr__kins {
 } fr__kins;
 
 typedef enum fr__kbind {
-    FR__BIND_PAR,    /* the root loop: its index runs over [begin, end) of the call, one by one */
+    FR__BIND_PAR, /* the root loop: its index runs over [begin, end) of the call, one by one */
     FR__BIND_PARVEC, /* the root loop over [begin, end), vectorised */
     FR__BIND_OUTER,  /* no loop: index = (root index / word div) % word extent; used where the
                         root loop counts a product of axes; usable inside the root loop only */
@@ -125,23 +132,23 @@ typedef struct fr__kaxis {
     uint8_t bind, unroll; /* unroll >= 1 for vector axes: a power of two up to FR__KMAXUNROLL */
     uint16_t extent;      /* word: number of elements; for PAR and PARVEC: the whole range */
     uint16_t div;         /* OUTER: word of the divisor */
-    int16_t split;        /* SERIAL, VEC: -1, or the axis s (PAR or OUTER) this one is split by: */
-    uint16_t block;       /*   it runs over [s*B, min(s*B + B, extent)), B in word `block` */
+    int16_t split;  /* SERIAL, VEC: -1, or the axis s (PAR or OUTER) this one is split by: */
+    uint16_t block; /*   it runs over [s*B, min(s*B + B, extent)), B in word `block` */
 } fr__kaxis;
 
 typedef enum fr__krole { FR__BUF_IN, FR__BUF_OUT, FR__BUF_SCRATCH } fr__krole;
 
 typedef struct fr__kbuf {
-    uint8_t dtype;  /* storage type, an fr_dtype */
-    uint8_t role;   /* an OUT may be the same memory as an IN that is accessed at the same
+    uint8_t dtype; /* storage type, an fr_dtype */
+    uint8_t role;  /* an OUT may be the same memory as an IN that is accessed at the same
                        element (in place): no consumer may assume that they don't overlap */
-    uint16_t word;  /* its pointer; SCRATCH: byte offset into the thread's scratch block */
+    uint16_t word; /* its pointer; SCRATCH: byte offset into the thread's scratch block */
 } fr__kbuf;
 
 typedef enum fr__kvec { /* how an address moves along the vector axis that is in force */
-    FR__VEC_NONE,       /* it doesn't: a scalar load, value uniform */
-    FR__VEC_UNIT,       /* by one element: a vector load or store */
-    FR__VEC_STRIDE,     /* by the elements in word `vstride` a step: gather, scatter */
+                        FR__VEC_NONE, /* it doesn't: a scalar load, value uniform */
+                        FR__VEC_UNIT, /* by one element: a vector load or store */
+                        FR__VEC_STRIDE, /* by the elements in word `vstride` a step: gather, scatter */
 } fr__kvec;
 
 typedef struct fr__kaccess {
@@ -152,8 +159,10 @@ typedef struct fr__kaccess {
     uint16_t prefetch; /* load, UNIT: 0, or a word: that many elements further on will be wanted
                           soon (a hint: nothing happens if that is past the end) */
     uint16_t vstride;
-    int16_t vaxis;                                          /* the vector axis, -1 for NONE */
-    struct { uint16_t axis, word; } term[FR__KMAXAXES]; /* other axes: index * w[word] elements */
+    int16_t vaxis; /* the vector axis, -1 for NONE */
+    struct {
+        uint16_t axis, word;
+    } term[FR__KMAXAXES]; /* other axes: index * w[word] elements */
 } fr__kaccess; /* element address = buffer + sum of terms + vector part + operand b */
 
 /* Word 0 belongs to the runtime, the rest are numbered by lower. */
@@ -167,10 +176,11 @@ typedef struct fr__kernel {
     fr__kbuf *bufs;
     fr__kaccess *access;
     fr__kaxis *axis;
-    char *text;          /* fr__kernel_print's, NUL-terminated; the identity */
-    uint64_t hash;       /* of the text */
-    int nvarying;        /* scalar operations a lane does in the innermost loops: a cost */
-    void *_Atomic plan;  /* the interpreter's decoded form, one fr__malloc block made by the first
+    char *text;    /* fr__kernel_print's, NUL-terminated; the identity */
+    uint64_t hash; /* of the text */
+    int nvarying;  /* scalar operations a lane does in the innermost loops: a cost */
+    void
+        *_Atomic plan; /* the interpreter's decoded form, one fr__malloc block made by the first
                             fr__interp_space; the builder leaves NULL */
 } fr__kernel; /* one block from fr__malloc and its inner arrays; immutable when built */
 
@@ -184,9 +194,9 @@ typedef void fr__kfn(const uint64_t *w, int64_t begin, int64_t end, char *scratc
 /* -- kernel.c: names, printer, checker ------------------------------------------------- */
 extern const char *const fr__kop_name[FR__K_COUNT]; /* "add" */
 extern const uint8_t fr__kop_arity[FR__K_COUNT];
-extern const char *const fr__ktype_name[];          /* "f32" */
-extern const uint8_t fr__ktype_size[];              /* bytes: b1 1 */
-fr__ktype fr__ktype_of(int dtype);                  /* value type that a storage dtype loads as */
+extern const char *const fr__ktype_name[]; /* "f32" */
+extern const uint8_t fr__ktype_size[];     /* bytes: b1 1 */
+fr__ktype fr__ktype_of(int dtype);         /* value type that a storage dtype loads as */
 /* The text: a line a buffer, axis, access, instruction. Everything that consumers look at is in
  * it and nothing else (no word values). */
 void fr__kernel_print(const fr__kernel *k, fr__text *to);
@@ -202,17 +212,18 @@ void fr__kernel_free(fr__kernel *k);
 /* -- interp.c --------------------------------------------------------------------------- */
 /* Same results as machine code, bit for bit; no memory but its own stack and `space`, which
  * holds fr__interp_space(k) bytes, 64-byte aligned. */
-size_t fr__interp_space(const fr__kernel *k); /* 0 with a MEMORY error; any thread; quick but for
+size_t
+fr__interp_space(const fr__kernel *k); /* 0 with a MEMORY error; any thread; quick but for
                                                  the first time. Must come before fr__interp */
 void fr__interp(const fr__kernel *k, const uint64_t *w, int64_t begin, int64_t end,
                 char *scratch, void *space);
 
 /* -- host.c ----------------------------------------------------------------------------- */
 typedef struct fr__host_info {
-    char cpu[64];            /* LLVM's name is asked of LLVM; this one is for the cache key */
+    char cpu[64]; /* LLVM's name is asked of LLVM; this one is for the cache key */
     bool fma, avx2, f16c, avx512; /* x86; on others fma as the baseline has it */
-    uint64_t features_hash;  /* of all cpuid feature leaves: part of the disk cache's key */
-    int64_t l1, l2, l3;      /* bytes, of one core's reach; sane guesses where unknown */
+    uint64_t features_hash; /* of all cpuid feature leaves: part of the disk cache's key */
+    int64_t l1, l2, l3;     /* bytes, of one core's reach; sane guesses where unknown */
 } fr__host_info;
 const fr__host_info *fr__host(void);
 

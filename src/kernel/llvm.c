@@ -163,7 +163,7 @@ void fr__llvm_force(const char *cpu, const char *features)
         machine_flags(&forced);
 }
 
-/* ---- one compilation ------------------------------------------------------------------- */
+/* ---- one compilation ---------------------------------------------------------------- */
 
 static void on_diagnostic(LLVMDiagnosticInfoRef info, void *context)
 {
@@ -304,7 +304,7 @@ char *fr__llvm_write(fr__llvm_session *s, int as, size_t *bytes)
     return copy;
 }
 
-/* ---- what kernel.h promises ------------------------------------------------------------ */
+/* ---- what kernel.h promises --------------------------------------------------------- */
 
 static char *compile(const fr__kernel *k, const char *name, int sm, int as, size_t *bytes)
 {

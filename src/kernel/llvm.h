@@ -36,10 +36,12 @@
 #define FR__LLVM_FUNCTIONS(X)                                                                  \
     FR__LLVM_NATIVE(X)                                                                         \
     FR__LLVM_NVPTX(X) /* contexts, modules, messages */                                        \
-        X(GetVersion) X(ContextCreate) X(ContextDispose) X(ContextSetDiagnosticHandler)        \
-            X(GetDiagInfoSeverity) X(GetDiagInfoDescription) X(DisposeMessage)                 \
-                X(ModuleCreateWithNameInContext) X(DisposeModule) X(SetTarget)                 \
-                    X(SetDataLayout) X(PrintModuleToString) X(VerifyModule) /* machines */     \
+    X(GetVersion)                                                                              \
+    X(ContextCreate)                                                                           \
+    X(ContextDispose)                                                                          \
+    X(ContextSetDiagnosticHandler) X(GetDiagInfoSeverity) X(GetDiagInfoDescription)            \
+        X(DisposeMessage) X(ModuleCreateWithNameInContext) X(DisposeModule) X(SetTarget)       \
+            X(SetDataLayout) X(PrintModuleToString) X(VerifyModule) /* machines */             \
         X(GetDefaultTargetTriple) X(GetHostCPUName) X(GetHostCPUFeatures)                      \
             X(GetTargetFromTriple) X(CreateTargetMachine) X(DisposeTargetMachine)              \
                 X(CreateTargetDataLayout) X(CopyStringRepOfTargetData) X(DisposeTargetData)    \

@@ -59,7 +59,7 @@ typedef struct emitter {
     bool failed;          /* the error is set; stop */
 } emitter;
 
-/* ---- what is made once, in the entry block ---------------------------------- */
+/* ---- what is made once, in the entry block ------------------------------------------ */
 
 static value stack(emitter *m, LLVMTypeRef type, int count)
 {
@@ -68,7 +68,7 @@ static value stack(emitter *m, LLVMTypeRef type, int count)
     return p;
 }
 
-/* ---- values ---------------------------------- */
+/* ---- values ------------------------------------------------------------------------- */
 
 static value *values_of(emitter *m, int i) { return fr__emit_values(&m->e, i); }
 
@@ -122,7 +122,7 @@ static value valid_mask(emitter *m, int u)
     return icmp(&m->e, LLVMIntSLT, iota, all);
 }
 
-/* ---- addresses ---------------------------------- */
+/* ---- addresses ---------------------------------------------------------------------- */
 
 static manner manner_of(emitter *m, int i)
 {
@@ -180,7 +180,7 @@ static void load_or_store_scalar(emitter *m, int i)
     }
 }
 
-/* ---- the last, partial step ---------------------------------- */
+/* ---- the last, partial step --------------------------------------------------------- */
 
 /* A loop over `count` (i32, > 0) elements that copies from one place to another. */
 static void copy_elements(emitter *m, LLVMTypeRef type, int size, value to, value to_stride,
@@ -282,7 +282,7 @@ static value first_lane(emitter *m, int i, value address, value index)
     return gep(e, fr__emit_storage(e, fr__emit_dtype(e, i), 0), address, index);
 }
 
-/* ---- vector loads and stores ---------------------------------- */
+/* ---- vector loads and stores -------------------------------------------------------- */
 
 /* Pointers to 16 strided elements from p on, with few additions. */
 static void strided_pointers(emitter *m, value p, value stride, value *to)
@@ -504,7 +504,7 @@ static void load_or_store(emitter *m, int i)
     }
 }
 
-/* ---- accumulators ---------------------------------- */
+/* ---- accumulators ------------------------------------------------------------------- */
 
 static int parts_of(emitter *m, int acc)
 {
@@ -570,7 +570,7 @@ static void reduce(emitter *m, int i)
     set_uniform(m, i, fr__llvm.BuildExtractElement(e->at, v[0], c32(e, 0), ""));
 }
 
-/* ---- loops ---------------------------------- */
+/* ---- loops -------------------------------------------------------------------------- */
 
 static void emit_range(emitter *m, int from, int to);
 
@@ -803,7 +803,7 @@ static int split_loop(emitter *m, int loop)
     return 0;
 }
 
-/* ---- instructions ---------------------------------- */
+/* ---- instructions ------------------------------------------------------------------- */
 
 static void compute(emitter *m, int i)
 {
@@ -870,7 +870,7 @@ static void emit_range(emitter *m, int from, int to)
     }
 }
 
-/* ---- the function ---------------------------------- */
+/* ---- the function ------------------------------------------------------------------- */
 
 static void declare(emitter *m, const char *name)
 {

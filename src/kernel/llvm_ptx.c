@@ -44,7 +44,7 @@ typedef struct emitter {
     bool failed;
 } emitter;
 
-/* ---- how a kernel is spread ---------------------------------- */
+/* ---- how a kernel is spread --------------------------------------------------------- */
 
 static bool is_vector(int bind) { return bind == FR__BIND_VEC || bind == FR__BIND_PARVEC; }
 
@@ -104,7 +104,7 @@ int64_t fr__ptx_per_block(const fr__kernel *k, int threads)
     return root_bind(k) == FR__BIND_PARVEC ? (int64_t)threads * parts_of_kernel(k) : threads;
 }
 
-/* ---- values ---------------------------------- */
+/* ---- values ------------------------------------------------------------------------- */
 
 static value *values_of(emitter *m, int i) { return fr__emit_values(&m->e, i); }
 
@@ -158,7 +158,7 @@ static value index_of_part(emitter *m, int u)
     return choose(e, icmp(e, LLVMIntSLT, i, m->high), i, last);
 }
 
-/* ---- memory ---------------------------------- */
+/* ---- memory ------------------------------------------------------------------------- */
 
 static value load_one(emitter *m, int i, value p)
 {
@@ -304,7 +304,7 @@ static void store(emitter *m, int i)
         end_if(m, stored);
 }
 
-/* ---- accumulators ---------------------------------- */
+/* ---- accumulators ------------------------------------------------------------------- */
 
 static void update(emitter *m, int i)
 {
@@ -409,7 +409,7 @@ static void reduce(emitter *m, int i)
     memcpy(values_of(m, i), v, sizeof v);
 }
 
-/* ---- loops ---------------------------------- */
+/* ---- loops -------------------------------------------------------------------------- */
 
 static void emit_range(emitter *m, int from, int to);
 
@@ -497,7 +497,7 @@ static void emit_loop(emitter *m, int loop)
         barrier(m); /* other threads may read it */
 }
 
-/* ---- instructions ---------------------------------- */
+/* ---- instructions ------------------------------------------------------------------- */
 
 static void compute(emitter *m, int i)
 {
@@ -541,7 +541,7 @@ static void emit_range(emitter *m, int from, int to)
     }
 }
 
-/* ---- the entry ---------------------------------- */
+/* ---- the entry ---------------------------------------------------------------------- */
 
 static void declare(emitter *m, const char *name)
 {

@@ -82,7 +82,7 @@ static const char *name_at(const object *o, size_t in, uint64_t offset)
     return offset < s->sh_size && memchr(name, 0, s->sh_size - offset) ? name : NULL;
 }
 
-/* ---- headers -------------------------------------------------------------------------- */
+/* ---- headers ------------------------------------------------------------------------ */
 
 static int check_header(const object *o, Elf64_Ehdr *h)
 {
@@ -140,7 +140,7 @@ static int read_sections(object *o, const Elf64_Ehdr *h)
     return 0;
 }
 
-/* ---- placing -------------------------------------------------------------------------- */
+/* ---- placing ------------------------------------------------------------------------ */
 
 static int choose_sections(object *o, size_t names)
 {
@@ -239,7 +239,7 @@ static int lay_out(object *o)
     return o->code ? 0 : refuse("no code");
 }
 
-/* ---- relocating ------------------------------------------------------------------------ */
+/* ---- relocating --------------------------------------------------------------------- */
 
 /* Offset in the image of a symbol of ours. */
 static int find_symbol(const object *o, uint64_t i, size_t *at)
@@ -340,7 +340,7 @@ static int find_entry(const object *o, const char *wanted, size_t *at)
     return found ? 0 : refuse("no function '%.80s'", wanted);
 }
 
-/* ---- the whole ------------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------------------- */
 
 static uint8_t *map_image(object *o)
 {

@@ -22,11 +22,11 @@ enum {
     CHUNK = 64,
     CROSSED = 32,
 #else
-    CHUNK = 4096,              /* elements of such a piece */
-    CROSSED = 32,              /* and where the vector crosses an array */
+    CHUNK = 4096, /* elements of such a piece */
+    CROSSED = 32, /* and where the vector crosses an array */
 #endif
-    SHALLOW = 64,              /* members of a group; of more the values are made in order */
-    SHORT_AXIS = 8,            /* too short to be the vector, if a longer one is there */
+    SHALLOW = 64,   /* members of a group; of more the values are made in order */
+    SHORT_AXIS = 8, /* too short to be the vector, if a longer one is there */
 };
 
 _Static_assert((int)FR__LOOPS <= (int)FR__KMAXAXES, "what fuse promises fits in a kernel");
@@ -34,10 +34,10 @@ _Static_assert((int)FR__LOOPS <= (int)FR__KMAXAXES, "what fuse promises fits in 
 typedef struct {
     int64_t extent;
     bool reduced;
-    int split;     /* final axis it is split by, -1 */
+    int split; /* final axis it is split by, -1 */
     int64_t block;
-    int inner;     /* the group's axis whose stride is this axis' */
-    int kaxis;     /* in the kernel, in the loop that is open */
+    int inner; /* the group's axis whose stride is this axis' */
+    int kaxis; /* in the kernel, in the loop that is open */
 } final_axis;
 
 typedef struct {
@@ -54,8 +54,8 @@ typedef struct {
     const fr__group *group;
     fr__kb kb;
     int naxes;
-    final_axis axis[FR__GAXES + 1]; /* and one for pieces of the vector axis */
-    int vec; /* final axis, -1: none */
+    final_axis axis[FR__GAXES + 1];  /* and one for pieces of the vector axis */
+    int vec;                         /* final axis, -1: none */
     FR__VEC(const fr__index *) maps; /* of all memory accesses and generators */
     FR__VEC(int) weights;            /* of a unit stride in each */
     FR__VEC(member) members;
@@ -64,8 +64,8 @@ typedef struct {
     FR__VEC(int) pointer_buf;
     bool in_order; /* members are being made in order */
     int64_t scratch_at;
-    int root;   /* kernel axis of the root loop */
-    int stage;  /* the one being made */
+    int root;  /* kernel axis of the root loop */
+    int stage; /* the one being made */
     int64_t bytes;
 } state;
 
@@ -86,16 +86,19 @@ static member *member_at(const state *s, int i)
     return &s->members.at[low];
 }
 
-/* ---- sources: where values come from ------------------------------------------------------------ */
+/* ---- sources: where values come from ------------------------------------------------ */
 
 /* Follows views that are not members down to a member, a stored node, a leaf, an inlined node. */
 static int below_views(state *s, int i, const fr__index **m)
 {
-    while (fr__is_view(node(s, i)) && node(s, i)->group != s->g && !(node(s, i)->flags & FR__T_STORE && node(s, i)->group >= 0)) {
+    while (fr__is_view(node(s, i)) && node(s, i)->group != s->g &&
+           !(node(s, i)->flags & FR__T_STORE && node(s, i)->group >= 0)) {
         const fr__tnode *n = node(s, i);
-        const fr__index *up = fr__index_through(&s->t->arena, s->group->axis, *m, n, node(s, n->in[0]));
+        const fr__index *up =
+            fr__index_through(&s->t->arena, s->group->axis, *m, n, node(s, n->in[0]));
         if (!up) {
-            fr__fail(FR__E_INTERNAL, "lower: node %d is addressed in a way that its view cannot be", i);
+            fr__fail(FR__E_INTERNAL,
+                     "lower: node %d is addressed in a way that its view cannot be", i);
             s->kb.failed = true;
             return i;
         }
@@ -114,7 +117,9 @@ static bool is_inlined(const fr__tnode *n)
 static const fr__index *leaf_map(state *s, const fr__tnode *leaf, const fr__index *m)
 {
     const fr__leafref *l = &s->t->leaves.at[leaf->slot];
-    return l->contiguous ? m : fr__index_strided(&s->t->arena, s->group->axis, m, leaf->ndim, leaf->shape, l->strides, 0);
+    return l->contiguous ? m
+                         : fr__index_strided(&s->t->arena, s->group->axis, m, leaf->ndim,
+                                             leaf->shape, l->strides, 0);
 }
 
 static int note_map(state *s, const fr__index *m, int weight)
@@ -149,11 +154,14 @@ static int note_sources(state *s, int i, const fr__index *m)
 static int first_input(const fr__tnode *n) { return n->op == FR__OP_TAKE ? 1 : 0; }
 static int end_input(const fr__tnode *n)
 {
-    return n->op == FR__OP_RANDOM_BITS || fr__ops[n->op].class == FR__SOURCE ? 0 : n->op == FR__OP_PUT ? 1 : n->nin;
+    return n->op == FR__OP_RANDOM_BITS || fr__ops[n->op].class == FR__SOURCE ? 0
+           : n->op == FR__OP_PUT                                             ? 1
+                                                                             : n->nin;
 }
 
 /* In memory, what a TAKE gathers from, for index 0 along its axis; the stride of the axis. */
-static const fr__index *taken_map(state *s, const fr__tnode *n, const fr__index *m, int64_t *stride)
+static const fr__index *taken_map(state *s, const fr__tnode *n, const fr__index *m,
+                                  int64_t *stride)
 {
     const fr__tnode *x = node(s, n->in[0]);
     int64_t strides[FR_MAX_NDIM], step = 1;
@@ -164,7 +172,8 @@ static const fr__index *taken_map(state *s, const fr__tnode *n, const fr__index 
     if (fr__is_leaf(x) && !s->t->leaves.at[x->slot].contiguous)
         memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * x->ndim);
     *stride = strides[n->par[0]];
-    return fr__index_beside(&s->t->arena, s->group->axis, m, n, x, strides, node(s, n->in[1])->ndim);
+    return fr__index_beside(&s->t->arena, s->group->axis, m, n, x, strides,
+                            node(s, n->in[1])->ndim);
 }
 
 /* The map that a member's inputs are addressed by. */
@@ -221,7 +230,8 @@ static const fr__index *map_of_input(state *s, const fr__tnode *n)
                 number->stride[a] = step;
                 step *= s->group->axis[a].extent;
             }
-        const fr__index *part = fr__index_strided(&s->t->arena, s->group->axis, number, k, extent, stride, 0);
+        const fr__index *part =
+            fr__index_strided(&s->t->arena, s->group->axis, number, k, extent, stride, 0);
         if (!part)
             return NULL;
         for (int a = 0; a < s->group->naxes; a++)
@@ -231,7 +241,7 @@ static const fr__index *map_of_input(state *s, const fr__tnode *n)
     return m;
 }
 
-/* ---- axes --------------------------------------------------------------------------------------------- */
+/* ---- axes --------------------------------------------------------------------------- */
 
 static bool mergeable(const state *s, int a)
 {
@@ -242,7 +252,8 @@ static bool mergeable(const state *s, int a)
         if (s->group->axis[i].split == a || s->group->axis[i].split == a + 1)
             return false;
     for (int i = 0; i < s->maps.n; i++)
-        if (fr__index_stride(s->maps.at[i], a) != fr__index_stride(s->maps.at[i], a + 1) * y->extent)
+        if (fr__index_stride(s->maps.at[i], a) !=
+            fr__index_stride(s->maps.at[i], a + 1) * y->extent)
             return false;
     return true;
 }
@@ -256,13 +267,17 @@ static void merge_axes(state *s)
             s->axis[s->naxes - 1].extent *= x->extent;
             s->axis[s->naxes - 1].inner = a;
         } else {
-            s->axis[s->naxes++] = (final_axis){x->extent, x->reduced, x->split < 0 ? -1 : to[x->split], x->block, a, -1};
+            s->axis[s->naxes++] = (final_axis){
+                x->extent, x->reduced, x->split < 0 ? -1 : to[x->split], x->block, a, -1};
         }
         to[a] = s->naxes - 1;
     }
 }
 
-static int64_t stride_of(const state *s, const fr__index *m, int f) { return fr__index_stride(m, s->axis[f].inner); }
+static int64_t stride_of(const state *s, const fr__index *m, int f)
+{
+    return fr__index_stride(m, s->axis[f].inner);
+}
 
 /* Elements that an access walks over. */
 static double volume(const state *s, const fr__index *m)
@@ -280,7 +295,9 @@ static void choose_vector(state *s)
     for (int f = 0; f < s->naxes; f++) {
         double score = 0;
         for (int i = 0; i < s->maps.n; i++)
-            score += stride_of(s, s->maps.at[i], f) == 1 ? s->weights.at[i] * volume(s, s->maps.at[i]) : 0;
+            score += stride_of(s, s->maps.at[i], f) == 1
+                         ? s->weights.at[i] * volume(s, s->maps.at[i])
+                         : 0;
         bool is_split_index = false;
         for (int h = 0; h < s->naxes; h++)
             is_split_index |= s->axis[h].split == f;
@@ -292,11 +309,12 @@ static void choose_vector(state *s)
             longest = f;
     }
     s->vec = best;
-    if (best >= 0 && s->axis[best].extent < SHORT_AXIS && s->axis[longest].extent >= 8 * SHORT_AXIS)
+    if (best >= 0 && s->axis[best].extent < SHORT_AXIS &&
+        s->axis[longest].extent >= 8 * SHORT_AXIS)
         s->vec = longest;
 }
 
-/* ---- addresses ------------------------------------------------------------------------------------------ */
+/* ---- addresses ---------------------------------------------------------------------- */
 
 /* The kernel's buffer for a node (or leaf) at an element offset. */
 static int buffer_for(state *s, int i, int64_t offset, int role)
@@ -305,7 +323,8 @@ static int buffer_for(state *s, int i, int64_t offset, int role)
     bool leaf = fr__is_leaf(n);
     int32_t id = leaf ? n->slot : i;
     for (int k = 0; k < s->pointers.n; k++)
-        if (s->pointers.at[k].is_leaf == leaf && s->pointers.at[k].node == id && s->pointers.at[k].offset == offset)
+        if (s->pointers.at[k].is_leaf == leaf && s->pointers.at[k].node == id &&
+            s->pointers.at[k].offset == offset)
             return s->pointer_buf.at[k];
     int buf = fr__kb_buffer(&s->kb, n->dtype, role, 0);
     int word = fr__kb_word(&s->kb, FR__WORD_BUFFER, buf, 0);
@@ -368,11 +387,13 @@ static void prefetch_next_row(const state *s, const fr__tnode *n, fr__kaccess *a
 {
     const fr__host_info *host = fr__host();
     int64_t bytes = n->size * fr__dsize(n->dtype);
-    if (s->stage != 1 || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced || bytes < 2 * host->l2)
+    if (s->stage != 1 || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced ||
+        bytes < 2 * host->l2)
         return;
     for (int k = 0; k < a->nterm; k++)
         if (a->term[k].axis == s->root) {
-            int64_t row = s->kb.failed ? 0 : s->kb.words.at[a->term[k].word].value * fr__dsize(n->dtype);
+            int64_t row =
+                s->kb.failed ? 0 : s->kb.words.at[a->term[k].word].value * fr__dsize(n->dtype);
             if (row > 0 && row <= host->l2 / 4)
                 a->prefetch = a->term[k].word;
         }
@@ -419,7 +440,8 @@ static const fr__index *store_map(state *s, const fr__tnode *n)
         offset += step * n->par[d];
         step *= n->shape[d];
     }
-    return fr__index_strided(&s->t->arena, s->group->axis, n->map, part->ndim, part->shape, strides, offset);
+    return fr__index_strided(&s->t->arena, s->group->axis, n->map, part->ndim, part->shape,
+                             strides, offset);
 }
 
 static void store(state *s, int value, int i)
@@ -432,15 +454,17 @@ static void store(state *s, int value, int i)
     }
     fr__kaccess a = {.buf = (uint16_t)buffer_for(s, i, m->offset, FR__BUF_OUT)};
     fill_access(s, &a, m);
-    a.nt = n->op != FR__OP_PUT && a.vec == FR__VEC_UNIT && n->size * fr__dsize(n->dtype) >= fr__host()->l3 / 2;
+    a.nt = n->op != FR__OP_PUT && a.vec == FR__VEC_UNIT &&
+           n->size * fr__dsize(n->dtype) >= fr__host()->l3 / 2;
     for (int f = 0; f < s->naxes; f++)
         a.nt = a.nt && (f == s->vec || stride_of(s, n->map, f) % FR__LANES == 0);
     value = fr__kcast(&s->kb, value, fr__ktype_of(n->dtype));
     if (!s->kb.failed)
-        fr__k(&s->kb, FR__K_STORE, fr__ktype_at(&s->kb, value), value, -1, -1, fr__kb_access(&s->kb, &a));
+        fr__k(&s->kb, FR__K_STORE, fr__ktype_at(&s->kb, value), value, -1, -1,
+              fr__kb_access(&s->kb, &a));
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------- */
 
 static int value_of(state *s, int i, const fr__index *m);
 
@@ -448,7 +472,9 @@ static int value_of(state *s, int i, const fr__index *m);
 static void reload(state *s, member *x, int type)
 {
     fr__kb *kb = &s->kb;
-    fr__kaccess a = {.buf = (uint16_t)x->scratch, .vec = FR__VEC_UNIT, .vaxis = (int16_t)s->axis[s->vec].kaxis};
+    fr__kaccess a = {.buf = (uint16_t)x->scratch,
+                     .vec = FR__VEC_UNIT,
+                     .vaxis = (int16_t)s->axis[s->vec].kaxis};
     int64_t step = s->axis[s->vec].extent;
     for (int f = s->naxes - 1; f >= 0; f--)
         if (s->axis[f].reduced && f != s->vec) {
@@ -476,17 +502,22 @@ static int literal(state *s, const fr__tnode *n, int dtype)
     fr__kb *kb = &s->kb;
     int type = fr__ktype_of(dtype), x;
     if (n->slot >= 0) {
-        x = fr__k(kb, FR__K_PARAM, type, -1, -1, -1, fr__kb_word(kb, FR__WORD_LITERAL, n->slot, type));
+        x = fr__k(kb, FR__K_PARAM, type, -1, -1, -1,
+                  fr__kb_word(kb, FR__WORD_LITERAL, n->slot, type));
     } else if (fr__dtypes[n->dtype].kind == FR__KIND_FLOAT) {
         double v;
         memcpy(&v, n->par, sizeof v);
         if (type != FR__KF32 && type != FR__KF64) /* inf or NaN of a literal as an integer */
-            v = v != v ? 0 : v > 1e9 ? (type == FR__KI64 ? 9.2233720368547748e18 : 2147483647.0) : v < -1e9 ? -2147483648.0 : v;
+            v = v != v     ? 0
+                : v > 1e9  ? (type == FR__KI64 ? 9.2233720368547748e18 : 2147483647.0)
+                : v < -1e9 ? -2147483648.0
+                           : v;
         x = fr__kconst(kb, type, v);
     } else {
         x = fr__kconst(kb, type, (double)n->par[0]);
     }
-    if (dtype == FR_FLOAT16 || dtype == FR_BFLOAT16) /* a literal is a number of the operand's dtype */
+    if (dtype == FR_FLOAT16 ||
+        dtype == FR_BFLOAT16) /* a literal is a number of the operand's dtype */
         x = fr__k(kb, FR__K_ROUND, FR__KF32, x, -1, -1, dtype);
     return x;
 }
@@ -504,8 +535,8 @@ static int elementwise(state *s, const fr__tnode *n, const fr__index *m)
 {
     fr__kb *kb = &s->kb;
     int dtype = fr__compute_dtype(s->t, n), rule = fr__ops[n->op].rule, x[3] = {-1, -1, -1};
-    bool logic = rule == FR__RULE_LOGICAL || rule == FR__RULE_SELECT || rule == FR__RULE_COMPARE ||
-                 rule == FR__RULE_BITS;
+    bool logic = rule == FR__RULE_LOGICAL || rule == FR__RULE_SELECT ||
+                 rule == FR__RULE_COMPARE || rule == FR__RULE_BITS;
     for (int j = 0; j < n->nin; j++) {
         x[j] = operand(s, n->in[j], m, rule == FR__RULE_SELECT && j == 0 ? FR_BOOL : dtype);
         if (dtype == FR_BOOL && !logic) /* arithmetic on truth values is done on 0 and 1 */
@@ -524,12 +555,15 @@ static int cast(state *s, const fr__tnode *n, const fr__index *m)
     int x = operand(s, n->in[0], m, from->dtype), to = fr__ktype_of(n->dtype);
     int bits = 8 * fr__dsize(n->dtype);
     bool half = from->dtype == FR_FLOAT16 || from->dtype == FR_BFLOAT16;
-    if (half && !s->kb.failed && kb->ins.at[x].op != FR__K_LOAD) /* a cast sees what memory would hold */
+    if (half && !s->kb.failed &&
+        kb->ins.at[x].op != FR__K_LOAD) /* a cast sees what memory would hold */
         x = fr__k(kb, FR__K_ROUND, FR__KF32, x, -1, -1, from->dtype);
-    if (fr__is_int(n->dtype) && bits < 32 && fr__is_float(from->dtype)) { /* saturate in the narrow type */
+    if (fr__is_int(n->dtype) && bits < 32 &&
+        fr__is_float(from->dtype)) { /* saturate in the narrow type */
         bool sign = fr__dtypes[n->dtype].kind == FR__KIND_INT;
         int type = fr__ktype_at(kb, x);
-        double low = sign ? -(double)(1 << (bits - 1)) : 0, high = (double)((1 << (bits - sign)) - 1);
+        double low = sign ? -(double)(1 << (bits - 1)) : 0,
+               high = (double)((1 << (bits - sign)) - 1);
         int l = fr__kconst(kb, type, low), h = fr__kconst(kb, type, high);
         x = fr__k(kb, FR__K_SEL, type, fr__kcmp(kb, FR__K_LT, x, l), l, x, 0);
         x = fr__k(kb, FR__K_SEL, type, fr__kcmp(kb, FR__K_LT, h, x), h, x, 0);
@@ -549,10 +583,14 @@ static int random_bits(state *s, const fr__tnode *n, const fr__index *m)
     if (!none || kb->failed)
         return kb->failed = true, 0;
     const fr__tnode *k = node(s, key);
-    int64_t step = fr__is_leaf(k) && !s->t->leaves.at[k->slot].contiguous ? s->t->leaves.at[k->slot].strides[k->ndim - 1] : 1;
+    int64_t step = fr__is_leaf(k) && !s->t->leaves.at[k->slot].contiguous
+                       ? s->t->leaves.at[k->slot].strides[k->ndim - 1]
+                       : 1;
     int word[2];
     for (int j = 0; j < 2; j++) {
-        fr__kaccess a = {.buf = (uint16_t)buffer_for(s, key, none->offset + j * step, FR__BUF_IN), .vaxis = -1};
+        fr__kaccess a = {.buf =
+                             (uint16_t)buffer_for(s, key, none->offset + j * step, FR__BUF_IN),
+                         .vaxis = -1};
         word[j] = fr__k(kb, FR__K_LOAD, FR__KU32, -1, -1, -1, fr__kb_access(kb, &a));
     }
     return fr__math_random(kb, word[0], word[1], element_number(s, m), param_index(s, n->size));
@@ -564,14 +602,17 @@ static int gathered(state *s, const fr__tnode *n, const fr__index *m)
     fr__kb *kb = &s->kb;
     int64_t stride;
     const fr__index *at = taken_map(s, n, m, &stride);
-    const fr__index *of = fr__index_of_indices(&s->t->arena, s->group->axis, m, n, node(s, n->in[1]));
+    const fr__index *of =
+        fr__index_of_indices(&s->t->arena, s->group->axis, m, n, node(s, n->in[1]));
     if (!at || !of)
         return kb->failed = true, 0;
     const fr__tnode *x = node(s, n->in[0]);
     int64_t size = x->shape[n->par[0]];
     int i = fr__kcast(kb, operand(s, n->in[1], of, node(s, n->in[1])->dtype), FR__KI64);
-    int zero = fr__kconst(kb, FR__KI64, 0), count = param_index(s, size), last = param_index(s, size - 1);
-    i = fr__k(kb, FR__K_SEL, FR__KI64, fr__kcmp(kb, FR__K_LT, i, zero), fr__k2(kb, FR__K_ADD, i, count), i, 0);
+    int zero = fr__kconst(kb, FR__KI64, 0), count = param_index(s, size),
+        last = param_index(s, size - 1);
+    i = fr__k(kb, FR__K_SEL, FR__KI64, fr__kcmp(kb, FR__K_LT, i, zero),
+              fr__k2(kb, FR__K_ADD, i, count), i, 0);
     i = fr__k2(kb, FR__K_MIN, fr__k2(kb, FR__K_MAX, i, zero), last);
     if (stride != 1)
         i = fr__k2(kb, FR__K_MUL, i, param_index(s, stride));
@@ -585,25 +626,21 @@ static int computed(state *s, int i, const fr__index *m)
 {
     const fr__tnode *n = node(s, i);
     switch (fr__ops[n->op].class) {
-    case FR__ELEMENTWISE:
-        return elementwise(s, n, m);
-    case FR__CAST:
-        return cast(s, n, m);
-    case FR__TAKE:
-        return gathered(s, n, m);
+    case FR__ELEMENTWISE: return elementwise(s, n, m);
+    case FR__CAST: return cast(s, n, m);
+    case FR__TAKE: return gathered(s, n, m);
     case FR__PUT:
-    case FR__COPY:
-        return value_of(s, n->in[0], m);
+    case FR__COPY: return value_of(s, n->in[0], m);
     case FR__GENERATE:
         if (n->op == FR__OP_RANDOM_BITS)
             return random_bits(s, n, m);
         return fr__kcast(&s->kb, element_number(s, m), fr__ktype_of(n->dtype));
     case FR__VIEW: {
-        const fr__index *up = fr__index_through(&s->t->arena, s->group->axis, m, n, node(s, n->in[0]));
+        const fr__index *up =
+            fr__index_through(&s->t->arena, s->group->axis, m, n, node(s, n->in[0]));
         return up ? operand(s, n->in[0], up, n->dtype) : (s->kb.failed = true, 0);
     }
-    case FR__SOURCE:
-        return literal(s, n, n->dtype);
+    case FR__SOURCE: return literal(s, n, n->dtype);
     default:
         fr__fail(FR__E_INTERNAL, "lower: %s is wanted before it is made", fr__ops[n->op].name);
         s->kb.failed = true;
@@ -614,7 +651,8 @@ static int computed(state *s, int i, const fr__index *m)
 /* The member that operand i comes from, NULL if from none. */
 static member *member_below(const state *s, int i)
 {
-    while (fr__is_view(node(s, i)) && node(s, i)->group != s->g && !(node(s, i)->flags & FR__T_STORE && node(s, i)->group >= 0))
+    while (fr__is_view(node(s, i)) && node(s, i)->group != s->g &&
+           !(node(s, i)->flags & FR__T_STORE && node(s, i)->group >= 0))
         i = node(s, i)->in[0];
     return member_at(s, i);
 }
@@ -632,7 +670,8 @@ static void make_below(state *s, const member *own)
     for (int k = last; k >= 0; k--) {
         const member *x = &s->members.at[k];
         const fr__tnode *n = node(s, x->node);
-        wanted[k] = wanted[k] && x->scratch < 0 && !(x->value >= 0 && fr__kb_live(&s->kb, x->value)) &&
+        wanted[k] = wanted[k] && x->scratch < 0 &&
+                    !(x->value >= 0 && fr__kb_live(&s->kb, x->value)) &&
                     fr__ops[n->op].class != FR__REDUCE;
         for (int j = 0; wanted[k] && j < n->nin; j++) {
             const member *in = member_below(s, n->in[j]);
@@ -675,7 +714,7 @@ static int value_of(state *s, int i, const fr__index *m)
     return v;
 }
 
-/* ---- stages ------------------------------------------------------------------------------------------------------ */
+/* ---- stages ------------------------------------------------------------------------- */
 
 static int ready(state *s, int i, const fr__index *m);
 
@@ -734,7 +773,8 @@ static int plan_stages(state *s)
         const fr__tnode *n = node(s, x->node);
         x->full = is_full(s, n->map);
         bool reduce = fr__ops[n->op].class == FR__REDUCE;
-        x->need = fr__ops[n->op].class == FR__SOURCE ? 0 : inputs_ready(s, n, map_of_input(s, n));
+        x->need =
+            fr__ops[n->op].class == FR__SOURCE ? 0 : inputs_ready(s, n, map_of_input(s, n));
         if (reduce || (x->full && n->flags & FR__T_STORE))
             stages = x->need + 1 > stages ? x->need + 1 : stages;
     }
@@ -772,7 +812,9 @@ static int unroll_for(int cost, int64_t extent)
 static void open_axis(state *s, int f, int bind, int unroll)
 {
     const final_axis *x = &s->axis[f];
-    fr__kaxis a = {.bind = (uint8_t)bind, .unroll = (uint8_t)unroll, .split = -1,
+    fr__kaxis a = {.bind = (uint8_t)bind,
+                   .unroll = (uint8_t)unroll,
+                   .split = -1,
                    .extent = (uint16_t)fr__kb_int(&s->kb, x->extent)};
     if (x->split >= 0) {
         a.split = (int16_t)s->axis[x->split].kaxis;
@@ -790,11 +832,13 @@ static void keep_in_scratch(state *s, member *x)
     int64_t elements = reduced_volume(s), bytes = elements * fr__ktype_size[type];
     if (!s->axis[s->vec].reduced || bytes > SCRATCH_LIMIT || type == FR__KB1)
         return;
-    static const uint8_t dtype_of[] = {[FR__KB1] = FR_BOOL, [FR__KI32] = FR_INT32, [FR__KU32] = FR_UINT32,
-                                       [FR__KI64] = FR_INT64, [FR__KU64] = FR_UINT64, [FR__KF32] = FR_FLOAT32,
-                                       [FR__KF64] = FR_FLOAT64};
+    static const uint8_t dtype_of[] = {
+        [FR__KB1] = FR_BOOL,    [FR__KI32] = FR_INT32,  [FR__KU32] = FR_UINT32,
+        [FR__KI64] = FR_INT64,  [FR__KU64] = FR_UINT64, [FR__KF32] = FR_FLOAT32,
+        [FR__KF64] = FR_FLOAT64};
     fr__kaccess a = {.vec = FR__VEC_UNIT, .vaxis = (int16_t)s->axis[s->vec].kaxis};
-    a.buf = (uint16_t)fr__kb_buffer(kb, dtype_of[type], FR__BUF_SCRATCH, fr__kb_word(kb, FR__WORD_SCRATCH, s->scratch_at, 0));
+    a.buf = (uint16_t)fr__kb_buffer(kb, dtype_of[type], FR__BUF_SCRATCH,
+                                    fr__kb_word(kb, FR__WORD_SCRATCH, s->scratch_at, 0));
     int64_t step = s->axis[s->vec].extent;
     for (int f = s->naxes - 1; f >= 0; f--)
         if (s->axis[f].reduced && f != s->vec) {
@@ -816,7 +860,8 @@ static int stage_cost(const state *s, int stage)
         const member *x = &s->members.at[k];
         if (x->full && x->need <= stage && x->last >= stage)
             cost += x->scratch >= 0 ? 1 : fr__op_cost(node(s, x->node));
-        else if (!x->full && x->need == stage && fr__ops[node(s, x->node)->op].class == FR__REDUCE)
+        else if (!x->full && x->need == stage &&
+                 fr__ops[node(s, x->node)->op].class == FR__REDUCE)
             cost += 1;
     }
     return cost;
@@ -834,7 +879,8 @@ static int make_stage(state *s, int stage)
         const fr__tnode *n = node(s, s->members.at[k].node);
         acc[k] = -1;
         if (fr__ops[n->op].class == FR__REDUCE && s->members.at[k].need == stage)
-            acc[k] = fr__k(kb, FR__K_ACC, fr__ktype_of(n->dtype), -1, -1, -1, fr__combine_form(n->op, fr__ktype_of(n->dtype)));
+            acc[k] = fr__k(kb, FR__K_ACC, fr__ktype_of(n->dtype), -1, -1, -1,
+                           fr__combine_form(n->op, fr__ktype_of(n->dtype)));
     }
     int opened = 0;
     for (int f = 0; f < s->naxes; f++)
@@ -843,7 +889,9 @@ static int make_stage(state *s, int stage)
             opened++;
         }
     if (s->vec >= 0 && s->axis[s->vec].reduced) {
-        int64_t extent = s->axis[s->vec].split >= 0 ? fr__min64(s->axis[s->vec].block, s->axis[s->vec].extent) : s->axis[s->vec].extent;
+        int64_t extent = s->axis[s->vec].split >= 0
+                             ? fr__min64(s->axis[s->vec].block, s->axis[s->vec].extent)
+                             : s->axis[s->vec].extent;
         open_axis(s, s->vec, FR__BIND_VEC, unroll_for(stage_cost(s, stage), extent));
         opened++;
     }
@@ -871,15 +919,16 @@ static int make_stage(state *s, int stage)
     }
     for (int k = 0; k < s->members.n && !kb->failed; k++) {
         member *x = &s->members.at[k];
-        if (x->full && x->scratch < 0 && x->last > stage && x->value >= 0 && fr__kb_live(kb, x->value) &&
-            is_costly(node(s, x->node)))
+        if (x->full && x->scratch < 0 && x->last > stage && x->value >= 0 &&
+            fr__kb_live(kb, x->value) && is_costly(node(s, x->node)))
             keep_in_scratch(s, x);
     }
     while (opened--)
         fr__kb_close(kb);
     for (int k = 0; k < s->members.n && !kb->failed; k++)
         if (acc[k] >= 0)
-            s->members.at[k].value = fr__k(kb, FR__K_RED, kb->ins.at[acc[k]].type, acc[k], -1, -1, 0);
+            s->members.at[k].value =
+                fr__k(kb, FR__K_RED, kb->ins.at[acc[k]].type, acc[k], -1, -1, 0);
     return kb->failed ? -1 : 0;
 }
 
@@ -906,7 +955,7 @@ static int make_body(state *s)
     return s->kb.failed ? -1 : 0;
 }
 
-/* ---- the root loop -------------------------------------------------------------------------------------------------- */
+/* ---- the root loop ------------------------------------------------------------------ */
 
 static int total_cost(const state *s)
 {
@@ -924,7 +973,8 @@ static int crossed_axis(const state *s)
         if (llabs(stride_of(s, s->maps.at[i], s->vec)) <= 1)
             continue;
         for (int f = 0; f < s->naxes; f++)
-            if (f != s->vec && !s->axis[f].reduced && llabs(stride_of(s, s->maps.at[i], f)) == 1)
+            if (f != s->vec && !s->axis[f].reduced &&
+                llabs(stride_of(s, s->maps.at[i], f)) == 1)
                 return f;
     }
     return -1;
@@ -954,10 +1004,13 @@ static int open_root(state *s, fr__lowered *to)
      * cache lines that a piece touches are then used up before they are gone. */
     int chunk = -1, crossed = kept_vector && s->naxes < FR__GAXES ? crossed_axis(s) : -1;
     int64_t piece = crossed >= 0 ? CROSSED : CHUNK;
-    if (kept_vector && s->naxes < FR__GAXES && (crossed >= 0 || units < FEW_UNITS) && s->axis[s->vec].extent >= 2 * piece) {
+    if (kept_vector && s->naxes < FR__GAXES && (crossed >= 0 || units < FEW_UNITS) &&
+        s->axis[s->vec].extent >= 2 * piece) {
         chunk = s->naxes;
-        s->axis[chunk] = (final_axis){.extent = (s->axis[s->vec].extent + piece - 1) / piece, .split = -1,
-                                      .inner = FR__GAXES, .kaxis = -1};
+        s->axis[chunk] = (final_axis){.extent = (s->axis[s->vec].extent + piece - 1) / piece,
+                                      .split = -1,
+                                      .inner = FR__GAXES,
+                                      .kaxis = -1};
         units *= s->axis[chunk].extent;
         s->axis[s->vec].split = chunk;
         s->axis[s->vec].block = piece;
@@ -976,7 +1029,10 @@ static int open_root(state *s, fr__lowered *to)
     }
     to->range = units;
     to->grain = 1;
-    fr__kaxis root = {.bind = FR__BIND_PAR, .unroll = 1, .split = -1, .extent = (uint16_t)fr__kb_int(kb, units)};
+    fr__kaxis root = {.bind = FR__BIND_PAR,
+                      .unroll = 1,
+                      .split = -1,
+                      .extent = (uint16_t)fr__kb_int(kb, units)};
     s->root = fr__kb_axis(kb, root);
     fr__kb_open(kb, s->root);
     int64_t div = 1;
@@ -986,7 +1042,10 @@ static int open_root(state *s, fr__lowered *to)
             x->kaxis = s->root;
             break;
         }
-        fr__kaxis a = {.bind = FR__BIND_OUTER, .unroll = 1, .split = -1, .extent = (uint16_t)fr__kb_int(kb, x->extent),
+        fr__kaxis a = {.bind = FR__BIND_OUTER,
+                       .unroll = 1,
+                       .split = -1,
+                       .extent = (uint16_t)fr__kb_int(kb, x->extent),
                        .div = (uint16_t)fr__kb_int(kb, div)};
         x->kaxis = fr__kb_axis(kb, a);
         div *= x->extent;
@@ -1048,7 +1107,8 @@ int fr__lower(fr__trace *t, int group, fr__lowered *to)
     to->nwords = s.kb.words.n;
     to->npointers = s.pointers.n;
     to->words = fr__arena_alloc(&t->arena, sizeof *to->words * (size_t)to->nwords);
-    to->pointers = fr__arena_alloc(&t->arena, sizeof *to->pointers * (size_t)(to->npointers + 1));
+    to->pointers =
+        fr__arena_alloc(&t->arena, sizeof *to->pointers * (size_t)(to->npointers + 1));
     if (!to->words || !to->pointers) {
         fr__kernel_free(to->kernel);
         goto out;

@@ -21,7 +21,7 @@ int fr__math_poly(fr__kb *kb, int x, int n, const double *c)
     return p;
 }
 
-/* ---- powers of e ----------------------------------------------------------------------------- */
+/* ---- powers of e -------------------------------------------------------------------- */
 
 #define WORD(type, v) fr__kconst_bits(kb, type, v)
 
@@ -92,7 +92,7 @@ int fr__math_expm1(fr__kb *kb, int x0)
     return SEL(EQ(x0, LIKE(x0, 0)), x0, y); /* -0 */
 }
 
-/* ---- logarithms ------------------------------------------------------------------------------ */
+/* ---- logarithms --------------------------------------------------------------------- */
 
 typedef struct parts {
     int e, f; /* 2^e (1 + f), 1 + f in [sqrt 1/2, sqrt 2] */
@@ -201,7 +201,7 @@ int fr__math_logaddexp(fr__kb *kb, int x, int y)
     return fr__kcast(kb, z, type);
 }
 
-/* ---- hyperbolic functions ---------------------------------------------------------------------- */
+/* ---- hyperbolic functions ----------------------------------------------------------- */
 
 /* Half of e^|x|, which overflows only where the result does. */
 static int half_exp(fr__kb *kb, int x) { return fr__math_exp_scaled(kb, ABS(x), -1, -1); }

@@ -6,7 +6,7 @@
 
 static bool is_wide(const fr__kb *kb, int x) { return fr__ktype_at(kb, x) == FR__KF64; }
 
-/* ---- sine, cosine, tangent --------------------------------------------------------------------- */
+/* ---- sine, cosine, tangent ---------------------------------------------------------- */
 
 typedef struct turned {
     int sine, cosine; /* of the rest, in [-pi/4, pi/4] */
@@ -88,7 +88,7 @@ int fr__math_tan(fr__kb *kb, int x)
     return SEL(EQ(x, LIKE(x, 0)), x, y);
 }
 
-/* ---- inverses ---------------------------------------------------------------------------------- */
+/* ---- inverses ----------------------------------------------------------------------- */
 
 #define PI_2 0x1.921fb54442d18p+0
 

@@ -2,6 +2,7 @@
 #include "kernel/forms.h"
 #include "op/op.h"
 
+// clang-format off
 #define K(v) fr__kconst(kb, fr__ktype_at(kb, a), v)
 #define MATH(name, v) fr__math_##name(kb, v)
 #define MATH2(name, v, w) fr__math_##name(kb, v, w)

@@ -5,7 +5,7 @@
 #include "core/scope.h"
 #include "op/op.h"
 
-/* ---- from memory ---------------------------------------------------------------------------- */
+/* ---- from memory -------------------------------------------------------------------- */
 
 static bool good_dtype(const char *op, fr_dtype dtype)
 {
@@ -41,13 +41,15 @@ fr_array *fr_from_buffer(void *data, fr_dtype dtype, const int64_t *shape, int n
     if (fr__failed() || !good_dtype("from_buffer", dtype))
         return NULL;
     if (ndim > FR_MAX_NDIM || ndim < 0)
-        return fr__fail(FR__E_LIMIT, "from_buffer: %d dimensions, the most is %d", ndim, FR_MAX_NDIM);
+        return fr__fail(FR__E_LIMIT, "from_buffer: %d dimensions, the most is %d", ndim,
+                        FR_MAX_NDIM);
     int64_t steps[FR_MAX_NDIM], size = fr__dsize((int)dtype);
     if ((uintptr_t)data % (uintptr_t)size)
         return fr__fail(FR__E_VALUE, "from_buffer: data is not aligned to %d bytes", (int)size);
     for (int i = 0; strides && i < ndim; i++) {
         if (strides[i] % size)
-            return fr__fail(FR__E_VALUE, "from_buffer: stride %lld of axis %d is no multiple of %d bytes",
+            return fr__fail(FR__E_VALUE,
+                            "from_buffer: stride %lld of axis %d is no multiple of %d bytes",
                             (long long)strides[i], i, (int)size);
         steps[i] = strides[i] / size;
     }
@@ -61,7 +63,7 @@ fr_array *fr_from_buffer(void *data, fr_dtype dtype, const int64_t *shape, int n
     return x;
 }
 
-/* ---- numbers --------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------ */
 
 static fr_array *number(int dtype, int64_t bits, int flags)
 {
@@ -96,11 +98,11 @@ fr_array *fr__number(double v, int dtype)
     bool whole = fr__dtypes[dtype].kind != FR__KIND_FLOAT;
     if (!whole)
         return number(dtype, double_bits(v), 0);
-    int64_t bits = dtype == FR_BOOL                ? v != 0
-                   : !(v >= -0x1p63)               ? (v != v ? 0 : INT64_MIN)
-                   : v < 0x1p63                    ? (int64_t)v
+    int64_t bits = dtype == FR_BOOL                   ? v != 0
+                   : !(v >= -0x1p63)                  ? (v != v ? 0 : INT64_MIN)
+                   : v < 0x1p63                       ? (int64_t)v
                    : dtype == FR_UINT64 && v < 0x1p64 ? (int64_t)(uint64_t)v
-                                                   : INT64_MAX;
+                                                      : INT64_MAX;
     return number(dtype, bits, 0);
 }
 
@@ -122,7 +124,7 @@ fr_array *fr_operand_int(long long v)
     return floating(v == (int32_t)v ? FR_INT32 : FR_INT64, v);
 }
 
-/* ---- constants and ranges ---------------------------------------------------------------------- */
+/* ---- constants and ranges ----------------------------------------------------------- */
 
 fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype)
 {
@@ -136,18 +138,26 @@ fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype)
     return x;
 }
 
-fr_array *fr_zeros(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_full(shape, ndim, 0, dtype); }
-fr_array *fr_ones(const int64_t *shape, int ndim, fr_dtype dtype) { return fr_full(shape, ndim, 1, dtype); }
+fr_array *fr_zeros(const int64_t *shape, int ndim, fr_dtype dtype)
+{
+    return fr_full(shape, ndim, 0, dtype);
+}
+fr_array *fr_ones(const int64_t *shape, int ndim, fr_dtype dtype)
+{
+    return fr_full(shape, ndim, 1, dtype);
+}
 
 fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype)
 {
     if (fr__failed() || !good_dtype("arange", dtype))
         return NULL;
     if (dtype == FR_COMPLEX64 || dtype == FR_BOOL)
-        return fr__fail(FR__E_TYPE, "arange: %s is not a dtype to count in", fr__dtypes[dtype].name);
+        return fr__fail(FR__E_TYPE, "arange: %s is not a dtype to count in",
+                        fr__dtypes[dtype].name);
     double count = ceil((stop - start) / step);
     if (step == 0 || !isfinite(start) || !isfinite(step) || isnan(count))
-        return fr__fail(FR__E_VALUE, "arange: cannot go from %g to %g in steps of %g", start, stop, step);
+        return fr__fail(FR__E_VALUE, "arange: cannot go from %g to %g in steps of %g", start,
+                        stop, step);
     if (count > 0x1p56)
         return fr__fail(FR__E_LIMIT, "arange: %g values are more than memory can hold", count);
     int64_t n = count > 0 ? (int64_t)count : 0;

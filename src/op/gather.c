@@ -14,7 +14,8 @@ fr_array *fr_take(fr_array *x, fr_array *indices, int axis)
     if ((axis = fr__axis(axis, x->ndim, "take")) < 0)
         goto done;
     if (!fr__is_int(indices->dtype)) {
-        fr__fail(FR__E_TYPE, "take: indices are integers, not %s", fr__shape_text(indices, text));
+        fr__fail(FR__E_TYPE, "take: indices are integers, not %s",
+                 fr__shape_text(indices, text));
         goto done;
     }
     if (ndim > FR_MAX_NDIM) {
@@ -22,11 +23,14 @@ fr_array *fr_take(fr_array *x, fr_array *indices, int axis)
         goto done;
     }
     if (x->dims[axis] == 0 && indices->size) {
-        fr__fail(FR__E_INDEX, "take: from axis %d of %s, which is empty", axis, fr__shape_text(x, text));
+        fr__fail(FR__E_INDEX, "take: from axis %d of %s, which is empty", axis,
+                 fr__shape_text(x, text));
         goto done;
     }
     for (int d = 0; d < ndim; d++)
-        shape[d] = d < axis ? x->dims[d] : d < axis + indices->ndim ? indices->dims[d - axis] : x->dims[d + 1 - indices->ndim];
+        shape[d] = d < axis                   ? x->dims[d]
+                   : d < axis + indices->ndim ? indices->dims[d - axis]
+                                              : x->dims[d + 1 - indices->ndim];
     /* A literal index has no place in memory: as an array of its own it has. */
     flat = indices->op == FR__OP_NUMBER ? fr_astype(indices, FR_INT64) : indices;
     if (flat && flat->op == FR__OP_NUMBER)

@@ -7,21 +7,20 @@
 #include "op/op.h"
 
 /* x as [..., 1] or [..., 1, ...]: one more axis at `at`, counted from the end. */
-static fr_array *with_axis(fr_array *x, int at)
-{
-    return x ? fr_expand_dims(x, &at, 1) : NULL;
-}
+static fr_array *with_axis(fr_array *x, int at) { return x ? fr_expand_dims(x, &at, 1) : NULL; }
 
 static int check(const fr_array *a, const fr_array *b)
 {
     char ta[FR__SHAPE_TEXT], tb[FR__SHAPE_TEXT];
     if (!a->ndim || !b->ndim)
-        return fr__fail_int(FR__E_VALUE, "matmul: %s and %s: a number has no rows; use multiply",
+        return fr__fail_int(FR__E_VALUE,
+                            "matmul: %s and %s: a number has no rows; use multiply",
                             fr__shape_text(a, ta), fr__shape_text(b, tb));
     int64_t ka = a->dims[a->ndim - 1], kb = b->dims[b->ndim > 1 ? b->ndim - 2 : 0];
     if (ka != kb)
-        return fr__fail_int(FR__E_VALUE, "matmul: inner dimensions differ: a is %s, b is %s (%lld != %lld)",
-                            fr__shape_text(a, ta), fr__shape_text(b, tb), (long long)ka, (long long)kb);
+        return fr__fail_int(
+            FR__E_VALUE, "matmul: inner dimensions differ: a is %s, b is %s (%lld != %lld)",
+            fr__shape_text(a, ta), fr__shape_text(b, tb), (long long)ka, (long long)kb);
     int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
     if (dtype == FR_BOOL || dtype == FR_COMPLEX64)
         return fr__fail_int(FR__E_TYPE, "matmul: no product of %s", fr__dtypes[dtype].name);

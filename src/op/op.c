@@ -6,23 +6,25 @@
 
 #include "core/scope.h"
 
-_Static_assert((int)FR__OP_LEAF == (int)FR__CORE_LEAF && (int)FR__OP_PLACEHOLDER == (int)FR__CORE_PLACEHOLDER,
+_Static_assert((int)FR__OP_LEAF == (int)FR__CORE_LEAF &&
+                   (int)FR__OP_PLACEHOLDER == (int)FR__CORE_PLACEHOLDER,
                "the core's operations come first");
 
 const fr__op_info fr__ops[FR__OPS] = {
-#define X(name, class, text) [FR__OP_##name] = {#name, FR__##class, FR__RULE_NONE, FR__CHEAP, 0},
+#define X(name, class, text)                                                                   \
+    [FR__OP_##name] = {#name, FR__##class, FR__RULE_NONE, FR__CHEAP, 0},
     FR__STRUCTURAL(X)
 #undef X
 #define COMMUTES FR__COMMUTES
 #define CHEAP FR__CHEAP
 #define COSTLY FR__COSTLY
-#define UNARY(name, py, rule, traits, form, da, text)                                        \
+#define UNARY(name, py, rule, traits, form, da, text)                                          \
     [FR__OP_##name] = {#py, FR__ELEMENTWISE, FR__RULE_##rule, traits, 1},
-#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
+#define BINARY(name, py, rule, traits, form, da, db, text)                                     \
     [FR__OP_##name] = {#py, FR__ELEMENTWISE, FR__RULE_##rule, traits, 2},
-#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                              \
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                                \
     [FR__OP_##name] = {#py, FR__ELEMENTWISE, FR__RULE_##rule, traits, 3},
-#define REDUCE(name, py, rule, traits, combine, da, text)                                    \
+#define REDUCE(name, py, rule, traits, combine, da, text)                                      \
     [FR__OP_REDUCE_##name] = {#py, FR__REDUCE, FR__RULE_##rule, traits, 1},
 #include "op/ops.def"
 #undef UNARY
@@ -71,18 +73,15 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     }
     switch ((fr__rule)info->rule) {
     case FR__RULE_SAME:
-    case FR__RULE_SELECT:
-        return (fr__dtypes_rule){d, d};
+    case FR__RULE_SELECT: return (fr__dtypes_rule){d, d};
     case FR__RULE_NUMBER:
         d = kind == FR__KIND_BOOL ? FR_INT32 : d;
         return (fr__dtypes_rule){d, d};
     case FR__RULE_FLOAT:
         d = kind == FR__KIND_FLOAT ? d : FR_FLOAT32;
         return (fr__dtypes_rule){d, d};
-    case FR__RULE_COMPARE:
-        return (fr__dtypes_rule){d, FR_BOOL};
-    case FR__RULE_LOGICAL:
-        return (fr__dtypes_rule){FR_BOOL, FR_BOOL};
+    case FR__RULE_COMPARE: return (fr__dtypes_rule){d, FR_BOOL};
+    case FR__RULE_LOGICAL: return (fr__dtypes_rule){FR_BOOL, FR_BOOL};
     case FR__RULE_BITS:
     case FR__RULE_SHIFT:
         if (kind == FR__KIND_FLOAT) {
@@ -96,14 +95,13 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
         if (kind == FR__KIND_BOOL || (fr__is_int(d) && fr__dsize(d) < 4))
             d = kind == FR__KIND_UINT ? FR_UINT32 : FR_INT32;
         return (fr__dtypes_rule){d, d};
-    case FR__RULE_NONE:
-        break;
+    case FR__RULE_NONE: break;
     }
     fr__fail(FR__E_INTERNAL, "%s has no dtype rule", info->name);
     return bad;
 }
 
-/* ---- elementwise ---------------------------------------------------------------------------- */
+/* ---- elementwise -------------------------------------------------------------------- */
 
 static bool is_literal(const fr_array *x) { return x->op == FR__OP_NUMBER && x->ndim == 0; }
 
@@ -131,7 +129,8 @@ static int common_shape(const char *op, int n, fr_array *const *x, int64_t *shap
                     other = j;
             }
             char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
-            return fr__fail_int(FR__E_VALUE, "%s: shapes don't broadcast: %s with %s (%lld against %lld)",
+            return fr__fail_int(FR__E_VALUE,
+                                "%s: shapes don't broadcast: %s with %s (%lld against %lld)",
                                 op, fr__shape_text(x[other], a), fr__shape_text(x[i], b),
                                 (long long)*want, (long long)have);
         }
@@ -189,7 +188,8 @@ fr_array *fr__elementwise(int op, int n, fr_array *const *x)
     int ndim = x[0]->ndim;
     bool simple = true; /* all of one shape and the right dtype: nothing to convert */
     for (int i = 0; i < n; i++)
-        simple &= !is_literal(x[i]) && x[i]->dtype == rule.compute && same_shape(x[i], ndim, x[0]->dims);
+        simple &= !is_literal(x[i]) && x[i]->dtype == rule.compute &&
+                  same_shape(x[i], ndim, x[0]->dims);
     if (simple) {
         y = fr__node(op, rule.result, ndim, x[0]->dims, n, x, 0);
         goto done;
@@ -214,17 +214,17 @@ done:
     return y;
 }
 
-#define UNARY(name, py, rule, traits, form, da, text)                                        \
+#define UNARY(name, py, rule, traits, form, da, text)                                          \
     fr_array *fr_##name(fr_array *x) { return fr__elementwise(FR__OP_##name, 1, &x); }
-#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
-    fr_array *(fr_##name)(fr_array *x, fr_array *y)                                          \
-    {                                                                                        \
-        return fr__elementwise(FR__OP_##name, 2, (fr_array *[]){x, y});                      \
+#define BINARY(name, py, rule, traits, form, da, db, text)                                     \
+    fr_array *(fr_##name)(fr_array * x, fr_array * y)                                          \
+    {                                                                                          \
+        return fr__elementwise(FR__OP_##name, 2, (fr_array *[]){x, y});                        \
     }
-#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                              \
-    fr_array *(fr_##name)(fr_array *x, fr_array *y, fr_array *z)                             \
-    {                                                                                        \
-        return fr__elementwise(FR__OP_##name, 3, (fr_array *[]){x, y, z});                   \
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                                \
+    fr_array *(fr_##name)(fr_array * x, fr_array * y, fr_array * z)                            \
+    {                                                                                          \
+        return fr__elementwise(FR__OP_##name, 3, (fr_array *[]){x, y, z});                     \
     }
 #define REDUCE(name, py, rule, traits, combine, da, text)
 #include "op/ops.def"

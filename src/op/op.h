@@ -9,6 +9,7 @@
 #include "core/array.h"
 
 /* name, class, manual */
+// clang-format off
 #define FR__STRUCTURAL(X)                                                                    \
     X(LEAF, SOURCE, "an array with values")                                                  \
     X(PLACEHOLDER, SOURCE, "an argument of a function that is being traced")                 \
@@ -26,14 +27,30 @@
                 "over a part of it; par: start of each axis, then step, then 1 if a PUT follows")   \
     X(TAKE, TAKE, "in[0]'s elements at the indices in[1] along axis par[0]")                 \
     X(CAST, CAST, "the same values in another dtype")
+// clang-format on
 
 typedef enum fr__class {
-    FR__SOURCE, FR__GENERATE, FR__VIEW, FR__COPY, FR__CAST, FR__PUT, FR__TAKE, FR__ELEMENTWISE, FR__REDUCE,
+    FR__SOURCE,
+    FR__GENERATE,
+    FR__VIEW,
+    FR__COPY,
+    FR__CAST,
+    FR__PUT,
+    FR__TAKE,
+    FR__ELEMENTWISE,
+    FR__REDUCE,
 } fr__class;
 
 typedef enum fr__rule {
-    FR__RULE_NONE, FR__RULE_SAME, FR__RULE_NUMBER, FR__RULE_FLOAT, FR__RULE_COMPARE,
-    FR__RULE_LOGICAL, FR__RULE_SELECT, FR__RULE_SUM, FR__RULE_BITS,
+    FR__RULE_NONE,
+    FR__RULE_SAME,
+    FR__RULE_NUMBER,
+    FR__RULE_FLOAT,
+    FR__RULE_COMPARE,
+    FR__RULE_LOGICAL,
+    FR__RULE_SELECT,
+    FR__RULE_SUM,
+    FR__RULE_BITS,
     FR__RULE_SHIFT,
 } fr__rule;
 
@@ -52,11 +69,11 @@ typedef enum fr__op {
 #undef BINARY
 #undef TERNARY
 #undef REDUCE
-    FR__OPS
+        FR__OPS
 } fr__op;
 
 typedef struct fr__op_info {
-    const char *name;          /* "exp", "reduce_sum", "reshape" */
+    const char *name; /* "exp", "reduce_sum", "reshape" */
     uint8_t class, rule, traits, nin;
 } fr__op_info;
 extern const fr__op_info fr__ops[FR__OPS];
@@ -71,7 +88,9 @@ static inline bool fr__is_base(int op, int npar, const int64_t *par)
 fr_array *fr__elementwise(int op, int n, fr_array *const *x);
 /* The dtype that operands of these dtypes are brought to (FR_DTYPE_COUNT and an error where an
  * operation can't take them), and the result's. */
-typedef struct fr__dtypes_rule { int compute, result; } fr__dtypes_rule;
+typedef struct fr__dtypes_rule {
+    int compute, result;
+} fr__dtypes_rule;
 fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x);
 
 /* One axis by Python's rules; -1 with an error. */

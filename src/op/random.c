@@ -61,7 +61,8 @@ static fr_array *key_or_next(const char *op, fr_array *key)
         return key;
     }
     if (key->dtype != FR_UINT32 || key->ndim != 1 || key->dims[0] != 2)
-        return fr__fail(FR__E_VALUE, "%s: a key is uint32[2], not %s", op, fr__shape_text(key, text));
+        return fr__fail(FR__E_VALUE, "%s: a key is uint32[2], not %s", op,
+                        fr__shape_text(key, text));
     return fr__ref(key);
 }
 
@@ -97,13 +98,15 @@ static int mantissa_bits(int dtype)
 }
 
 /* (bits >> shift) as dtype * scale + offset. */
-static fr_array *fractions(const char *op, const int64_t *shape, int ndim, int dtype, fr_array *key,
-                           int keep, int as, double scale, double offset)
+static fr_array *fractions(const char *op, const int64_t *shape, int ndim, int dtype,
+                           fr_array *key, int keep, int as, double scale, double offset)
 {
     if (fr__failed())
         return NULL;
-    if (dtype != FR_FLOAT16 && dtype != FR_BFLOAT16 && dtype != FR_FLOAT32 && dtype != FR_FLOAT64)
-        return fr__fail(FR__E_TYPE, "%s makes floats, not %s", op, fr_dtype_name((fr_dtype)dtype));
+    if (dtype != FR_FLOAT16 && dtype != FR_BFLOAT16 && dtype != FR_FLOAT32 &&
+        dtype != FR_FLOAT64)
+        return fr__fail(FR__E_TYPE, "%s makes floats, not %s", op,
+                        fr_dtype_name((fr_dtype)dtype));
     fr_array *b = bits(op, shape, ndim, key);
     fr_array *n = fr__number(32 - keep, FR_UINT32), *s = fr__number(scale, as);
     fr_array *top = (fr_shift_right)(b, n), *f = fr_astype(top, (fr_dtype)as);
@@ -133,8 +136,8 @@ fr_array *fr_random_uniform(const int64_t *shape, int ndim, fr_dtype dtype, fr_a
 /* sqrt(2) erfinv(u) with u odd multiples of 2^-24 in (-1, 1): never infinite, exact symmetry. */
 fr_array *fr_random_normal(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
 {
-    fr_array *u = fractions("random_normal", shape, ndim, (int)dtype, key, 23, FR_FLOAT32, 0x1p-22,
-                            0x1p-23 - 1);
+    fr_array *u = fractions("random_normal", shape, ndim, (int)dtype, key, 23, FR_FLOAT32,
+                            0x1p-22, 0x1p-23 - 1);
     fr_array *e = u ? fr_erfinv(u) : NULL, *r = fr__number(1.4142135623730951, FR_FLOAT32);
     fr_array *n = (fr_mul)(e, r), *y = n ? fr_astype(n, dtype) : NULL;
     fr_array *made[] = {u, e, r, n};

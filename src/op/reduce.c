@@ -44,7 +44,8 @@ static fr_array *reduce(int op, fr_array *x, int64_t mask, bool keepdims)
     if (rule.compute == FR_DTYPE_COUNT)
         return NULL;
     char text[FR__SHAPE_TEXT];
-    if ((op == FR__OP_REDUCE_max || op == FR__OP_REDUCE_min) && x->size == 0 && reduced_size(x, mask) == 0)
+    if ((op == FR__OP_REDUCE_max || op == FR__OP_REDUCE_min) && x->size == 0 &&
+        reduced_size(x, mask) == 0)
         return fr__fail(FR__E_VALUE, "%s: no largest or smallest of no elements, in %s", name,
                         fr__shape_text(x, text));
     int64_t shape[FR_MAX_NDIM];
@@ -66,15 +67,16 @@ static fr_array *reduce(int op, fr_array *x, int64_t mask, bool keepdims)
     return keepdims && y ? with_kept(y, x, mask) : y;
 }
 
-#define REDUCTION(name)                                                                      \
-    fr_array *fr_##name(fr_array *x, const fr_reduce_options *o)                             \
-    {                                                                                        \
-        if (!fr__operands(1, &x))                                                            \
-            return NULL;                                                                     \
-        int64_t mask = axis_mask(#name, x, o);                                               \
-        fr_array *y = mask < 0 ? NULL : reduce(FR__OP_REDUCE_##name, x, mask, o && o->keepdims); \
-        fr__settle(1, &x);                                                                   \
-        return y;                                                                            \
+#define REDUCTION(name)                                                                        \
+    fr_array *fr_##name(fr_array *x, const fr_reduce_options *o)                               \
+    {                                                                                          \
+        if (!fr__operands(1, &x))                                                              \
+            return NULL;                                                                       \
+        int64_t mask = axis_mask(#name, x, o);                                                 \
+        fr_array *y =                                                                          \
+            mask < 0 ? NULL : reduce(FR__OP_REDUCE_##name, x, mask, o && o->keepdims);         \
+        fr__settle(1, &x);                                                                     \
+        return y;                                                                              \
     }
 REDUCTION(sum)
 REDUCTION(prod)
@@ -83,7 +85,7 @@ REDUCTION(min)
 REDUCTION(any)
 REDUCTION(all)
 
-/* ---- composed --------------------------------------------------------------------------------- */
+/* ---- composed ----------------------------------------------------------------------- */
 
 /* x as a float, a result of its own. */
 static fr_array *as_float(fr_array *x)
@@ -161,7 +163,8 @@ fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *o)
         return s ? fr__then(s, fr_log(s)) : NULL;
     }
     fr_array *m = reduce(FR__OP_REDUCE_max, f, mask, true);
-    fr_array *zero = m ? fr__number(0, m->dtype) : NULL, *inf = m ? fr__number(HUGE_VAL, m->dtype) : NULL;
+    fr_array *zero = m ? fr__number(0, m->dtype) : NULL,
+             *inf = m ? fr__number(HUGE_VAL, m->dtype) : NULL;
     fr_array *a = fr_abs(m), *below = (fr_lt)(a, inf);
     fr_array *shift = (fr_where)(below, m, zero);
     fr_array *d = (fr_sub)(f, shift), *e = fr_exp(d);

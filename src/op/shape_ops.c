@@ -10,7 +10,8 @@
 int fr__axis(int axis, int ndim, const char *op)
 {
     if (axis < -ndim || axis >= ndim)
-        return fr__fail_int(FR__E_INDEX, "%s: axis %d of an array with %d dimensions", op, axis, ndim);
+        return fr__fail_int(FR__E_INDEX, "%s: axis %d of an array with %d dimensions", op, axis,
+                            ndim);
     return axis < 0 ? axis + ndim : axis;
 }
 
@@ -23,16 +24,18 @@ static fr_array *itself(fr_array *x)
 
 /* A node of a view operation, or the view itself where x has values. par is read before the
  * node is made. */
-static fr_array *view(int op, fr_array *x, int ndim, const int64_t *shape, int npar, const int64_t *par)
+static fr_array *view(int op, fr_array *x, int ndim, const int64_t *shape, int npar,
+                      const int64_t *par)
 {
     if (fr__done(x)) {
         int64_t strides[FR_MAX_NDIM], offset = 0;
-        if (fr__view_strides(op, par, ndim, shape, x->ndim, x->dims, fr__strides(x), strides, &offset))
-            return fr__leaf(x->buf ? fr__buffer_keep(x->buf) : NULL,
-                            x->buf ? (size_t)(x->data - (char *)x->buf->data +
-                                              offset * fr__dsize(x->dtype))
-                                   : 0,
-                            x->dtype, ndim, shape, strides);
+        if (fr__view_strides(op, par, ndim, shape, x->ndim, x->dims, fr__strides(x), strides,
+                             &offset))
+            return fr__leaf(
+                x->buf ? fr__buffer_keep(x->buf) : NULL,
+                x->buf ? (size_t)(x->data - (char *)x->buf->data + offset * fr__dsize(x->dtype))
+                       : 0,
+                x->dtype, ndim, shape, strides);
     }
     fr_array *y = fr__node(op, x->dtype, ndim, shape, 1, &x, npar);
     if (y) {
@@ -46,7 +49,8 @@ static fr_array *view(int op, fr_array *x, int ndim, const int64_t *shape, int n
 
 static bool same_shape(const fr_array *x, int ndim, const int64_t *shape)
 {
-    return x->ndim == ndim && (!ndim || !memcmp(x->dims, shape, sizeof(int64_t) * (size_t)ndim));
+    return x->ndim == ndim &&
+           (!ndim || !memcmp(x->dims, shape, sizeof(int64_t) * (size_t)ndim));
 }
 
 static bool good_rank(const char *op, int ndim)
@@ -80,7 +84,8 @@ fr_array *fr_reshape(fr_array *x, const int64_t *shape, int ndim)
     }
     if (!good)
         return fr__fail(FR__E_VALUE, "reshape: %s has %lld elements and cannot have shape [%s]",
-                        fr__shape_text(x, have), (long long)x->size, fr__dims_text(shape, ndim, want));
+                        fr__shape_text(x, have), (long long)x->size,
+                        fr__dims_text(shape, ndim, want));
     return same_shape(x, ndim, to) ? itself(x) : view(FR__OP_RESHAPE, x, ndim, to, 0, NULL);
 }
 
@@ -91,7 +96,8 @@ fr_array *fr_transpose(fr_array *x, const int *axes, int naxes)
     int64_t par[FR_MAX_NDIM], shape[FR_MAX_NDIM];
     char text[FR__SHAPE_TEXT];
     if (axes && naxes != x->ndim)
-        return fr__fail(FR__E_VALUE, "transpose: %d axes for %s", naxes, fr__shape_text(x, text));
+        return fr__fail(FR__E_VALUE, "transpose: %d axes for %s", naxes,
+                        fr__shape_text(x, text));
     uint64_t seen = 0;
     bool same = true;
     for (int i = 0; i < x->ndim; i++) {
@@ -119,7 +125,8 @@ fr_array *fr_broadcast_to(fr_array *x, const int64_t *shape, int ndim)
     if (!good)
         return fr__fail(FR__E_VALUE, "broadcast_to: %s does not broadcast to [%s]",
                         fr__shape_text(x, have), fr__dims_text(shape, ndim, want));
-    return same_shape(x, ndim, shape) ? itself(x) : view(FR__OP_BROADCAST, x, ndim, shape, 0, NULL);
+    return same_shape(x, ndim, shape) ? itself(x)
+                                      : view(FR__OP_BROADCAST, x, ndim, shape, 0, NULL);
 }
 
 fr_array *fr_squeeze(fr_array *x, const int *axes, int naxes)
@@ -133,7 +140,8 @@ fr_array *fr_squeeze(fr_array *x, const int *axes, int naxes)
         if (a < 0)
             return NULL;
         if (x->dims[a] != 1)
-            return fr__fail(FR__E_VALUE, "squeeze: axis %d of %s is not of size 1", a, fr__shape_text(x, text));
+            return fr__fail(FR__E_VALUE, "squeeze: axis %d of %s is not of size 1", a,
+                            fr__shape_text(x, text));
         if (gone >> a & 1)
             return fr__fail(FR__E_VALUE, "squeeze: axis %d is named twice", a);
         gone |= (uint64_t)1 << a;
@@ -176,7 +184,8 @@ fr_array *fr_flatten(fr_array *x, int start, int end)
         int64_t one = 1;
         return fr_reshape(x, &one, 1);
     }
-    int a = fr__axis(start, x->ndim, "flatten"), b = a < 0 ? -1 : fr__axis(end, x->ndim, "flatten");
+    int a = fr__axis(start, x->ndim, "flatten"),
+        b = a < 0 ? -1 : fr__axis(end, x->ndim, "flatten");
     if (b < 0)
         return NULL;
     if (b < a)
@@ -204,9 +213,11 @@ fr_array *fr_slice(fr_array *x, const int64_t *start, const int64_t *step, const
             (count[i] > 0 && (__builtin_mul_overflow(count[i] - 1, step[i], &span) ||
                               __builtin_add_overflow(start[i], span, &last) || start[i] < 0 ||
                               start[i] >= x->dims[i] || last < 0 || last >= x->dims[i])))
-            return fr__fail(FR__E_INDEX, "slice: %lld elements from %lld in steps of %lld leave axis %d of %s",
-                            (long long)count[i], (long long)start[i], (long long)step[i], i,
-                            fr__shape_text(x, text));
+            return fr__fail(
+                FR__E_INDEX,
+                "slice: %lld elements from %lld in steps of %lld leave axis %d of %s",
+                (long long)count[i], (long long)start[i], (long long)step[i], i,
+                fr__shape_text(x, text));
         par[i] = count[i] ? start[i] : 0;
         par[x->ndim + i] = step[i];
         whole &= count[i] == x->dims[i] && step[i] == 1;

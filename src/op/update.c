@@ -7,11 +7,12 @@
 #include "op/op.h"
 
 /* part over base (NULL: nothing yet); both of the right dtype; part not empty. */
-static fr_array *put(fr_array *base, fr_array *part, int ndim, const int64_t *shape, const int64_t *start,
-                     const int64_t *step, bool more)
+static fr_array *put(fr_array *base, fr_array *part, int ndim, const int64_t *shape,
+                     const int64_t *start, const int64_t *step, bool more)
 {
     fr_array *in[2] = {part, base};
-    fr_array *y = fr__node(FR__OP_PUT, part->dtype, ndim, shape, base ? 2 : 1, in, 2 * ndim + 1);
+    fr_array *y =
+        fr__node(FR__OP_PUT, part->dtype, ndim, shape, base ? 2 : 1, in, 2 * ndim + 1);
     if (!y)
         return NULL;
     for (int d = 0; d < ndim; d++) {
@@ -68,10 +69,12 @@ static int joined_shape(int n, fr_array *const *x, int axis, int64_t *shape)
         for (int d = 0; good && d < x[0]->ndim; d++)
             good = d == axis || x[i]->dims[d] == x[0]->dims[d];
         if (!good)
-            return fr__fail_int(FR__E_VALUE, "concatenate: %s and %s differ in more than axis %d",
+            return fr__fail_int(FR__E_VALUE,
+                                "concatenate: %s and %s differ in more than axis %d",
                                 fr__shape_text(x[0], a), fr__shape_text(x[i], b), axis);
         if (__builtin_add_overflow(shape[axis], x[i]->dims[axis], &shape[axis]))
-            return fr__fail_int(FR__E_LIMIT, "concatenate: more elements than memory can address");
+            return fr__fail_int(FR__E_LIMIT,
+                                "concatenate: more elements than memory can address");
         dtype = (int)fr_promote((fr_dtype)dtype, (fr_dtype)x[i]->dtype);
     }
     return dtype;
@@ -120,7 +123,8 @@ fr_array *fr_stack(int n, fr_array *const *x, int axis)
     int made = 0;
     char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
     for (bool good = tall != NULL; good && made < n; made += good) {
-        if (x[made]->ndim != x[0]->ndim || memcmp(x[made]->dims, x[0]->dims, sizeof(int64_t) * x[0]->ndim))
+        if (x[made]->ndim != x[0]->ndim ||
+            memcmp(x[made]->dims, x[0]->dims, sizeof(int64_t) * x[0]->ndim))
             fr__fail(FR__E_VALUE, "stack: shapes differ: %s and %s", fr__shape_text(x[0], a),
                      fr__shape_text(x[made], b));
         good = !fr__failed() && (tall[made] = fr_expand_dims(x[made], &axis, 1));
@@ -142,7 +146,8 @@ fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after, fr_ar
     char text[FR__SHAPE_TEXT];
     for (int d = 0; d < x->ndim; d++) {
         if (before[d] < 0 || after[d] < 0)
-            return fr__fail(FR__E_VALUE, "pad: by less than nothing, axis %d of %s", d, fr__shape_text(x, text));
+            return fr__fail(FR__E_VALUE, "pad: by less than nothing, axis %d of %s", d,
+                            fr__shape_text(x, text));
         if (__builtin_add_overflow(x->dims[d], before[d], &shape[d]) ||
             __builtin_add_overflow(shape[d], after[d], &shape[d]))
             return fr__fail(FR__E_LIMIT, "pad: more elements than memory can address");

@@ -14,8 +14,9 @@ bool fr__is_contiguous(int ndim, const int64_t *shape, const int64_t *strides)
 
 /* Groups of input and output axes with equal products keep their order in memory; inside a group
  * the input must be mergeable into one axis. */
-static bool reshape_strides(int ndim, const int64_t *shape, int in_ndim, const int64_t *in_shape,
-                            const int64_t *in_strides, int64_t *strides)
+static bool reshape_strides(int ndim, const int64_t *shape, int in_ndim,
+                            const int64_t *in_shape, const int64_t *in_strides,
+                            int64_t *strides)
 {
     int64_t from[FR_MAX_NDIM], step[FR_MAX_NDIM];
     int n = 0;
@@ -77,7 +78,6 @@ bool fr__view_strides(int op, const int64_t *par, int ndim, const int64_t *shape
             strides[i] = in_strides[i] * par[ndim + i];
         }
         return true;
-    default:
-        return false;
+    default: return false;
     }
 }

@@ -12,7 +12,8 @@ fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
         return NULL;
     if (!fn)
         return fr__fail(FR__E_VALUE, "compile: the function is NULL");
-    fr_function *f = fr_function_new(options ? options->name : NULL, options ? options->cache_limit : 0);
+    fr_function *f =
+        fr_function_new(options ? options->name : NULL, options ? options->cache_limit : 0);
     if (!f)
         return NULL;
     if (options && options->nslots > 0) {
@@ -37,11 +38,13 @@ static void set_slots(const fr_function *f, fr_array *const *to)
 
 /* Runs the user's function in a scope. Its results, then what it left in the slots, as references
  * of the caller's; the slots themselves are as before. */
-static int run_function(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
+static int run_function(fr_function *f, int n_in, fr_array *const *in, int n_out,
+                        fr_array **out)
 {
     fr_array *few[16], **before = few;
     int n = n_out + f->nslots;
-    if (f->nslots > FR__COUNT(few) && !(before = fr__malloc(sizeof *before * (size_t)f->nslots)))
+    if (f->nslots > FR__COUNT(few) &&
+        !(before = fr__malloc(sizeof *before * (size_t)f->nslots)))
         return -1;
     fr_scope *s = fr_scope_open();
     for (int i = 0; i < f->nslots; i++)
@@ -58,7 +61,9 @@ static int run_function(fr_function *f, int n_in, fr_array *const *in, int n_out
     set_slots(f, before);
     for (int i = 0; !status && i < n; i++)
         if (!out[i])
-            status = fr__fail_int(FR__E_VALUE, i < n_out ? "%s: result %d was not set" : "%s: slot %d was set to NULL",
+            status = fr__fail_int(FR__E_VALUE,
+                                  i < n_out ? "%s: result %d was not set"
+                                            : "%s: slot %d was set to NULL",
                                   f->name, i < n_out ? i : i - n_out);
     for (int i = 0; !status && i < n; i++)
         fr_keep(out[i]);
@@ -98,7 +103,8 @@ static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in,
 }
 
 /* in: arguments and state; out: results and new state, as results of an operation. */
-static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_out, fr_array **out)
+static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_out,
+                fr_array **out)
 {
     bool traced = false;
     for (int i = 0; i < n_all; i++)
@@ -123,7 +129,8 @@ static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_
     return status;
 }
 
-static int call_with_state(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
+static int call_with_state(fr_function *f, int n_in, fr_array *const *in, int n_out,
+                           fr_array **out)
 {
     int n_all = n_in + f->nslots, n_results = n_out + f->nslots, status = -1;
     fr_array **room = fr__malloc(sizeof *room * (size_t)(n_all + n_results));
@@ -162,7 +169,8 @@ int fr_call(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array *
         return fr__fail_int(FR__E_VALUE, "call: %s has no C function", f->name);
     if (!fr__good_inputs(f, n_in, in))
         return -1;
-    return f->nslots ? call_with_state(f, n_in, in, n_out, out) : call(f, n_in, n_in, in, n_out, out);
+    return f->nslots ? call_with_state(f, n_in, in, n_out, out)
+                     : call(f, n_in, n_in, in, n_out, out);
 }
 
 fr_array *fr_call1(fr_function *f, fr_array *x)

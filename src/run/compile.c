@@ -20,7 +20,7 @@ struct fr_trace {
     fr__text key;    /* of the inputs */
 };
 
-/* ---- switches -------------------------------------------------------------------------------------- */
+/* ---- switches ----------------------------------------------------------------------- */
 
 static _Atomic int enabled = -1;
 
@@ -37,7 +37,7 @@ bool fr_compile_enabled(void)
 
 void fr_compile_enable(bool on) { atomic_store(&enabled, on); }
 
-/* ---- programs ---------------------------------------------------------------------------------------- */
+/* ---- programs ----------------------------------------------------------------------- */
 
 void fr_program_free(fr_program *p)
 {
@@ -74,7 +74,8 @@ char *fr_program_describe(const fr_program *p)
 {
     fr__text to = {0};
     fr__text_f(&to, "program %016llx: %d inputs, %d outputs, %d captured arrays, %d kernels\n",
-               (unsigned long long)p->plan->hash, p->n_in, p->n_out, p->ncaptured, p->plan->nsteps);
+               (unsigned long long)p->plan->hash, p->n_in, p->n_out, p->ncaptured,
+               p->plan->nsteps);
     for (int i = 0; i < p->plan->nsteps; i++) {
         const fr__step *s = &p->plan->steps[i];
         fr__text_f(&to, "kernel %d: range %lld\n", i, (long long)s->range);
@@ -94,7 +95,7 @@ int fr_program_captured(const fr_program *p, size_t *bytes)
     return p->ncaptured;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------ */
 
 static bool same_number(const fr_program *p, int slot, bool whole, double v)
 {
@@ -106,10 +107,12 @@ static bool same_number(const fr_program *p, int slot, bool whole, double v)
     return p->literals[slot] == bits;
 }
 
-bool fr_program_same_but(const fr_program *a, const fr_program *b, int n, const fr_number_change *changes)
+bool fr_program_same_but(const fr_program *a, const fr_program *b, int n,
+                         const fr_number_change *changes)
 {
     const fr__plan *plan = a->plan;
-    if (plan != b->plan || a->n_in != b->n_in || a->n_out != b->n_out || a->ncaptured != b->ncaptured ||
+    if (plan != b->plan || a->n_in != b->n_in || a->n_out != b->n_out ||
+        a->ncaptured != b->ncaptured ||
         memcmp(a->source, b->source, sizeof *a->source * (size_t)plan->nleaves) != 0)
         return false;
     for (int i = 0; i < n; i++)
@@ -150,14 +153,21 @@ fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *change
     }
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     *made = (fr_program){
-        .refs = 1, .plan = p->plan, .n_in = p->n_in, .n_out = p->n_out, .source = p->source,
-        .ncaptured = p->ncaptured, .captured = p->captured, .literals = literals,
-        .attached = p->attached, .base = p,
+        .refs = 1,
+        .plan = p->plan,
+        .n_in = p->n_in,
+        .n_out = p->n_out,
+        .source = p->source,
+        .ncaptured = p->ncaptured,
+        .captured = p->captured,
+        .literals = literals,
+        .attached = p->attached,
+        .base = p,
     };
     return made;
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------------- */
+/* ---- keys --------------------------------------------------------------------------- */
 
 enum { KEY_ROOM = 1024 };
 
@@ -167,7 +177,8 @@ static size_t input_words(const fr_array *x, int64_t *to)
 {
     bool contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides((fr_array *)x));
     size_t n = 0;
-    to[n++] = (int64_t)x->dtype | (int64_t)x->ndim << 8 | (int64_t)fr__flag(x, FR__WEAK) << 16 | (int64_t)contiguous << 17;
+    to[n++] = (int64_t)x->dtype | (int64_t)x->ndim << 8 | (int64_t)fr__flag(x, FR__WEAK) << 16 |
+              (int64_t)contiguous << 17;
     for (int i = 0; i < x->ndim; i++)
         to[n++] = x->dims[i];
     for (int i = 0; !contiguous && i < x->ndim; i++)
@@ -175,7 +186,8 @@ static size_t input_words(const fr_array *x, int64_t *to)
     return n;
 }
 
-static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *const *in, fr__text *to)
+static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *const *in,
+                     fr__text *to)
 {
     int64_t words[2 * FR_MAX_NDIM + 1], head[2] = {(int64_t)key_bytes, n_in};
     fr__text_addn(to, (const char *)head, sizeof head);
@@ -185,7 +197,7 @@ static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *cons
     return to->failed ? fr__fail_int(FR__E_MEMORY, "no memory for the key of a call") : 0;
 }
 
-/* ---- functions ------------------------------------------------------------------------------------------- */
+/* ---- functions ---------------------------------------------------------------------- */
 
 fr_function *fr_function_new(const char *name, int cache_limit)
 {
@@ -258,7 +270,8 @@ static int evaluate_inputs(int n_in, fr_array *const *in)
     return 0;
 }
 
-fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in, fr_array *const *in)
+fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                             fr_array *const *in)
 {
     if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
         return NULL;
@@ -317,7 +330,7 @@ int fr_function_programs(fr_function *f, int room, fr_program **to)
     return n;
 }
 
-/* ---- traces ------------------------------------------------------------------------------------------------- */
+/* ---- traces ------------------------------------------------------------------------- */
 
 static void release_trace(fr_trace *t)
 {
@@ -330,7 +343,8 @@ static void release_trace(fr_trace *t)
     fr__free(t);
 }
 
-fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders, const char *place)
+fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders,
+                         const char *place)
 {
     if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
         return NULL;
@@ -352,7 +366,8 @@ fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array
     t->f = f;
     t->n_in = n_in;
     for (int i = 0; i < n_in; i++) {
-        fr_array *x = fr__node(FR__OP_PLACEHOLDER, in[i]->dtype, in[i]->ndim, in[i]->dims, 0, NULL, 0);
+        fr_array *x =
+            fr__node(FR__OP_PLACEHOLDER, in[i]->dtype, in[i]->ndim, in[i]->dims, 0, NULL, 0);
         if (!x) {
             for (int j = 0; j < i; j++)
                 fr_free(placeholders[j]);
@@ -487,8 +502,7 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     p->literals = fr__malloc(bytes);
     if (p->literals && bytes)
         memcpy(p->literals, trace.literals.at, bytes);
-    if (!p->literals || bind_leaves(p, t, &c) ||
-        !(p->plan = fr__plan_for(&trace))) {
+    if (!p->literals || bind_leaves(p, t, &c) || !(p->plan = fr__plan_for(&trace))) {
         fr_program_free(p);
         p = NULL;
     }
@@ -525,7 +539,8 @@ static int keep_program(fr_function *f, fr_program *p)
     return status;
 }
 
-fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out, fr_array *const *out)
+fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out,
+                         fr_array *const *out)
 {
     if (!t)
         return NULL;
@@ -537,7 +552,8 @@ fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_o
             fr__fail(FR__E_VALUE, "%s: result %d is NULL", t->f->name, i);
             good = false;
         }
-    if (good && (p = make_program(t, n_out, out)) && !whole_key(key, key_bytes, t->n_in, t->placeholders, &whole)) {
+    if (good && (p = make_program(t, n_out, out)) &&
+        !whole_key(key, key_bytes, t->n_in, t->placeholders, &whole)) {
         p->key = whole.at;
         p->key_bytes = whole.n;
         p->hash = fr__hash(whole.at, whole.n, 0);
@@ -555,7 +571,7 @@ fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_o
     return p;
 }
 
-/* ---- calls ----------------------------------------------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------------------- */
 
 int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out)
 {
@@ -568,7 +584,9 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
     if (fr__failed())
         return -1;
     if (n_in != p->n_in || n_out != p->n_out)
-        return fr__fail_int(FR__E_VALUE, "a program of %d inputs and %d outputs is run with %d and %d", p->n_in, p->n_out, n_in, n_out);
+        return fr__fail_int(FR__E_VALUE,
+                            "a program of %d inputs and %d outputs is run with %d and %d",
+                            p->n_in, p->n_out, n_in, n_out);
     if (evaluate_inputs(n_in, in))
         return -1;
     if (plan->nleaves > FEW) {
@@ -588,11 +606,14 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
     status = 0;
     for (; made < plan->nouts; made++) {
         const fr__planned_out *o = &plan->outs[made];
-        fr__buffer *buf = o->leaf >= 0 ? arrays[o->leaf]->buf : o->stored >= 0 ? buffers[plan->stored[o->stored].output] : NULL;
+        fr__buffer *buf = o->leaf >= 0     ? arrays[o->leaf]->buf
+                          : o->stored >= 0 ? buffers[plan->stored[o->stored].output]
+                                           : NULL;
         size_t offset = (size_t)o->offset;
         if (o->leaf >= 0 && buf)
             offset += (size_t)(leaves[o->leaf] - (char *)buf->data);
-        out[made] = fr__leaf(buf ? fr__buffer_keep(buf) : NULL, offset, o->dtype, o->ndim, o->shape, o->strides);
+        out[made] = fr__leaf(buf ? fr__buffer_keep(buf) : NULL, offset, o->dtype, o->ndim,
+                             o->shape, o->strides);
         if (!out[made]) {
             status = -1;
             break;

@@ -56,7 +56,7 @@ static struct {
     _Atomic unsigned puts, serial;
 } cache = {.folder = -1};
 
-/* ---- the folder ------------------------------------------------------------------------ */
+/* ---- the folder --------------------------------------------------------------------- */
 
 /* The path chosen by the environment; false with the reason when there is none. */
 static bool choose_path(void)
@@ -149,7 +149,7 @@ const char *fr__disk_where(void) { return ready() ? cache.where : ""; }
 
 const char *fr__disk_why_off(void) { return ready() ? "" : cache.why; }
 
-/* ---- entries --------------------------------------------------------------------------- */
+/* ---- entries ------------------------------------------------------------------------ */
 
 static void name_of(const char *key, size_t keybytes, char name[NAME + 1])
 {
@@ -265,7 +265,7 @@ void *fr__disk_get(const char *key, size_t keybytes, size_t *bytes)
     return content;
 }
 
-/* ---- the bound ------------------------------------------------------------------------- */
+/* ---- the bound ---------------------------------------------------------------------- */
 
 typedef struct entry {
     char name[NAME + 1];

@@ -38,10 +38,14 @@ static int run_captured(fr__capture *c)
     for (int i = 0; i < p->nouts; i++) {
         const fr__planned_out *o = &p->outs[i];
         fr_array *x = c->arrays.at[c->outputs.at[i]];
-        fr__buffer *buf = o->leaf >= 0 ? c->arrays.at[leaf_node[o->leaf]]->buf
-                          : o->stored >= 0 ? buffers[p->stored[o->stored].output] : NULL;
-        char *data = o->leaf >= 0 ? leaves[o->leaf] + o->offset : buf ? (char *)buf->data + o->offset : NULL;
-        fr__publish(x, buf ? fr__buffer_keep(buf) : NULL, data, o->contiguous ? NULL : o->strides);
+        fr__buffer *buf = o->leaf >= 0     ? c->arrays.at[leaf_node[o->leaf]]->buf
+                          : o->stored >= 0 ? buffers[p->stored[o->stored].output]
+                                           : NULL;
+        char *data = o->leaf >= 0 ? leaves[o->leaf] + o->offset
+                     : buf        ? (char *)buf->data + o->offset
+                                  : NULL;
+        fr__publish(x, buf ? fr__buffer_keep(buf) : NULL, data,
+                    o->contiguous ? NULL : o->strides);
     }
     for (int i = 0; i < p->owned; i++)
         fr__buffer_release(buffers[i]);
@@ -117,7 +121,7 @@ char *fr_describe(int n, fr_array *const *x)
     return text;
 }
 
-/* ---- values out ---------------------------------------------------------------------------------------- */
+/* ---- values out --------------------------------------------------------------------- */
 
 static int evaluated(fr_array *x, const char *doing)
 {
@@ -148,12 +152,21 @@ static float half_to_float(uint16_t h)
 /* One element, as both kinds of number. */
 static void read_element(const char *p, int dtype, double *v, int64_t *i)
 {
-#define READ(T) do { T e; memcpy(&e, p, sizeof e); *v = (double)e; *i = (int64_t)e; } while (0)
+#define READ(T)                                                                                \
+    do {                                                                                       \
+        T e;                                                                                   \
+        memcpy(&e, p, sizeof e);                                                               \
+        *v = (double)e;                                                                        \
+        *i = (int64_t)e;                                                                       \
+    } while (0)
     uint16_t h;
     uint32_t bits;
     float f;
     switch ((fr_dtype)dtype) {
-    case FR_BOOL: *i = *(const uint8_t *)p != 0; *v = (double)*i; return;
+    case FR_BOOL:
+        *i = *(const uint8_t *)p != 0;
+        *v = (double)*i;
+        return;
     case FR_UINT8: READ(uint8_t); return;
     case FR_UINT16: READ(uint16_t); return;
     case FR_UINT32: READ(uint32_t); return;
@@ -188,7 +201,8 @@ static int one_element(fr_array *x, const char *doing, double *v, int64_t *i)
     if (evaluated(x, doing))
         return -1;
     if (x->size != 1)
-        return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one", fr__shape_text(x, text), (long long)x->size);
+        return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one",
+                            fr__shape_text(x, text), (long long)x->size);
     read_element(x->data, x->dtype, v, i);
     return 0;
 }
@@ -225,7 +239,8 @@ static void copy_strided(const fr_array *x, char *to)
 {
     const int64_t *shape = x->dims, *strides = fr__strides((fr_array *)x);
     size_t size = (size_t)fr__dsize(x->dtype);
-    int64_t at[FR_MAX_NDIM] = {0}, inner = x->ndim ? shape[x->ndim - 1] : 1, step = x->ndim ? strides[x->ndim - 1] : 1;
+    int64_t at[FR_MAX_NDIM] = {0}, inner = x->ndim ? shape[x->ndim - 1] : 1,
+            step = x->ndim ? strides[x->ndim - 1] : 1;
     const char *from = x->data;
     for (int64_t left = x->size; left > 0; left -= inner) {
         if (step == 1)
@@ -250,7 +265,8 @@ int fr_copy_out(fr_array *x, void *to, size_t bytes)
     if (evaluated(x, "a copy of the values"))
         return -1;
     if (bytes != fr_nbytes(x))
-        return fr__fail_int(FR__E_VALUE, "copy_out: room for %zu bytes, %s has %zu", bytes, fr__shape_text(x, text), fr_nbytes(x));
+        return fr__fail_int(FR__E_VALUE, "copy_out: room for %zu bytes, %s has %zu", bytes,
+                            fr__shape_text(x, text), fr_nbytes(x));
     if (x->size && fr__is_contiguous(x->ndim, x->dims, fr__strides(x)))
         memcpy(to, x->data, bytes);
     else if (x->size)
@@ -258,7 +274,7 @@ int fr_copy_out(fr_array *x, void *to, size_t bytes)
     return 0;
 }
 
-/* ---- as text ---------------------------------------------------------------------------------------------- */
+/* ---- as text ------------------------------------------------------------------------ */
 
 enum { EDGE = 3 }; /* an axis of more than 2 * EDGE shows so many elements at each end */
 
@@ -320,7 +336,7 @@ char *fr_to_text(fr_array *x)
 
 void fr_text_free(char *text) { fr__free(text); }
 
-/* ---- memory, threads ---------------------------------------------------------------------------------------- */
+/* ---- memory, threads ---------------------------------------------------------------- */
 
 #include "base/pool.h"
 

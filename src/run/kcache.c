@@ -10,7 +10,9 @@ _Atomic int64_t fr__counters[FR_COUNTERS];
 
 int64_t fr_count(fr_counter what)
 {
-    return (unsigned)what < FR_COUNTERS ? atomic_load_explicit(&fr__counters[what], memory_order_relaxed) : 0;
+    return (unsigned)what < FR_COUNTERS
+               ? atomic_load_explicit(&fr__counters[what], memory_order_relaxed)
+               : 0;
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* the table */
@@ -131,7 +133,7 @@ void fr__kcache_clear(void)
     } while (gone);
 }
 
-/* ---- machine code ------------------------------------------------------------------------------- */
+/* ---- machine code ------------------------------------------------------------------- */
 
 static fr__code *from_disk(const fr__text *key)
 {
@@ -149,7 +151,8 @@ static fr__code *from_disk(const fr__text *key)
 static fr__code *from_llvm(const fr__kernel *k, const fr__text *key)
 {
     if (!fr__llvm_ready()) {
-        fr__warn("no machine code: %s. Everything runs in the interpreter, slowly; install libllvm19",
+        fr__warn("no machine code: %s. Everything runs in the interpreter, slowly; install "
+                 "libllvm19",
                  fr__llvm_why());
         return NULL;
     }
@@ -186,8 +189,9 @@ fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
         fr__text key = {0};
         const fr__host_info *h = fr__host();
         fr__text_add(&key, e->kernel->text);
-        fr__text_f(&key, "\n%s %016llx llvm %s emitter %d", h->cpu, (unsigned long long)h->features_hash,
-                   fr__llvm_version(), FR__EMITTER_VERSION);
+        fr__text_f(&key, "\n%s %016llx llvm %s emitter %d", h->cpu,
+                   (unsigned long long)h->features_hash, fr__llvm_version(),
+                   FR__EMITTER_VERSION);
         fr__code *code = key.failed ? NULL : from_disk(&key);
         if (!code && llvm && !key.failed)
             code = from_llvm(e->kernel, &key);
@@ -198,7 +202,8 @@ fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
         } else if (llvm && fr__error_now != FR__E_MEMORY) {
             atomic_store_explicit(&e->hopeless, true, memory_order_relaxed);
             if (fr__failed())
-                fr__warn("no machine code for a kernel: %s. It runs in the interpreter", fr__error_text());
+                fr__warn("no machine code for a kernel: %s. It runs in the interpreter",
+                         fr__error_text());
         }
         fr__text_free(&key);
     }

@@ -7,7 +7,7 @@
 #include "kernel/kernel.h"
 
 typedef struct fr__kentry {
-    _Atomic int refs;            /* of programs; entries without any may be evicted */
+    _Atomic int refs; /* of programs; entries without any may be evicted */
     fr__kernel *kernel;
     _Atomic(fr__kfn *) fn;       /* NULL: none yet, or none to be had */
     _Atomic int64_t interpreted; /* scalar operations the interpreter did for it */

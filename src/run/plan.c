@@ -29,7 +29,8 @@ static void *copy_in(fr__plan *p, const void *from, size_t bytes)
 
 static uint64_t int_word(int64_t v) { return (uint64_t)v; }
 
-static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s, const fr__lowered *l)
+static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s,
+                     const fr__lowered *l)
 {
     int literals = 0;
     for (int i = 0; i < l->nwords; i++)
@@ -45,7 +46,8 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
         if (w->kind == FR__WORD_INT || w->kind == FR__WORD_SCRATCH)
             s->words[i] = int_word(w->value);
         else if (w->kind == FR__WORD_LITERAL)
-            s->literals[s->nliterals++] = (fr__literal_patch){(uint16_t)i, w->ktype, (int32_t)w->value};
+            s->literals[s->nliterals++] =
+                (fr__literal_patch){(uint16_t)i, w->ktype, (int32_t)w->value};
     }
     for (int i = 0; i < l->npointers; i++) {
         const fr__pointer *q = &l->pointers[i];
@@ -53,9 +55,11 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
         if (!t->nodes.at[node].size) /* nothing will be read: no pointer */
             continue;
         if (!q->is_leaf && stored_of[node] < 0)
-            return fr__fail_int(FR__E_INTERNAL, "plan: node %d is loaded and was not stored", node);
-        s->patches[s->npatches++] = (fr__patch){q->word, q->is_leaf, q->is_leaf ? q->node : stored_of[q->node],
-                                                q->offset * fr__dsize(t->nodes.at[node].dtype)};
+            return fr__fail_int(FR__E_INTERNAL, "plan: node %d is loaded and was not stored",
+                                node);
+        s->patches[s->npatches++] =
+            (fr__patch){q->word, q->is_leaf, q->is_leaf ? q->node : stored_of[q->node],
+                        q->offset * fr__dsize(t->nodes.at[node].dtype)};
     }
     s->range = l->range;
     s->work = l->range * l->cost;
@@ -68,15 +72,20 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
     return 0;
 }
 
-/* ---- places of temporaries: first fit by lifetime ----------------------------------------------------- */
+/* ---- places of temporaries: first fit by lifetime ----------------------------------- */
 
-typedef struct { int stored, from, to; } lifetime;
+typedef struct {
+    int stored, from, to;
+} lifetime;
 
 static int by_size(const void *x, const void *y, void *plan)
 {
     const fr__stored *s = ((fr__plan *)plan)->stored;
-    size_t a = s[((const lifetime *)x)->stored].bytes, b = s[((const lifetime *)y)->stored].bytes;
-    return a < b ? 1 : a > b ? -1 : ((const lifetime *)x)->stored - ((const lifetime *)y)->stored;
+    size_t a = s[((const lifetime *)x)->stored].bytes,
+           b = s[((const lifetime *)y)->stored].bytes;
+    return a < b   ? 1
+           : a > b ? -1
+                   : ((const lifetime *)x)->stored - ((const lifetime *)y)->stored;
 }
 
 /* Largest first; each where it fits below or between those that live at the same time. With very
@@ -111,7 +120,8 @@ static int place_temporaries(fr__plan *p)
             for (int j = 0; j < i; j++) {
                 const fr__stored *o = &p->stored[life[j].stored];
                 size_t end = o->place + ((o->bytes + 127) & ~(size_t)63);
-                if (life[j].from <= life[i].to && life[i].from <= life[j].to && place < end && o->place < place + bytes) {
+                if (life[j].from <= life[i].to && life[i].from <= life[j].to && place < end &&
+                    o->place < place + bytes) {
                     place = end;
                     moved = true;
                 }
@@ -124,7 +134,7 @@ static int place_temporaries(fr__plan *p)
     return 0;
 }
 
-/* ---- outputs -------------------------------------------------------------------------------------------- */
+/* ---- outputs ------------------------------------------------------------------------ */
 
 static int fill_outputs(fr__plan *p, const fr__trace *t, const int32_t *stored_of)
 {
@@ -139,7 +149,9 @@ static int fill_outputs(fr__plan *p, const fr__trace *t, const int32_t *stored_o
         fr__planned_out *to = &p->outs[i];
         *to = (fr__planned_out){.leaf = leaf ? base->slot : -1,
                                 .stored = !leaf && base->size ? stored_of[o->base] : -1,
-                                .dtype = n->dtype, .ndim = n->ndim, .contiguous = !leaf && o->base == o->node,
+                                .dtype = n->dtype,
+                                .ndim = n->ndim,
+                                .contiguous = !leaf && o->base == o->node,
                                 .offset = o->offset * fr__dsize(n->dtype)};
         to->shape = copy_in(p, n->shape, sizeof(int64_t) * n->ndim);
         to->strides = copy_in(p, o->strides, sizeof(int64_t) * n->ndim);
@@ -167,7 +179,8 @@ static int number_stored(fr__plan *p, const fr__trace *t, int32_t *stored_of)
         bool shared = x->op == FR__OP_PUT && x->nin > 1; /* it is written into its base's */
         stored_of[i] = shared ? stored_of[x->in[1]] : has_buffer(x) ? n++ : -1;
         if (stored_of[i] >= 0 && !shared)
-            p->stored[stored_of[i]] = (fr__stored){.bytes = (size_t)x->size * (size_t)fr__dsize(x->dtype), .output = -1};
+            p->stored[stored_of[i]] = (fr__stored){
+                .bytes = (size_t)x->size * (size_t)fr__dsize(x->dtype), .output = -1};
     }
     for (int i = 0; i < t->outs.n; i++) {
         int at = stored_of[t->outs.at[i].base];
@@ -180,7 +193,7 @@ static int number_stored(fr__plan *p, const fr__trace *t, int32_t *stored_of)
     return 0;
 }
 
-/* ---- the pipeline, in one breath -------------------------------------------------------------------------- */
+/* ---- the pipeline, in one breath ---------------------------------------------------- */
 
 static int check(const fr__trace *t)
 {
@@ -208,7 +221,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         goto fail;
     if (fr__debug() >= 6)
         fr__trace_print(t, &text);
-    if (fr__simplify(t) || check(t) || fr__split(t) || check(t) || fr__fuse(t) || check(t) || fr__merge(t) || check(t))
+    if (fr__simplify(t) || check(t) || fr__split(t) || check(t) || fr__fuse(t) || check(t) ||
+        fr__merge(t) || check(t))
         goto fail;
     p->nleaves = t->leaves.n;
     p->nliterals = t->literals.n;
@@ -238,8 +252,10 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
     if (fr__debug() >= 1)
-        fr__debug_print("program %016llx: %d nodes, %d kernels, %zu bytes of temporaries, made in %.3f ms\n",
-                        (unsigned long long)p->hash, t->nodes.n, p->nsteps, p->temporary, 1e3 * (fr__now() - start));
+        fr__debug_print("program %016llx: %d nodes, %d kernels, %zu bytes of temporaries, made "
+                        "in %.3f ms\n",
+                        (unsigned long long)p->hash, t->nodes.n, p->nsteps, p->temporary,
+                        1e3 * (fr__now() - start));
     if (fr__debug() >= 3 && text.at)
         fr__debug_print("%s", text.at);
     p->text = text.at;
@@ -266,7 +282,7 @@ void fr__plan_release(fr__plan *p)
     fr__arena_free(&arena);
 }
 
-/* ---- the cache of programs ---------------------------------------------------------------------------------- */
+/* ---- the cache of programs ---------------------------------------------------------- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static fr__map table;

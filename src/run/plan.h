@@ -16,7 +16,11 @@ typedef struct fr__patch { /* a pointer to fill in */
     int64_t offset; /* bytes */
 } fr__patch;
 
-typedef struct fr__literal_patch { uint16_t word; uint8_t ktype; int32_t slot; } fr__literal_patch;
+typedef struct fr__literal_patch {
+    uint16_t word;
+    uint8_t ktype;
+    int32_t slot;
+} fr__literal_patch;
 
 typedef struct fr__step {
     fr__kentry *kernel;
@@ -30,30 +34,31 @@ typedef struct fr__step {
 } fr__step;
 
 typedef struct fr__stored {
-    size_t bytes, place;  /* place: offset in the block of temporaries */
-    int32_t output;       /* its number among the plan's own buffers, -1: a temporary */
+    size_t bytes, place; /* place: offset in the block of temporaries */
+    int32_t output;      /* its number among the plan's own buffers, -1: a temporary */
 } fr__stored;
 
 typedef struct fr__planned_out {
     int32_t leaf, stored; /* what it is a view of; -1 the other one; both -1: no elements */
     uint8_t dtype, ndim;
-    bool contiguous;      /* row-major from the start of a buffer of its own */
-    int64_t offset;       /* bytes */
+    bool contiguous; /* row-major from the start of a buffer of its own */
+    int64_t offset;  /* bytes */
     const int64_t *shape, *strides;
 } fr__planned_out;
 
 typedef struct fr__plan {
     _Atomic int refs;
-    fr__arena arena;      /* holds all that follows */
+    fr__arena arena; /* holds all that follows */
     uint64_t *key, hash;
     size_t key_bytes;
-    int nsteps, nstored, nouts, nleaves, nliterals, max_words, owned; /* owned: buffers for outputs */
+    int nsteps, nstored, nouts, nleaves, nliterals, max_words,
+        owned; /* owned: buffers for outputs */
     fr__step *steps;
     fr__stored *stored;
     fr__planned_out *outs;
     uint8_t *literal_dtypes;
-    size_t temporary;     /* bytes of the block of temporaries */
-    char *text;           /* trace and kernels, for describe; NULL unless asked for */
+    size_t temporary; /* bytes of the block of temporaries */
+    char *text;       /* trace and kernels, for describe; NULL unless asked for */
     struct fr__plan *newer, *older;
 } fr__plan;
 
@@ -66,11 +71,12 @@ void fr__plan_clear_cache(void);
 
 /* The argument words of a launch, for data at these places (of any device): a leaf's, a stored
  * buffer's. literals: bits a slot. Word FR__W_COPY is left for the device to fill. */
-void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves, const int64_t *literals,
-                    char *const *stored, uint64_t *words);
+void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves,
+                    const int64_t *literals, char *const *stored, uint64_t *words);
 /* Runs it. leaves: their data. literals: bits a slot. buffers: `owned` results of the run, a
  * reference each. hot: the caller expects to run it often (machine code is made at once). */
-int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot, fr__buffer **buffers);
+int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot,
+                 fr__buffer **buffers);
 
 /* What runs kernels from now on, instead of what FERRULE_TIER says; for tests. */
 typedef enum fr__tier { FR__TIER_CHOOSE, FR__TIER_INTERPRETER, FR__TIER_LLVM } fr__tier;

@@ -9,14 +9,17 @@
 #include "run/plan.h"
 
 enum {
-    DISK_FROM = 100000,   /* scalar operations: below, not even the disk is asked */
-    LLVM_FROM = 8 << 20,  /* done by the interpreter so far, and now: machine code pays */
+    DISK_FROM = 100000,  /* scalar operations: below, not even the disk is asked */
+    LLVM_FROM = 8 << 20, /* done by the interpreter so far, and now: machine code pays */
     STACK_WORDS = 512,
 };
 
 static _Atomic int tier_forced = -1; /* not asked for yet */
 
-void fr__set_tier(fr__tier t) { atomic_store_explicit(&tier_forced, (int)t, memory_order_relaxed); }
+void fr__set_tier(fr__tier t)
+{
+    atomic_store_explicit(&tier_forced, (int)t, memory_order_relaxed);
+}
 
 /* FERRULE_TIER: interpreter or llvm instead of choosing by work; for tests. */
 static fr__tier forced_tier(void)
@@ -40,9 +43,13 @@ static fr__kfn *code_for(const fr__step *s, bool hot)
         return NULL;
     if (fn)
         return fn;
-    int64_t done = atomic_fetch_add_explicit(&s->kernel->interpreted, s->work, memory_order_relaxed) + s->work;
+    int64_t done =
+        atomic_fetch_add_explicit(&s->kernel->interpreted, s->work, memory_order_relaxed) +
+        s->work;
     bool llvm = hot || t == FR__TIER_LLVM || done >= LLVM_FROM;
-    return llvm || (done >= DISK_FROM && done - s->work < DISK_FROM) ? fr__kcache_code(s->kernel, llvm) : NULL;
+    return llvm || (done >= DISK_FROM && done - s->work < DISK_FROM)
+               ? fr__kcache_code(s->kernel, llvm)
+               : NULL;
 }
 
 static uint64_t literal_word(int64_t bits, int dtype, int ktype)
@@ -56,31 +63,28 @@ static uint64_t literal_word(int64_t bits, int dtype, int ktype)
     float f = (float)v;
     uint64_t word = 0;
     switch ((fr__ktype)ktype) {
-    case FR__KF32:
-        memcpy(&word, &f, sizeof f);
-        return word;
-    case FR__KF64:
-        memcpy(&word, &v, sizeof v);
-        return word;
-    case FR__KB1:
-        return v != 0;
+    case FR__KF32: memcpy(&word, &f, sizeof f); return word;
+    case FR__KF64: memcpy(&word, &v, sizeof v); return word;
+    case FR__KB1: return v != 0;
     case FR__KI32:
-    case FR__KU32:
-        return (uint32_t)whole;
-    default:
-        return (uint64_t)whole;
+    case FR__KU32: return (uint32_t)whole;
+    default: return (uint64_t)whole;
     }
 }
 
-static void copy_bytes(void *to, const void *from, int64_t bytes) { memcpy(to, from, (size_t)bytes); }
+static void copy_bytes(void *to, const void *from, int64_t bytes)
+{
+    memcpy(to, from, (size_t)bytes);
+}
 
-void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves, const int64_t *literals,
-                    char *const *stored, uint64_t *words)
+void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves,
+                    const int64_t *literals, char *const *stored, uint64_t *words)
 {
     memcpy(words, s->words, sizeof *words * (size_t)s->nwords);
     for (int i = 0; i < s->npatches; i++) {
         const fr__patch *q = &s->patches[i];
-        words[q->word] = (uintptr_t)((q->is_leaf ? leaves[q->index] : stored[q->index]) + q->offset);
+        words[q->word] =
+            (uintptr_t)((q->is_leaf ? leaves[q->index] : stored[q->index]) + q->offset);
     }
     for (int i = 0; i < s->nliterals; i++) {
         const fr__literal_patch *q = &s->literals[i];
@@ -88,41 +92,55 @@ void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves, c
     }
 }
 
-static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words, char *const *leaves,
-                     const int64_t *literals, char *const *stored, char *space, int threads)
+static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words,
+                     char *const *leaves, const int64_t *literals, char *const *stored,
+                     char *space, int threads)
 {
     fr__step_words(p, s, leaves, literals, stored, words);
     void (*copy)(void *, const void *, int64_t) = copy_bytes;
     memcpy(&words[FR__W_COPY], &copy, sizeof copy);
-    fr__launch l = {.kernel = s->kernel->kernel, .fn = fn, .words = words, .range = s->range, .grain = s->grain,
-                    .alone = s->alone, .scratch = s->scratch, .threads = threads};
+    fr__launch l = {.kernel = s->kernel->kernel,
+                    .fn = fn,
+                    .words = words,
+                    .range = s->range,
+                    .grain = s->grain,
+                    .alone = s->alone,
+                    .scratch = s->scratch,
+                    .threads = threads};
     double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
     fr__cpu_launch(&l, space);
     if (FR__UNLIKELY(fr__debug() >= 2))
-        fr__debug_print("  kernel %016llx: range %lld, %s, %.1f us\n", (unsigned long long)s->kernel->kernel->hash,
-                        (long long)s->range, fn ? "machine code" : "interpreter", 1e6 * (fr__now() - start));
+        fr__debug_print("  kernel %016llx: range %lld, %s, %.1f us\n",
+                        (unsigned long long)s->kernel->kernel->hash, (long long)s->range,
+                        fn ? "machine code" : "interpreter", 1e6 * (fr__now() - start));
 }
 
-int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot, fr__buffer **buffers)
+int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot,
+                 fr__buffer **buffers)
 {
     enum { FEW = 32 };
     char *few_stored[FEW], **stored = few_stored, *space = NULL, *temporary = NULL;
     fr__kfn *few_fns[FEW], **fns = few_fns;
     uint64_t few_words[STACK_WORDS], *words = few_words;
     size_t space_bytes = 0;
-    int made = 0, status = -1, threads = fr__pool_threads(); /* the number may change meanwhile */
+    int made = 0, status = -1,
+        threads = fr__pool_threads(); /* the number may change meanwhile */
     if (p->nstored > FEW && !(stored = fr__malloc(sizeof *stored * (size_t)p->nstored)))
         goto out;
     if (p->nsteps > FEW && !(fns = fr__malloc(sizeof *fns * (size_t)p->nsteps)))
         goto out;
-    if (p->max_words > STACK_WORDS && !(words = fr__malloc(sizeof *words * (size_t)p->max_words)))
+    if (p->max_words > STACK_WORDS &&
+        !(words = fr__malloc(sizeof *words * (size_t)p->max_words)))
         goto out;
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
         fns[i] = code_for(s, hot);
         if (!fns[i] && !fr__interp_space(s->kernel->kernel))
             goto out;
-        fr__launch l = {.kernel = s->kernel->kernel, .fn = fns[i], .alone = s->alone, .scratch = s->scratch,
+        fr__launch l = {.kernel = s->kernel->kernel,
+                        .fn = fns[i],
+                        .alone = s->alone,
+                        .scratch = s->scratch,
                         .threads = threads};
         if (!fns[i] || s->scratch) {
             size_t need = fr__cpu_space(&l);
@@ -149,7 +167,8 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
     for (int i = 0; i < p->nsteps; i++)
         if (!fns[i])
-            atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1,
+                                      memory_order_relaxed);
 out:
     if (status)
         while (made)

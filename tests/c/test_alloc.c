@@ -130,7 +130,8 @@ TEST(cache_limit_drops_the_oldest)
 {
     fr__memory_clear_cache();
     size_t before = fr__memory_set_cache_limit(10 * MiB);
-    char *a = fr__data_alloc(4 * MiB), *b = fr__data_alloc(4 * MiB), *c = fr__data_alloc(4 * MiB);
+    char *a = fr__data_alloc(4 * MiB), *b = fr__data_alloc(4 * MiB),
+         *c = fr__data_alloc(4 * MiB);
     fr__data_free(a, 4 * MiB);
     fr__data_free(b, 4 * MiB);
     CHECK_EQ(now().cached, 8 * MiB);
@@ -160,7 +161,8 @@ TEST(limit)
     CHECK(a && b);
     CHECK(!fr__data_alloc(8 * MiB));
     CHECK_EQ(fr__error_now, FR__E_MEMORY);
-    CHECK(strstr(fr__error_text(), "no memory for 8.00 MiB: 16.0 MiB active, 0 B cached, limit 2"));
+    CHECK(strstr(fr__error_text(),
+                 "no memory for 8.00 MiB: 16.0 MiB active, 0 B cached, limit 2"));
     fr__error_clear();
     CHECK_EQ(now().active, active + 16 * MiB);
     fr__data_free(a, 8 * MiB); /* cached: counts, but gives way */
@@ -202,8 +204,9 @@ TEST(limit)
 TEST(absurd_sizes)
 {
     size_t active = now().active;
-    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 100, (size_t)PTRDIFF_MAX + 1, PTRDIFF_MAX,
-                                   PTRDIFF_MAX / 2, (size_t)1 << 47, (size_t)1 << 50};
+    static const size_t sizes[] = {SIZE_MAX,       SIZE_MAX - 100,  (size_t)PTRDIFF_MAX + 1,
+                                   PTRDIFF_MAX,    PTRDIFF_MAX / 2, (size_t)1 << 47,
+                                   (size_t)1 << 50};
     for (int i = 0; i < FR__COUNT(sizes); i++) {
         CHECK(!fr__data_alloc(sizes[i]));
         CHECK_EQ(fr__error_now, FR__E_MEMORY);

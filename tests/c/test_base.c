@@ -289,7 +289,8 @@ TEST(hash_does_not_collide)
 {
     enum { N = 200000 };
     uint64_t *h = malloc(N * sizeof *h);
-    for (int part = 0; part < 2; part++) { /* all of it; its low half, as much as chance allows */
+    for (int part = 0; part < 2;
+         part++) { /* all of it; its low half, as much as chance allows */
         for (int64_t i = 0; i < N; i++) {
             int64_t key[3] = {i & 255, i >> 8, 0};
             h[i] = part ? (uint32_t)fr__hash(key, sizeof key, 0) : fr__hash(key, sizeof key, 0);
@@ -312,9 +313,9 @@ TEST(map)
     CHECK(!fr__map_remove(&m, "a", 1, 5));
     for (int kind = 0; kind < 3; kind++) { /* good hashes, poor ones, very poor ones */
         int n = kind == 2 ? 300 : N;
-#define HASH(i)                                                                              \
-    (kind == 0   ? fr__hash(&keys[i], sizeof(int), 0)                                        \
-     : kind == 1 ? (uint64_t)(i) << 20                                                       \
+#define HASH(i)                                                                                \
+    (kind == 0   ? fr__hash(&keys[i], sizeof(int), 0)                                          \
+     : kind == 1 ? (uint64_t)(i) << 20                                                         \
                  : (uint64_t)(i) % 3)
         for (int i = 0; i < n; i++) {
             keys[i] = i;
@@ -386,11 +387,27 @@ TEST(settings)
     setenv("FERRULE_T", "7", 1);
     CHECK_EQ(fr__env_int("T", 5, 0, 9), 7);
     CHECK_EQ(fr__env_bytes("T", 6), 7);
-    static const struct { const char *text; int64_t bytes; } good[] = {
-        {"64M", 64 << 20}, {"2g", (int64_t)2 << 30}, {"1.5K", 1536}, {"0", 0}, {"1KiB", 1024},
-        {"10 B", -1}, {"1T", (int64_t)1 << 40}, {"1073741824", 1 << 30}, {"100B", 100},
-        {"9007199254740993", 9007199254740993}, {"-1", -1}, {"M", -1}, {"5X", -1}, {"0x10", -1},
-        {"99999999999T", -1}, {"nan", -1}, {"1e3", 1000},
+    static const struct {
+        const char *text;
+        int64_t bytes;
+    } good[] = {
+        {"64M", 64 << 20},
+        {"2g", (int64_t)2 << 30},
+        {"1.5K", 1536},
+        {"0", 0},
+        {"1KiB", 1024},
+        {"10 B", -1},
+        {"1T", (int64_t)1 << 40},
+        {"1073741824", 1 << 30},
+        {"100B", 100},
+        {"9007199254740993", 9007199254740993},
+        {"-1", -1},
+        {"M", -1},
+        {"5X", -1},
+        {"0x10", -1},
+        {"99999999999T", -1},
+        {"nan", -1},
+        {"1e3", 1000},
     };
     for (int i = 0; i < FR__COUNT(good); i++) {
         setenv("FERRULE_T", good[i].text, 1);
@@ -413,7 +430,8 @@ TEST(complaints)
     setenv("FERRULE_NUM_APPLES", "many", 1);
     CHECK_EQ(fr__env_int("NUM_APPLES", 5, 0, 9), 5);
     CHECK_EQ(fr__env_int("NUM_APPLES", 5, 0, 9), 5);
-    const char *text = fr__env_complaints(), *said = "FERRULE_NUM_APPLES=many is not an integer";
+    const char *text = fr__env_complaints(),
+               *said = "FERRULE_NUM_APPLES=many is not an integer";
     const char *first = strstr(text, said);
     CHECK(first && strstr(first, "from 0 to 9"));
     CHECK(!strstr(first + 1, said)); /* once */
@@ -436,10 +454,7 @@ TEST(complaints)
     CHECK(!fr__failed());
 }
 
-static void keep_text(void *ctx, const char *text)
-{
-    fr__text_add(ctx, text);
-}
+static void keep_text(void *ctx, const char *text) { fr__text_add(ctx, text); }
 
 TEST(debug_text)
 {

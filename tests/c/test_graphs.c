@@ -84,7 +84,10 @@ static fr_array *reduction(int op, fr_array *x, const fr_reduce_options *o)
 static bool is_source(const step *s) { return s->kind <= COUNTED; }
 static int operands(const step *s)
 {
-    return is_source(s) ? 0 : s->kind == ELEMENT ? fr__ops[s->op].nin : s->kind == JOIN || s->kind == UPDATE ? 2 : 1;
+    return is_source(s)                           ? 0
+           : s->kind == ELEMENT                   ? fr__ops[s->op].nin
+           : s->kind == JOIN || s->kind == UPDATE ? 2
+                                                  : 1;
 }
 
 /* ---- a node from its operands ------------------------------------------------------------- */
@@ -128,7 +131,8 @@ static fr_array *make(const step *s, fr_array *const *in)
     case JOIN: return fr_concatenate(2, in, s->op);
     case UPDATE: return fr_slice_update(x, fr_max(in[1], NULL), s->start, s->by, s->shape);
     case GATHER: {
-        fr_array *i = fr_arange((double)s->start[0], (double)(s->start[0] + 2 * s->shape[0]), 2, FR_INT32);
+        fr_array *i = fr_arange((double)s->start[0], (double)(s->start[0] + 2 * s->shape[0]), 2,
+                                FR_INT32);
         return fr_take(x, i, s->op);
     }
     }
@@ -138,9 +142,10 @@ static fr_array *make(const step *s, fr_array *const *in)
 static const char *step_text(const recipe *r, int i, char *to, size_t room)
 {
     const step *s = &r->steps[i];
-    static const char *const kinds[] = {
-        "leaf",      "number",    "random", "arange",     "", "astype", "reshape",
-        "transpose", "broadcast", "slice",  "contiguous", "", "", "concatenate", "slice_update", "take"};
+    static const char *const kinds[] = {"leaf",      "number",      "random",       "arange",
+                                        "",          "astype",      "reshape",      "transpose",
+                                        "broadcast", "slice",       "contiguous",   "",
+                                        "",          "concatenate", "slice_update", "take"};
     char shape[FR__SHAPE_TEXT];
     int n = snprintf(to, room, "%%%d = %s%s %s", i, kinds[s->kind],
                      s->kind == ELEMENT || s->kind == REDUCE ? fr__ops[s->op].name
@@ -519,7 +524,8 @@ static bool make_up(recipe *r, step *s)
             s->in[1] = s->in[0];
         s->start[0] = -5;
         s->shape[0] = 1 + below(6);
-        return s->kind == JOIN ? fr_size(a->value) <= ROOM / 2 : shape[s->op] > 0 && fr_size(a->value) <= ROOM / 8;
+        return s->kind == JOIN ? fr_size(a->value) <= ROOM / 2
+                               : shape[s->op] > 0 && fr_size(a->value) <= ROOM / 8;
     }
     s->mask = (unsigned)below(1 << a->ndim);
     s->keepdims = below(2);

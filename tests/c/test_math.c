@@ -37,36 +37,36 @@ static long double long_inverse_of_erf(long double x)
 }
 
 /* Operation, its value for float32 and for float64; a costly one without is a failure. */
-#define FUNCTIONS(X)                                                            \
-    X(exp, exp(x), expl(x))                                                     \
-    X(log, log(x), logl(x))                                                     \
-    X(expm1, expm1(x), expm1l(x))                                               \
-    X(log1p, log1p(x), log1pl(x))                                               \
-    X(log2, log2(x), log2l(x))                                                  \
-    X(log10, log10(x), log10l(x))                                               \
-    X(tanh, tanh(x), tanhl(x))                                                  \
-    X(sinh, sinh(x), sinhl(x))                                                  \
-    X(cosh, cosh(x), coshl(x))                                                  \
-    X(arcsinh, asinh(x), asinhl(x))                                             \
-    X(arccosh, acosh(x), acoshl(x))                                             \
-    X(arctanh, atanh(x), atanhl(x))                                             \
-    X(erf, erf(x), erfl(x))                                                     \
-    X(sin, sin(x), sinl(x))                                                     \
-    X(cos, cos(x), cosl(x))                                                     \
-    X(tan, tan(x), tanl(x))                                                     \
-    X(arcsin, asin(x), asinl(x))                                                \
-    X(arccos, acos(x), acosl(x))                                                \
-    X(arctan, atan(x), atanl(x))                                                \
-    X(erfinv, inverse_of_erf(x), long_inverse_of_erf(x))                        \
-    X(sigmoid, 1 / (1 + exp(-x)), 1 / (1 + expl(-x)))                           \
-    X(sqrt, sqrt(x), sqrtl(x))                                                  \
-    X(rsqrt, 1 / sqrt(x), 1 / sqrtl(x))                                         \
-    X(reciprocal, 1 / x, 1 / x)                                                 \
-    X(degrees, x * 57.295779513082323, x * 57.295779513082320876798154814L)     \
+#define FUNCTIONS(X)                                                                           \
+    X(exp, exp(x), expl(x))                                                                    \
+    X(log, log(x), logl(x))                                                                    \
+    X(expm1, expm1(x), expm1l(x))                                                              \
+    X(log1p, log1p(x), log1pl(x))                                                              \
+    X(log2, log2(x), log2l(x))                                                                 \
+    X(log10, log10(x), log10l(x))                                                              \
+    X(tanh, tanh(x), tanhl(x))                                                                 \
+    X(sinh, sinh(x), sinhl(x))                                                                 \
+    X(cosh, cosh(x), coshl(x))                                                                 \
+    X(arcsinh, asinh(x), asinhl(x))                                                            \
+    X(arccosh, acosh(x), acoshl(x))                                                            \
+    X(arctanh, atanh(x), atanhl(x))                                                            \
+    X(erf, erf(x), erfl(x))                                                                    \
+    X(sin, sin(x), sinl(x))                                                                    \
+    X(cos, cos(x), cosl(x))                                                                    \
+    X(tan, tan(x), tanl(x))                                                                    \
+    X(arcsin, asin(x), asinl(x))                                                               \
+    X(arccos, acos(x), acosl(x))                                                               \
+    X(arctan, atan(x), atanl(x))                                                               \
+    X(erfinv, inverse_of_erf(x), long_inverse_of_erf(x))                                       \
+    X(sigmoid, 1 / (1 + exp(-x)), 1 / (1 + expl(-x)))                                          \
+    X(sqrt, sqrt(x), sqrtl(x))                                                                 \
+    X(rsqrt, 1 / sqrt(x), 1 / sqrtl(x))                                                        \
+    X(reciprocal, 1 / x, 1 / x)                                                                \
+    X(degrees, x * 57.295779513082323, x * 57.295779513082320876798154814L)                    \
     X(radians, x * 0.017453292519943295, x * 0.017453292519943295769236907685L)
 
-#define X(name, of_float, of_double)                                                         \
-    static double exact_##name(double x) { return of_float; }                                \
+#define X(name, of_float, of_double)                                                           \
+    static double exact_##name(double x) { return of_float; }                                  \
     static long double long_##name(long double x) { return of_double; }
 FUNCTIONS(X)
 #undef X
@@ -187,7 +187,8 @@ static double ulps64(double got, long double want)
 static void check_float64(int op, const char *name, const char *manual)
 {
     static double x[DOUBLES], y[DOUBLES];
-    double bound = figure_in(manual, "at most ", 0), range = figure_in(manual, "|x| <= ", (double)INFINITY);
+    double bound = figure_in(manual, "at most ", 0),
+           range = figure_in(manual, "|x| <= ", (double)INFINITY);
     bound = strstr(manual, "in float64") ? figure_in(manual, "in float32, ", bound) : bound;
     if (!bound || !exact64[op])
         return;
@@ -203,7 +204,8 @@ static void check_float64(int op, const char *name, const char *manual)
         if (ulps64(y[i], exact64[op](x[i])) > ulps64(y[worst], exact64[op](x[worst])))
             worst = i;
     double most = ulps64(y[worst], exact64[op](x[worst]));
-    printf("   %-10s %7.3f ULP of float64 at %a (%.17g); stated: %g\n", name, most, x[worst], x[worst], bound);
+    printf("   %-10s %7.3f ULP of float64 at %a (%.17g); stated: %g\n", name, most, x[worst],
+           x[worst], bound);
     EXPECT(most <= bound);
     fr_scope_close(s);
 }
@@ -236,7 +238,8 @@ static void check_halves(int op, const char *name, const char *manual, fr_dtype 
     for (int i = 0; i < N; i++)
         bits[i] = (uint16_t)i;
     fr_scope *s = fr_scope_open();
-    fr_array *in = fr_from_data(bits, dtype, (int64_t[]){N}, 1), *out = fr__elementwise(op, 1, &in);
+    fr_array *in = fr_from_data(bits, dtype, (int64_t[]){N}, 1),
+             *out = fr__elementwise(op, 1, &in);
     CHECK_EQ(fr_eval(out), 0); /* rounded to its dtype */
     CHECK_EQ(fr_dtype_of(out), dtype);
     CHECK_EQ(fr_copy_out(fr_astype(in, FR_FLOAT32), x, sizeof x), 0);
@@ -245,7 +248,8 @@ static void check_halves(int op, const char *name, const char *manual, fr_dtype 
         double want = exact[op]((double)x[i]), got = (double)y[i];
         if (isfinite(x[i]) && fabs((double)x[i]) > range)
             continue;
-        if (got == want || (got != got && want != want) || (isinf(got) && fabs(want) >= infinite && got * want > 0))
+        if (got == want || (got != got && want != want) ||
+            (isinf(got) && fabs(want) >= infinite && got * want > 0))
             continue;
         int e;
         frexp(want, &e);
@@ -260,8 +264,8 @@ static void check_halves(int op, const char *name, const char *manual, fr_dtype 
 
 TEST(halves_exhaustively)
 {
-#define UNARY(name, py, rule, traits, form, da, text)                                        \
-    check_halves(FR__OP_##name, #name, text, FR_FLOAT16);                                    \
+#define UNARY(name, py, rule, traits, form, da, text)                                          \
+    check_halves(FR__OP_##name, #name, text, FR_FLOAT16);                                      \
     check_halves(FR__OP_##name, #name, text, FR_BFLOAT16);
 #define BINARY(name, py, rule, traits, form, da, db, text)
 #define TERNARY(name, py, rule, traits, form, da, db, dc, text)
@@ -299,8 +303,9 @@ static void check_pair(int op, const char *manual, int dtype)
         y[i] = (float)b[i];
     }
     fr_scope *s = fr_scope_open();
-    fr_array *in[2] = {fr_from_data(wide ? (void *)a : (void *)x, (fr_dtype)dtype, (int64_t[]){N}, 1),
-                       fr_from_data(wide ? (void *)b : (void *)y, (fr_dtype)dtype, (int64_t[]){N}, 1)};
+    fr_array *in[2] = {
+        fr_from_data(wide ? (void *)a : (void *)x, (fr_dtype)dtype, (int64_t[]){N}, 1),
+        fr_from_data(wide ? (void *)b : (void *)y, (fr_dtype)dtype, (int64_t[]){N}, 1)};
     fr_array *out = fr__elementwise(op, 2, in);
     CHECK_EQ(fr_copy_out(out, wide ? (void *)c : (void *)z, fr_nbytes(out)), 0);
     double bound = figure_in(manual, "at most ", 0), most = 0;
@@ -313,7 +318,8 @@ static void check_pair(int op, const char *manual, int dtype)
             hold(&w, x[i], z[i], (double)want);
         most = fmax(most, w.ulps);
     }
-    printf("   %-10s %7.3f ULP of %s; stated: %g\n", fr__ops[op].name, most, fr__dtypes[dtype].name, bound);
+    printf("   %-10s %7.3f ULP of %s; stated: %g\n", fr__ops[op].name, most,
+           fr__dtypes[dtype].name, bound);
     EXPECT(bound > 0 && most <= bound);
     fr_scope_close(s);
 }
@@ -321,11 +327,11 @@ static void check_pair(int op, const char *manual, int dtype)
 TEST(stated_bounds_of_pairs)
 {
 #define UNARY(name, py, rule, traits, form, da, text)
-#define BINARY(name, py, rule, traits, form, da, db, text)                                   \
-    if (FR__OP_##name == FR__OP_pow || FR__OP_##name == FR__OP_arctan2 ||                    \
-        FR__OP_##name == FR__OP_logaddexp) {                                                 \
-        check_pair(FR__OP_##name, text, FR_FLOAT32);                                         \
-        check_pair(FR__OP_##name, text, FR_FLOAT64);                                         \
+#define BINARY(name, py, rule, traits, form, da, db, text)                                     \
+    if (FR__OP_##name == FR__OP_pow || FR__OP_##name == FR__OP_arctan2 ||                      \
+        FR__OP_##name == FR__OP_logaddexp) {                                                   \
+        check_pair(FR__OP_##name, text, FR_FLOAT32);                                           \
+        check_pair(FR__OP_##name, text, FR_FLOAT64);                                           \
     }
 #define TERNARY(name, py, rule, traits, form, da, db, dc, text)
 #define REDUCE(name, py, rule, traits, combine, da, text)

@@ -1,9 +1,8 @@
 """Arrays put together from parts: concatenate, stack, pad, x[...] = value; against numpy."""
 
+import ferrule.core as mx
 import numpy as np
 import pytest
-
-import ferrule.core as mx
 
 RNG = np.random.default_rng(5)
 
@@ -146,9 +145,7 @@ def test_take(axis):
     i = np.array([[0, 3], [-1, 2]], dtype=np.int32)
     np.testing.assert_array_equal(np.array(mx.take(x, mx.array(i), axis)), np.take(a, i, axis))
     got = mx.sum(mx.take(mx.exp(x.T), mx.array(i), axis) * 2)
-    np.testing.assert_allclose(
-        got.item(), (np.take(np.exp(a.T), i, axis) * 2).sum(), rtol=1e-5
-    )
+    np.testing.assert_allclose(got.item(), (np.take(np.exp(a.T), i, axis) * 2).sum(), rtol=1e-5)
 
 
 def test_take_by_an_array_index():

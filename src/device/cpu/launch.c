@@ -7,7 +7,8 @@ static size_t rounded(size_t n) { return (n + 127) & ~(size_t)63; }
 
 static size_t thread_space(const fr__launch *l)
 {
-    return (l->scratch ? rounded(l->scratch) : 0) + (l->fn ? 0 : rounded(fr__interp_space(l->kernel)));
+    return (l->scratch ? rounded(l->scratch) : 0) +
+           (l->fn ? 0 : rounded(fr__interp_space(l->kernel)));
 }
 
 size_t fr__cpu_space(const fr__launch *l)
@@ -29,7 +30,8 @@ static void run_piece(void *ctx, int64_t begin, int64_t end, int thread)
     if (j->l->fn)
         j->l->fn(j->l->words, begin, end, space);
     else
-        fr__interp(j->l->kernel, j->l->words, begin, end, space, space + (j->l->scratch ? rounded(j->l->scratch) : 0));
+        fr__interp(j->l->kernel, j->l->words, begin, end, space,
+                   space + (j->l->scratch ? rounded(j->l->scratch) : 0));
 }
 
 void fr__cpu_launch(const fr__launch *l, char *space)
