@@ -107,7 +107,8 @@ static bool read_line(const char *file, char *to, int room)
     return got;
 }
 
-/* From the system's description of core 0, where the C library doesn't know. */
+/* The system's description of core 0: what one core reaches. The C library may count the caches of
+ * a whole machine (384 MiB of L3 where a core sees 32), so it is asked only for what is missing. */
 static void caches_from_files(int64_t size[4])
 {
     for (int i = 0; i < 8; i++) {
@@ -138,13 +139,13 @@ static void caches(void)
 {
     int64_t size[4] = {0};
 
+    caches_from_files(size);
 #ifdef _SC_LEVEL1_DCACHE_SIZE
-    size[1] = sysconf(_SC_LEVEL1_DCACHE_SIZE);
-    size[2] = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    size[3] = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    static const int names[4] = {0, _SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE,
+                                 _SC_LEVEL3_CACHE_SIZE};
+    for (int level = 1; level <= 3; level++)
+        size[level] = size[level] > 0 ? size[level] : sysconf(names[level]);
 #endif
-    if (size[1] <= 0 || size[2] <= 0 || size[3] <= 0)
-        caches_from_files(size);
     host.l1 = size[1] > 0 ? size[1] : 32 << 10;
     host.l2 = size[2] > 0 ? size[2] : 1 << 20;
     host.l3 = fr__max64(size[3] > 0 ? size[3] : 8 << 20, host.l2);

@@ -33,51 +33,46 @@
     X(InitializeNVPTXTargetInfo)                                                               \
     X(InitializeNVPTXTarget) X(InitializeNVPTXTargetMC) X(InitializeNVPTXAsmPrinter)
 
+// clang-format off
 #define FR__LLVM_FUNCTIONS(X)                                                                  \
-    FR__LLVM_NATIVE(X)                                                                         \
-    FR__LLVM_NVPTX(X) /* contexts, modules, messages */                                        \
-    X(GetVersion)                                                                              \
-    X(ContextCreate)                                                                           \
-    X(ContextDispose)                                                                          \
-    X(ContextSetDiagnosticHandler) X(GetDiagInfoSeverity) X(GetDiagInfoDescription)            \
-        X(DisposeMessage) X(ModuleCreateWithNameInContext) X(DisposeModule) X(SetTarget)       \
-            X(SetDataLayout) X(PrintModuleToString) X(VerifyModule) /* machines */             \
-        X(GetDefaultTargetTriple) X(GetHostCPUName) X(GetHostCPUFeatures)                      \
-            X(GetTargetFromTriple) X(CreateTargetMachine) X(DisposeTargetMachine)              \
-                X(CreateTargetDataLayout) X(CopyStringRepOfTargetData) X(DisposeTargetData)    \
-                    X(TargetMachineEmitToMemoryBuffer) X(GetBufferStart) X(GetBufferSize)      \
-                        X(DisposeMemoryBuffer) /* types and constants */                       \
-        X(Int1TypeInContext) X(Int8TypeInContext) X(Int16TypeInContext) X(Int32TypeInContext)  \
-            X(Int64TypeInContext) X(HalfTypeInContext) X(FloatTypeInContext)                   \
-                X(DoubleTypeInContext) X(VoidTypeInContext) X(PointerTypeInContext)            \
-                    X(VectorType) X(ArrayType2) X(FunctionType) X(StructTypeInContext)         \
-                        X(TypeOf) X(ConstInt) X(ConstNull) X(ConstVector) X(ConstBitCast)      \
-                            X(GetUndef) X(IsConstant)                                          \
-                                X(GetPoison) /* functions, attributes, metadata */             \
-        X(AddFunction) X(GetParam) X(SetFunctionCallConv) X(AddAttributeAtIndex)               \
-            X(CreateStringAttribute) X(CreateEnumAttribute) X(GetEnumAttributeKindForName)     \
-                X(CreateTypeAttribute) X(AddCallSiteAttribute) X(LookupIntrinsicID)            \
-                    X(GetIntrinsicDeclaration) X(IntrinsicGetType) X(AddGlobalInAddressSpace)  \
-                        X(SetInitializer) X(SetLinkage) X(SetAlignment) X(ValueAsMetadata)     \
-                            X(MetadataAsValue) X(MDNodeInContext2) X(MDStringInContext2)       \
-                                X(GetMDKindIDInContext) X(SetMetadata) /* code */              \
-        X(CreateBuilderInContext) X(DisposeBuilder) X(PositionBuilderAtEnd) X(GetInsertBlock)  \
-            X(AppendBasicBlockInContext) X(GetNextBasicBlock) X(AddIncoming) X(BuildPhi)       \
-                X(BuildBr) X(BuildCondBr) X(BuildRetVoid) X(BuildCall2) X(BuildAlloca) X(      \
-                    BuildLoad2) X(BuildStore) X(BuildGEP2) X(BuildAdd) X(BuildSub) X(BuildMul) \
-                    X(BuildSDiv) X(BuildUDiv) X(BuildSRem) X(BuildURem) X(BuildNeg)            \
-                        X(BuildFAdd) X(BuildFSub) X(BuildFMul) X(BuildFDiv) X(BuildFNeg)       \
-                            X(BuildAnd) X(BuildOr) X(BuildXor) X(BuildNot) X(BuildShl)         \
-                                X(BuildLShr) X(BuildAShr) X(BuildICmp) X(BuildFCmp)            \
-                                    X(BuildSelect) X(BuildFreeze) X(BuildTrunc) X(BuildZExt)   \
-                                        X(BuildSExt) X(BuildFPTrunc) X(BuildFPExt)             \
-                                            X(BuildFPToSI) X(BuildFPToUI) X(BuildSIToFP)       \
-                                                X(BuildUIToFP) X(BuildBitCast)                 \
-                                                    X(BuildIntToPtr) X(BuildPtrToInt)          \
-                                                        X(BuildAddrSpaceCast)                  \
-                                                            X(BuildInsertElement)              \
-                                                                X(BuildExtractElement)         \
-                                                                    X(BuildShuffleVector)
+    FR__LLVM_NATIVE(X) FR__LLVM_NVPTX(X)                                                       \
+    /* contexts, modules, messages */                                                          \
+    X(GetVersion) X(ContextCreate) X(ContextDispose) X(ContextSetDiagnosticHandler)            \
+    X(GetDiagInfoSeverity) X(GetDiagInfoDescription) X(DisposeMessage)                         \
+    X(ModuleCreateWithNameInContext) X(DisposeModule) X(SetTarget) X(SetDataLayout)            \
+    X(PrintModuleToString) X(VerifyModule)                                                     \
+    /* machines */                                                                             \
+    X(GetDefaultTargetTriple) X(GetHostCPUName) X(GetHostCPUFeatures)                          \
+    X(GetTargetFromTriple) X(CreateTargetMachine) X(DisposeTargetMachine)                      \
+    X(CreateTargetDataLayout) X(CopyStringRepOfTargetData) X(DisposeTargetData)                \
+    X(TargetMachineEmitToMemoryBuffer) X(GetBufferStart) X(GetBufferSize)                      \
+    X(DisposeMemoryBuffer)                                                                     \
+    /* types and constants */                                                                  \
+    X(Int1TypeInContext) X(Int8TypeInContext) X(Int16TypeInContext) X(Int32TypeInContext)      \
+    X(Int64TypeInContext) X(HalfTypeInContext) X(FloatTypeInContext)                           \
+    X(DoubleTypeInContext) X(VoidTypeInContext) X(PointerTypeInContext) X(VectorType)          \
+    X(ArrayType2) X(FunctionType) X(StructTypeInContext) X(TypeOf) X(ConstInt)                 \
+    X(ConstNull) X(ConstVector) X(ConstBitCast) X(GetUndef) X(IsConstant) X(GetPoison)         \
+    /* functions, attributes, metadata */                                                      \
+    X(AddFunction) X(GetParam) X(SetFunctionCallConv) X(AddAttributeAtIndex)                   \
+    X(CreateStringAttribute) X(CreateEnumAttribute) X(GetEnumAttributeKindForName)             \
+    X(CreateTypeAttribute) X(AddCallSiteAttribute) X(LookupIntrinsicID)                        \
+    X(GetIntrinsicDeclaration) X(IntrinsicGetType) X(AddGlobalInAddressSpace)                  \
+    X(SetInitializer) X(SetLinkage) X(SetAlignment) X(ValueAsMetadata) X(MetadataAsValue)      \
+    X(MDNodeInContext2) X(MDStringInContext2) X(GetMDKindIDInContext) X(SetMetadata)           \
+    /* code */                                                                                 \
+    X(CreateBuilderInContext) X(DisposeBuilder) X(PositionBuilderAtEnd) X(GetInsertBlock)      \
+    X(AppendBasicBlockInContext) X(GetNextBasicBlock) X(AddIncoming) X(BuildPhi)               \
+    X(BuildBr) X(BuildCondBr) X(BuildRetVoid) X(BuildCall2) X(BuildAlloca) X(BuildLoad2)       \
+    X(BuildStore) X(BuildGEP2) X(BuildAdd) X(BuildSub) X(BuildMul) X(BuildSDiv)                \
+    X(BuildUDiv) X(BuildSRem) X(BuildURem) X(BuildNeg) X(BuildFAdd) X(BuildFSub)               \
+    X(BuildFMul) X(BuildFDiv) X(BuildFNeg) X(BuildAnd) X(BuildOr) X(BuildXor) X(BuildNot)      \
+    X(BuildShl) X(BuildLShr) X(BuildAShr) X(BuildICmp) X(BuildFCmp) X(BuildSelect)             \
+    X(BuildFreeze) X(BuildTrunc) X(BuildZExt) X(BuildSExt) X(BuildFPTrunc) X(BuildFPExt)       \
+    X(BuildFPToSI) X(BuildFPToUI) X(BuildSIToFP) X(BuildUIToFP) X(BuildBitCast)                \
+    X(BuildIntToPtr) X(BuildPtrToInt) X(BuildAddrSpaceCast) X(BuildInsertElement)              \
+    X(BuildExtractElement) X(BuildShuffleVector)
+// clang-format on
 
 typedef struct fr__llvm_functions {
 #define X(name) __typeof__(LLVM##name) *name;

@@ -26,6 +26,7 @@ enum {
     CROSSED = 32, /* and where the vector crosses an array */
 #endif
     SHALLOW = 64,   /* members of a group; of more the values are made in order */
+    MUCH = 10,      /* scalar operations an element that hide a fetch */
     SHORT_AXIS = 8, /* too short to be the vector, if a longer one is there */
 };
 
@@ -64,8 +65,9 @@ typedef struct {
     FR__VEC(int) pointer_buf;
     bool in_order; /* members are being made in order */
     int64_t scratch_at;
-    int root;  /* kernel axis of the root loop */
-    int stage; /* the one being made */
+    int root;     /* kernel axis of the root loop */
+    int stage;    /* the one being made */
+    int fetching; /* the one that fetches the next row */
     int64_t bytes;
 } state;
 
@@ -381,13 +383,14 @@ static int element_number(state *s, const fr__index *m)
     return sum < 0 ? fr__kconst(kb, FR__KI64, 0) : sum;
 }
 
-/* While the second stage computes on a row that is in cache, the next one is fetched: otherwise
- * memory would be idle there, and the processor in the first stage. */
+/* While a later stage works on a row that is in cache, the next one is fetched: otherwise memory
+ * would be idle there, and the processor in the first stage. Best where there is much to compute,
+ * else beside the stores of the last stage, as a copy does it. */
 static void prefetch_next_row(const state *s, const fr__tnode *n, fr__kaccess *a)
 {
     const fr__host_info *host = fr__host();
     int64_t bytes = n->size * fr__dsize(n->dtype);
-    if (s->stage != 1 || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced ||
+    if (s->stage != s->fetching || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced ||
         bytes < 2 * host->l2)
         return;
     for (int k = 0; k < a->nterm; k++)
@@ -936,14 +939,13 @@ static int make_stage(state *s, int stage)
 static int make_body(state *s)
 {
     int stages = plan_stages(s);
-    bool reduced = false;
-    for (int f = 0; f < s->naxes; f++)
-        reduced |= s->axis[f].reduced;
-    /* Groups whose reduced axes were all of size 1 have one element to go over, and no loop. */
+    s->fetching = stages > 1 ? stages - 1 : -1;
+    for (int stage = stages - 1; stage > 0; stage--)
+        if (stage_cost(s, stage) >= MUCH)
+            s->fetching = stage;
     for (int stage = 0; stage < stages && !s->kb.failed; stage++)
         if (make_stage(s, stage))
             return -1;
-    (void)reduced;
     for (int k = 0; k < s->members.n && !s->kb.failed; k++) {
         member *x = &s->members.at[k];
         if (!x->full && node(s, x->node)->flags & FR__T_STORE) {
