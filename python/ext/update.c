@@ -1,7 +1,7 @@
-/* update.c - arrays put together from parts: concatenate, stack, pad, take; x[...] = value is in index.c
+/* update.c - functions of several arrays: concatenate, stack, pad, take, matmul
  *
- * needs   lists or tuples of arrays (or what operands can be)
- * gives   one array, its parts written in place by the kernels that make them
+ * needs   arrays, or what operands can be; lists or tuples of them
+ * gives   one array (x[...] = value is in index.c)
  */
 #include "ext.h"
 

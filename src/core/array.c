@@ -66,6 +66,8 @@ static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int
 {
     if (FR__UNLIKELY(ndim > FR_MAX_NDIM || ndim < 0))
         return fr__fail(FR__E_LIMIT, "%d dimensions, the most is %d", ndim, FR_MAX_NDIM);
+    if (FR__UNLIKELY(fr__failed())) /* nothing is made after an error: nobody would free it */
+        return NULL;
     int64_t size = ndim ? count_elements(ndim, shape, dtype) : 1;
     if (size < 0)
         return NULL;

@@ -967,7 +967,6 @@ static int total_cost(const state *s)
     return cost + 1;
 }
 
-/* Binds the kept axes, opens the loops; gives how many. */
 /* A kept axis along which an array lies that the vector crosses (a transposed read); -1: none. */
 static int crossed_axis(const state *s)
 {
@@ -982,6 +981,7 @@ static int crossed_axis(const state *s)
     return -1;
 }
 
+/* Binds the kept axes, opens the loops; gives how many. */
 static int open_root(state *s, fr__lowered *to)
 {
     fr__kb *kb = &s->kb;

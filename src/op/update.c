@@ -146,13 +146,15 @@ fr_array *fr_pad(fr_array *x, const int64_t *before, const int64_t *after, fr_ar
     char text[FR__SHAPE_TEXT];
     for (int d = 0; d < x->ndim; d++) {
         if (before[d] < 0 || after[d] < 0)
-            return fr__fail(FR__E_VALUE, "pad: by less than nothing, axis %d of %s", d,
-                            fr__shape_text(x, text));
-        if (__builtin_add_overflow(x->dims[d], before[d], &shape[d]) ||
-            __builtin_add_overflow(shape[d], after[d], &shape[d]))
-            return fr__fail(FR__E_LIMIT, "pad: more elements than memory can address");
+            fr__fail(FR__E_VALUE, "pad: by less than nothing, axis %d of %s", d,
+                     fr__shape_text(x, text));
+        else if (__builtin_add_overflow(x->dims[d], before[d], &shape[d]) ||
+                 __builtin_add_overflow(shape[d], after[d], &shape[d]))
+            fr__fail(FR__E_LIMIT, "pad: more elements than memory can address");
     }
-    fr_array *v = value ? fr_astype(value, (fr_dtype)x->dtype) : fr__number(0, x->dtype);
+    fr_array *v = fr__failed() ? NULL
+                  : value      ? fr_astype(value, (fr_dtype)x->dtype)
+                               : fr__number(0, x->dtype);
     fr_array *all = v ? fr_broadcast_to(v, shape, x->ndim) : NULL, *y = NULL;
     if (all && !x->size) {
         y = all;

@@ -215,6 +215,33 @@ static int program_composed(void)
 }
 FAULTS(composed)
 
+/* Arrays put together from parts, with no scope to clean up after them. */
+static int program_parts(void)
+{
+    fr_array *x = counted(4, 3), *t = fr_transpose(x, NULL, 0),
+             *two = fr_arange(0, 2, 1, FR_INT32);
+    fr_array *both[] = {x, x}, *made[] = {
+                                   fr_concatenate(2, both, 0),
+                                   fr_stack(2, both, 1),
+                                   fr_pad(x, (int64_t[]){1, 0}, (int64_t[]){0, 2}, NULL),
+                                   fr_slice_update(x, two, (int64_t[]){3, 0},
+                                                   (int64_t[]){-2, 2}, (int64_t[]){2, 2}),
+                                   fr_take(x, two, 0),
+                                   (fr_matmul)(x, t),
+                                   (fr_matmul)(two, two),
+                               };
+    int n = FR__COUNT(made), status = fr_eval_all(n, made);
+    if (!status)
+        status = is(made[6], 1);
+    for (int i = 0; i < n; i++)
+        fr_free(made[i]);
+    fr_free(two);
+    fr_free(t);
+    fr_free(x);
+    return status;
+}
+FAULTS(parts)
+
 IN_SCOPE(softmax)
 {
     int axis = 1;
