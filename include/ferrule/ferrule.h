@@ -335,6 +335,8 @@ FR_API fr_program *fr_program_with(fr_program *p, int n, const fr_number_change 
 FR_API void fr_compile_enable(bool on);
 FR_API bool fr_compile_enabled(void);
 
+#include "ferrule/transform.h"
+
 /* ---- streams ---------------------------------------------------------------------------------- */
 
 typedef enum fr_device_kind { FR_CPU, FR_GPU } fr_device_kind;

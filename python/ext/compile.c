@@ -246,6 +246,7 @@ typedef struct call {
     py_flat flat; /* arrays of arguments, then of captured inputs */
     int arguments;
     py_seen *seen; /* captured inputs; NULL: the function captures nothing */
+    bool taped;    /* a trace met what is being differentiated: no constant of a program */
 } call;
 
 /* Runs the function with placeholders; its result. */
@@ -313,6 +314,22 @@ static int note_about(call *c, py_structure *structure)
     return about ? 0 : -1;
 }
 
+static bool any_taped(const py_flat *flat)
+{
+    for (int i = 0; i < flat->n; i++)
+        if (fr_is_taped(flat->arrays[i]))
+            return true;
+    return false;
+}
+
+static bool any_traced(const py_flat *flat)
+{
+    for (int i = 0; i < flat->n; i++)
+        if (fr_is_traced(flat->arrays[i]))
+            return true;
+    return any_taped(flat);
+}
+
 /* Traces into `function`: self's own, or one for a trial. numbers: see py_rebuild_call. */
 static fr_program *trace_into(call *c, fr_function *function, PyObject *const *numbers,
                               fr_array **placeholders)
@@ -329,7 +346,8 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
     py_flat outputs;
     py_flat_begin(&outputs);
     py_structure *structure = run_traced(c, placeholders, numbers, &outputs);
-    if (structure && (pin_types(c->self->programs, c->flat.pinned) ||
+    c->taped |= structure && any_taped(&outputs);
+    if (structure && (c->taped || pin_types(c->self->programs, c->flat.pinned) ||
                       (!numbers && note_about(c, structure)))) {
         py_structure_release(structure);
         structure = NULL;
@@ -344,7 +362,7 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
         fr_program_attach(program, structure, py_structure_release);
     else if (structure)
         py_structure_release(structure);
-    if (!program && (fr_error() != FR_OK || !PyErr_Occurred()))
+    if (!program && !c->taped && (fr_error() != FR_OK || !PyErr_Occurred()))
         py_raise();
     for (int i = 0; i < c->flat.n; i++)
         fr_free(placeholders[i]);
@@ -639,14 +657,6 @@ static PyObject *run(fr_program *program, const call *c)
     return result;
 }
 
-static bool any_traced(const py_flat *flat)
-{
-    for (int i = 0; i < flat->n; i++)
-        if (fr_is_traced(flat->arrays[i]))
-            return true;
-    return false;
-}
-
 static bool any_pending(const py_flat *flat)
 {
     for (int i = 0; i < flat->n; i++)
@@ -683,6 +693,8 @@ static PyObject *call_program(call *c)
         program = by_numbers(c);
     if (!program && !PyErr_Occurred())
         program = trace(c, function, NULL);
+    if (!program && c->taped && !PyErr_Occurred())
+        return call_inline(c);
     if (!program)
         return NULL;
     PyObject *result = run(program, c);
@@ -726,6 +738,7 @@ static PyObject *compiled_call(PyObject *object, PyObject *const *args, size_t n
     c.n = PyVectorcall_NARGS(nargs);
     c.names = names;
     c.seen = NULL;
+    c.taped = false;
     py_flat_begin(&c.flat);
     PyObject *result = self->inputs || self->outputs ? call_with_state(&c) : call_program(&c);
     py_flat_end(&c.flat);

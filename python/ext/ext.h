@@ -14,6 +14,8 @@
  *   state.c    the containers that a compiled function captures
  *   number.c   number arguments whose value doesn't matter to a trace
  *   explain.c  why programs were traced, and what they are
+ *   transforms.c  mx.grad, value_and_grad, vjp
+ *   leaves.c   the arrays in nested containers, for transformations
  *   stream.c   devices and streams
  *   random.c   mx.random
  *   memory.c   memory, threads, counters, describe
@@ -247,6 +249,11 @@ PyObject *py_path_of_number(PyObject *const *args, Py_ssize_t n, PyObject *names
 /* {"why", "signature"} of a new program beside those that are there. */
 PyObject *py_about(fr_function *function, PyObject *signature);
 PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, bool as_dict);
+
+/* ---- transforms.c ---------------------------------------------------------------------- */
+
+extern PyMethodDef py_transform_functions[];
+int py_transform_init(PyObject *module);
 
 /* ---- compile.c, stream.c, random.c, memory.c ------------------------------------------ */
 

@@ -62,7 +62,8 @@ PyMODINIT_FUNC PyInit__core(void)
         add_functions(module, py_compile_functions) ||
         add_functions(module, py_stream_functions) ||
         add_functions(module, py_memory_functions) ||
-        add_functions(module, py_update_functions) ||
+        add_functions(module, py_update_functions) || py_transform_init(module) ||
+        add_functions(module, py_transform_functions) ||
         PyModule_AddStringConstant(module, "__version__", fr_version())) {
         Py_DECREF(module);
         return NULL;

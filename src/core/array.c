@@ -6,6 +6,7 @@
 
 #include "core/alloc.h"
 #include "core/scope.h"
+#include "core/tape.h"
 
 /* ---- buffers ------------------------------------------------------------------------ */
 
@@ -96,12 +97,16 @@ fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
     if (!x)
         return NULL;
     int flags = 0;
+    uint32_t tape = 0;
     for (int i = 0; i < nin; i++) {
         flags |= fr__flag(in[i], FR__TRACED) ? FR__TRACED : 0;
+        if (FR__UNLIKELY(fr__tape(in[i])))
+            tape = fr__tape_outer(tape, fr__tape(in[i]));
         x->in[i] = fr__ref(in[i]);
     }
     x->nin = (uint8_t)nin;
     x->flags = (uint8_t)flags;
+    atomic_store_explicit(&x->tape, tape, memory_order_relaxed);
     fr__own_result(x);
     return fr__failed() ? NULL : x;
 }
@@ -196,15 +201,31 @@ static void lock(fr_array *x)
 
 static void unlock(fr_array *x) { atomic_store_explicit(&x->lock, 0, memory_order_release); }
 
-bool fr__pin_inputs(fr_array *x, fr_array **in)
+static bool pin(fr_array *x, fr_array **in, bool kept)
 {
     lock(x);
-    bool pending = x->state == FR__PENDING;
-    if (pending)
+    bool there = x->state == FR__PENDING || (kept && x->flags & FR__KEPT);
+    if (there)
         for (int i = 0; i < x->nin; i++)
             in[i] = fr__ref(x->in[i]);
     unlock(x);
-    return pending;
+    return there;
+}
+
+bool fr__pin_inputs(fr_array *x, fr_array **in) { return pin(x, in, false); }
+bool fr__pin_history(fr_array *x, fr_array **in) { return pin(x, in, true); }
+
+void fr__forget_inputs(fr_array *x)
+{
+    fr_array *in[256], *dead = NULL;
+    lock(x);
+    bool kept = atomic_fetch_and(&x->flags, (uint8_t)~FR__KEPT) & FR__KEPT;
+    for (int i = 0; kept && i < x->nin; i++)
+        in[i] = x->in[i];
+    unlock(x);
+    for (int i = 0; kept && i < x->nin; i++)
+        drop(in[i], &dead);
+    free_all(dead);
 }
 
 bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides)
@@ -221,7 +242,10 @@ bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *stride
             s[i] = strides ? strides[i] : step;
             step *= x->dims[i];
         }
-        nin = x->nin;
+        if (FR__UNLIKELY(fr__tape(x)) && fr__tape_keep(x))
+            atomic_fetch_or(&x->flags, FR__KEPT);
+        else
+            nin = x->nin;
         for (int i = 0; i < nin; i++)
             in[i] = x->in[i];
         atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
@@ -240,14 +264,16 @@ bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *stride
 
 void fr__settle(int n, fr_array *const *x)
 {
-    for (int i = 0; i < n; i++)
-        if (x[i] && fr__flag(x[i], FR__FLOATING)) {
-            bool seen = false; /* the same operand twice is one reference */
-            for (int j = 0; j < i; j++)
-                seen |= x[j] == x[i];
-            if (!seen)
-                fr__unref(x[i]);
-        }
+    for (int i = 0; i < n; i++) {
+        bool seen = false; /* the same operand twice is one reference */
+        for (int j = 0; j < i; j++)
+            seen |= x[j] == x[i];
+        if (!x[i] || seen || !fr__flag(x[i], FR__FLOATING))
+            continue;
+        /* From now on it is an input like any other: derivatives make operands of it again. */
+        atomic_fetch_and_explicit(&x[i]->flags, (uint8_t)~FR__FLOATING, memory_order_relaxed);
+        fr__unref(x[i]);
+    }
 }
 
 bool fr__operands(int n, fr_array *const *x)
@@ -272,6 +298,7 @@ size_t fr_nbytes(const fr_array *x)
 fr_dtype fr_dtype_of(const fr_array *x) { return x ? (fr_dtype)x->dtype : FR_DTYPE_COUNT; }
 bool fr_is_done(const fr_array *x) { return x && fr__done(x); }
 bool fr_is_traced(const fr_array *x) { return x && fr__flag(x, FR__TRACED); }
+bool fr_is_taped(const fr_array *x) { return x && fr__is_taped(x); }
 bool fr_is_weak(const fr_array *x) { return x && fr__flag(x, FR__WEAK); }
 
 const char *fr__dims_text(const int64_t *shape, int ndim, char to[FR__SHAPE_TEXT])

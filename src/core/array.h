@@ -1,7 +1,8 @@
 /* array.h - nodes: what an fr_array is
  *
  * A node is immutable but for its state, which goes once from pending to done. A pending node has
- * an operation and inputs; a done one has a buffer and strides, and no inputs any more (nin stays).
+ * an operation and inputs; a done one has a buffer and strides, and no inputs any more (nin stays),
+ * but for those that an open tape keeps.
  *
  * References are counted in one word: the low half counts all (handles, graph edges, scopes), the
  * high half handles alone, so that eval can tell what a user can still see.
@@ -45,6 +46,7 @@ enum {
     FR__TRACED = 2,   /* has a placeholder among its ancestors, or is one */
     FR__FLOATING = 4, /* an operand made by sugar: whoever uses it drops it */
     FR__REACHED = 8,  /* an eval went through it once without keeping its value */
+    FR__KEPT = 16,    /* done, with its inputs: a tape keeps them (core/tape.h) */
 };
 
 struct fr_array {
@@ -54,7 +56,8 @@ struct fr_array {
     int64_t size;
     /* In a word of their own: a compiler may read neighbours of what is asked for with it. */
     _Atomic uint8_t state, lock, flags;
-    char *data; /* done: of element [0, 0, ...] */
+    _Atomic uint32_t tape; /* 0, or the outermost that it is differentiated on (core/tape.h) */
+    char *data;            /* done: of element [0, 0, ...] */
     union {
         fr__buffer *buf;    /* done; NULL for size 0 */
         fr__origin *origin; /* placeholder */
@@ -98,6 +101,9 @@ void fr__unref(fr_array *x); /* frees chains without recursion */
 bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides);
 /* Reads a pending node's inputs, with a reference each; false: it is done. */
 bool fr__pin_inputs(fr_array *x, fr_array **in);
+/* The same for a node that is pending, or that a tape keeps with its inputs. */
+bool fr__pin_history(fr_array *x, fr_array **in);
+void fr__forget_inputs(fr_array *x); /* of a node that a tape kept */
 
 /* Operand checks that every constructor begins with: false if x is NULL or an error is set.
  * Drops floating operands in that case; fr__settle drops them after they were linked. */

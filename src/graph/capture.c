@@ -143,11 +143,13 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
                             nin);
     for (int i = 0; i < nin; i++)
         in[i] = *seen_node(seen, inputs[i]);
-    int node = fr__trace_add(t, x->op, x->dtype, x->ndim, x->dims, nin, in, x->npar, x->par);
+    /* Past this point an alias is its input: a view that changes nothing. */
+    int op = fr__is_alias(x->op) ? FR__OP_RESHAPE : x->op;
+    int node = fr__trace_add(t, op, x->dtype, x->ndim, x->dims, nin, in, x->npar, x->par);
     if (node < 0)
         return -1;
     int64_t head =
-        (int64_t)x->op | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)nin << 24;
+        (int64_t)op | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)nin << 24;
     if (x->op == FR__OP_NUMBER) {
         int slot = literal_slot(t, x->dtype, x->par[0]);
         if (slot < -1)

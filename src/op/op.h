@@ -26,7 +26,9 @@
     X(PUT, PUT, "in[1] (a FRESH or a PUT; none: whatever was in memory) with in[0] written\n"\
                 "over a part of it; par: start of each axis, then step, then 1 if a PUT follows")   \
     X(TAKE, TAKE, "in[0]'s elements at the indices in[1] along axis par[0]")                 \
-    X(CAST, CAST, "the same values in another dtype")
+    X(CAST, CAST, "the same values in another dtype")                                        \
+    X(ALIAS, VIEW, "in[0] itself: where differentiation begins")                             \
+    X(STOP, VIEW, "in[0] itself: where differentiation ends")
 // clang-format on
 
 typedef enum fr__class {
@@ -92,6 +94,11 @@ typedef struct fr__dtypes_rule {
     int compute, result;
 } fr__dtypes_rule;
 fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x);
+
+/* Whether it is in[0] itself to whatever computes values. */
+static inline bool fr__is_alias(int op) { return op == FR__OP_ALIAS || op == FR__OP_STOP; }
+/* x itself by another node of op ALIAS or STOP; on this tape (0: on x's). */
+fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 
 /* One axis by Python's rules; -1 with an error. */
 int fr__axis(int axis, int ndim, const char *op);

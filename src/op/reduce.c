@@ -166,11 +166,11 @@ fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *o)
     fr_array *zero = m ? fr__number(0, m->dtype) : NULL,
              *inf = m ? fr__number(HUGE_VAL, m->dtype) : NULL;
     fr_array *a = fr_abs(m), *below = (fr_lt)(a, inf);
-    fr_array *shift = (fr_where)(below, m, zero);
+    fr_array *near = (fr_where)(below, m, zero), *shift = fr_stop_gradient(near);
     fr_array *d = (fr_sub)(f, shift), *e = fr_exp(d);
     fr_array *s = e ? reduce(FR__OP_REDUCE_sum, e, mask, true) : NULL;
     fr_array *l = fr_log(s), *y = (fr_add)(l, shift);
-    fr_array *made[] = {f, m, zero, inf, a, below, shift, d, e, s, l};
+    fr_array *made[] = {f, m, zero, inf, a, below, near, shift, d, e, s, l};
     for (int i = 0; i < FR__COUNT(made); i++)
         fr__discard(made[i]);
     if (y && !(o && o->keepdims)) {
@@ -195,6 +195,8 @@ fr_array *fr_softmax(fr_array *x, const fr_reduce_options *o)
     if (x->size == 0)
         return f;
     fr_array *m = reduce(FR__OP_REDUCE_max, f, mask, true);
+    if (m) /* whatever is subtracted, the result and its derivatives are the same */
+        m = fr__then(m, fr_stop_gradient(m));
     fr_array *d = (fr_sub)(f, m), *e = fr_exp(d);
     fr_array *s = e ? reduce(FR__OP_REDUCE_sum, e, mask, true) : NULL;
     fr_array *y = (fr_div)(e, s);

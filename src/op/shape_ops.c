@@ -4,6 +4,7 @@
  * one is a node, and costs nothing either: lowering turns it into an index.
  */
 #include "core/scope.h"
+#include "core/tape.h"
 #include "op/op.h"
 #include "op/view.h"
 
@@ -27,23 +28,25 @@ static fr_array *itself(fr_array *x)
 static fr_array *view(int op, fr_array *x, int ndim, const int64_t *shape, int npar,
                       const int64_t *par)
 {
-    if (fr__done(x)) {
-        int64_t strides[FR_MAX_NDIM], offset = 0;
-        if (fr__view_strides(op, par, ndim, shape, x->ndim, x->dims, fr__strides(x), strides,
-                             &offset))
-            return fr__leaf(
-                x->buf ? fr__buffer_keep(x->buf) : NULL,
-                x->buf ? (size_t)(x->data - (char *)x->buf->data + offset * fr__dsize(x->dtype))
-                       : 0,
-                x->dtype, ndim, shape, strides);
-    }
+    int64_t strides[FR_MAX_NDIM], offset = 0;
+    bool there = fr__done(x) && fr__view_strides(op, par, ndim, shape, x->ndim, x->dims,
+                                                 fr__strides(x), strides, &offset);
+    if (there && !fr__is_taped(x))
+        return fr__leaf(
+            x->buf ? fr__buffer_keep(x->buf) : NULL,
+            x->buf ? (size_t)(x->data - (char *)x->buf->data + offset * fr__dsize(x->dtype))
+                   : 0,
+            x->dtype, ndim, shape, strides);
     fr_array *y = fr__node(op, x->dtype, ndim, shape, 1, &x, npar);
-    if (y) {
-        if (npar)
-            memcpy(y->par, par, sizeof(int64_t) * (size_t)npar);
-        if (fr__flag(x, FR__WEAK))
-            atomic_fetch_or(&y->flags, FR__WEAK);
-    }
+    if (!y)
+        return NULL;
+    if (npar)
+        memcpy(y->par, par, sizeof(int64_t) * (size_t)npar);
+    if (there) /* what is differentiated is a node with a value */
+        fr__publish(y, x->buf ? fr__buffer_keep(x->buf) : NULL,
+                    x->data ? x->data + offset * fr__dsize(x->dtype) : NULL, strides);
+    else if (fr__flag(x, FR__WEAK))
+        atomic_fetch_or(&y->flags, FR__WEAK);
     return y;
 }
 

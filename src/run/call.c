@@ -4,6 +4,7 @@
  * state. Built of the pieces of compile.c that bindings use too.
  */
 #include "core/scope.h"
+#include "core/tape.h"
 #include "run/function.h"
 
 fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
@@ -73,6 +74,7 @@ static int run_function(fr_function *f, int n_in, fr_array *const *in, int n_out
     return status ? -1 : 0;
 }
 
+/* NULL without an error: the function captured what is being differentiated. */
 static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in, int n_out)
 {
     int n_all = n_in + f->nslots, n_results = n_out + f->nslots;
@@ -91,7 +93,13 @@ static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in,
         if (status) {
             fr_trace_abandon(t);
         } else {
-            p = fr_trace_end(t, &n_out, sizeof n_out, n_results, out);
+            bool taped = false;
+            for (int i = 0; i < n_results; i++)
+                taped |= fr__is_taped(out[i]);
+            if (taped)
+                fr_trace_abandon(t);
+            else
+                p = fr_trace_end(t, &n_out, sizeof n_out, n_results, out);
             for (int i = 0; i < n_results; i++)
                 fr_free(out[i]);
         }
@@ -102,28 +110,32 @@ static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in,
     return p;
 }
 
+static int call_inline(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    if (run_function(f, n_in, in, n_out, out))
+        return -1;
+    for (int i = 0; i < n_out + f->nslots; i++)
+        if (fr__in_scope()) { /* the scope's, as every result */
+            fr__own_result(fr__ref(out[i]));
+            fr_free(out[i]);
+        }
+    return fr__failed() ? -1 : 0;
+}
+
 /* in: arguments and state; out: results and new state, as results of an operation. */
 static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_out,
                 fr_array **out)
 {
     bool traced = false;
     for (int i = 0; i < n_all; i++)
-        traced |= fr__flag(in[i], FR__TRACED);
-    if (traced || !fr_compile_enabled()) {
-        if (run_function(f, n_in, in, n_out, out))
-            return -1;
-        for (int i = 0; i < n_out + f->nslots; i++)
-            if (fr__in_scope()) { /* the scope's, as every result */
-                fr__own_result(fr__ref(out[i]));
-                fr_free(out[i]);
-            }
-        return fr__failed() ? -1 : 0;
-    }
+        traced |= fr__flag(in[i], FR__TRACED) || fr__is_taped(in[i]);
+    if (traced || !fr_compile_enabled())
+        return call_inline(f, n_in, in, n_out, out);
     fr_program *p = fr_function_find(f, &n_out, sizeof n_out, n_all, in);
     if (!p && !fr__failed())
         p = trace_function(f, n_in, in, n_out);
     if (!p)
-        return -1;
+        return fr__failed() ? -1 : call_inline(f, n_in, in, n_out, out);
     int status = fr_program_run(p, n_all, in, n_out + f->nslots, out);
     fr_program_free(p);
     return status;

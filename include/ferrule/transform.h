@@ -1,0 +1,48 @@
+/* transform.h - derivatives and batches of functions of arrays; included by ferrule.h
+ *
+ * A function is an fr_fn, as for fr_compile, and runs as it stands: it may look at values, call
+ * compiled functions (which are inlined then) and the functions here, in any nesting. What comes
+ * out are lazy arrays like any other: they can be differentiated, batched and compiled again.
+ */
+#ifndef FERRULE_TRANSFORM_H
+#define FERRULE_TRANSFORM_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- derivatives ------------------------------------------------------------------------------
+ * Results, gradients and tangents are written as an operation's results. An argument that the
+ * result doesn't depend on has a gradient of zeros. What is not differentiable (comparisons, a
+ * cast to integers, indices) passes nothing on. docs/transforms.md has what holds at ties, zeros
+ * and infinities. */
+
+/* out = fn(in), and the gradient of out[0], which must be 0-d, with respect to in[args[i]], in
+ * grads[i]. args NULL: the first n_args. Results beyond out[0] are auxiliary. 0 or -1.
+ * VALUE   out[0] is no scalar, an argument's number is out of range or there twice */
+FR_API int fr_value_and_grad(fr_fn *fn, void *ctx, int n_in, fr_array *const *in, int n_args,
+                             const int *args, int n_out, fr_array **out, fr_array **grads);
+/* The gradient of a function of one array (and of nothing else) with a scalar result. */
+FR_API fr_array *fr_grad(fr_fn *fn, void *ctx, fr_array *x);
+/* out = fn(in), and cotangents times the Jacobian: in[i]'s part in grads[i]. A cotangent has the
+ * shape of its result; NULL: zero. */
+FR_API int fr_vjp(fr_fn *fn, void *ctx, int n_in, fr_array *const *in, int n_out,
+                  fr_array *const *cotangents, fr_array **out, fr_array **grads);
+/* x, with no derivative: a constant to whatever differentiates. */
+FR_API fr_array *fr_stop_gradient(fr_array *x);
+
+/* The pieces they are made of, for bindings. Between begin and end this thread differentiates what
+ * it makes from the aliases (results: the same values as in). Gradients may be asked for more than
+ * once, of any arrays made meanwhile. cotangents[i] NULL: zero. Tapes of a thread nest. */
+typedef struct fr_tape fr_tape;
+FR_API fr_tape *fr_tape_begin(int n, fr_array *const *in, fr_array **aliases);
+FR_API int fr_tape_gradients(fr_tape *t, int n_out, fr_array *const *out,
+                             fr_array *const *cotangents, fr_array **grads);
+FR_API void fr_tape_end(fr_tape *t);
+/* True while x was made from an alias of a tape that has not ended: fr_call runs a function inline. */
+FR_API bool fr_is_taped(const fr_array *x);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,24 @@
+/* transforms.h - what the files of transformations share: the callable that they return */
+#ifndef FERRULE_PYTHON_TRANSFORMS_H
+#define FERRULE_PYTHON_TRANSFORMS_H
+
+#include "leaves.h"
+
+typedef struct py_transform {
+    PyObject_HEAD vectorcallfunc call;
+    const char *name; /* "grad" */
+    PyObject *fun;
+    PyObject *first, *second; /* argnums and argnames, in_axes and out_axes; or NULL */
+    PyObject *attributes, *weak;
+} py_transform;
+extern PyTypeObject py_transform_type;
+
+PyObject *py_transform_new(const char *name, vectorcallfunc call, PyObject *fun,
+                           PyObject *first, PyObject *second);
+int py_need_callable(PyObject *fun, const char *function);
+/* fun(*arrays); takes the references over. */
+PyObject *py_call_on_list(PyObject *fun, int n, fr_array **arrays);
+/* An array, or a list or tuple of them. */
+int py_read_results(PyObject *result, py_flat *flat, const char *function);
+
+#endif

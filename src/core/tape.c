@@ -1,0 +1,80 @@
+/* tape.c - open tapes, and the nodes that keep their inputs for them */
+#include "core/tape.h"
+
+#include <pthread.h>
+
+/* A number is 22 bits of a count and 10 bits of a slot. */
+enum { SLOT_BITS = 10, SLOTS = 1 << SLOT_BITS };
+
+static struct {
+    _Atomic uint32_t open; /* the tape in this slot, 0: none */
+    pthread_mutex_t lock;
+    fr_array *kept; /* a chain by next, each with a reference */
+} slots[SLOTS];
+static _Atomic uint32_t opened;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void make_locks(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        pthread_mutex_init(&slots[i].lock, NULL);
+}
+
+uint32_t fr__tape_open(void)
+{
+    pthread_once(&once, make_locks);
+    for (int tries = 0; tries < 2 * SLOTS; tries++) {
+        uint32_t count = atomic_fetch_add(&opened, 1) + 1, slot = count % SLOTS, none = 0;
+        uint32_t tape = count << SLOT_BITS | slot;
+        if (tape >> SLOT_BITS && atomic_compare_exchange_strong(&slots[slot].open, &none, tape))
+            return tape;
+    }
+    fr__fail(FR__E_LIMIT, "more than %d functions are being differentiated", SLOTS);
+    return 0;
+}
+
+bool fr__tape_is_open(uint32_t tape)
+{
+    return tape &&
+           atomic_load_explicit(&slots[tape % SLOTS].open, memory_order_acquire) == tape;
+}
+
+uint32_t fr__tape_outer(uint32_t a, uint32_t b)
+{
+    if (!fr__tape_is_open(a))
+        return fr__tape_is_open(b) ? b : 0;
+    return fr__tape_is_open(b) && (int32_t)(b - a) < 0 ? b : a;
+}
+
+bool fr__tape_keep(fr_array *x)
+{
+    uint32_t tape = fr__tape(x), slot = tape % SLOTS;
+    if (!tape)
+        return false;
+    pthread_mutex_lock(&slots[slot].lock);
+    bool open = slots[slot].open == tape;
+    if (open) {
+        x->next = slots[slot].kept;
+        slots[slot].kept = fr__ref(x);
+    }
+    pthread_mutex_unlock(&slots[slot].lock);
+    return open;
+}
+
+void fr__tape_close(uint32_t tape)
+{
+    uint32_t slot = tape % SLOTS;
+    if (!tape)
+        return;
+    pthread_mutex_lock(&slots[slot].lock);
+    fr_array *kept = slots[slot].kept;
+    slots[slot].kept = NULL;
+    atomic_store(&slots[slot].open, 0);
+    pthread_mutex_unlock(&slots[slot].lock);
+    while (kept) {
+        fr_array *x = kept;
+        kept = x->next;
+        fr__forget_inputs(x);
+        fr__unref(x);
+    }
+}

@@ -1,0 +1,308 @@
+/* rules.c - derivatives: of the table's rows as they stand there, of structural operations here
+ *
+ * needs   a node, its inputs, the cotangent of its value; an open scope
+ * gives   the cotangents of its inputs, as nodes made by public constructors, so that they can be
+ *         differentiated, batched, traced and fused like any other
+ *
+ * Broadcasting is a node of its own: that operands of different shapes met is undone there only.
+ */
+#include "xform/rules.h"
+
+#include "core/scope.h"
+#include "core/tape.h"
+
+/* ---- views and copies ---------------------------------------------------------------- */
+
+static fr_array *like(fr_array *x, const fr_array *shape)
+{
+    return fr_reshape(x, shape->dims, shape->ndim);
+}
+
+/* The sum over what BROADCAST repeated. */
+static fr_array *sum_repeated(fr_array *g, const fr_array *to)
+{
+    int axes[FR_MAX_NDIM], n = 0;
+    for (int d = 0; d < g->ndim; d++) {
+        int from = d - (g->ndim - to->ndim);
+        if (from < 0 || (to->dims[from] == 1 && g->dims[d] != 1))
+            axes[n++] = d;
+    }
+    if (n)
+        g = fr_sum(g, &(fr_reduce_options){.axes = axes, .naxes = n});
+    return g ? like(g, to) : NULL;
+}
+
+static fr_array *untransposed(const fr_array *y, fr_array *g)
+{
+    int axes[FR_MAX_NDIM];
+    for (int d = 0; d < y->ndim; d++)
+        axes[y->par[d]] = d;
+    return fr_transpose(g, axes, y->ndim);
+}
+
+/* Zeros of x's shape, with g where y was taken from. */
+static fr_array *unsliced(const fr_array *y, fr_array *g, const fr_array *x)
+{
+    fr_array *zeros = fr_zeros(x->dims, x->ndim, (fr_dtype)x->dtype);
+    return fr_slice_update(zeros, g, y->par, y->par + y->ndim, y->dims);
+}
+
+/* y: in[0] written over a part of in[1]. Parts of a concatenation don't overlap: what is below
+ * another takes its part of the same g. */
+static void put_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need, fr_array **to)
+{
+    const int64_t *start = y->par, *step = y->par + y->ndim;
+    if (need & 1)
+        to[0] = fr_slice(g, start, step, in[0]->dims);
+    if (!(need & 2))
+        return;
+    bool joined = in[1]->op == FR__OP_PUT;
+    fr_array *zero = joined ? NULL : fr__number(0, y->dtype);
+    to[1] = joined ? g : fr_slice_update(g, zero, start, step, in[0]->dims);
+}
+
+/* ---- gathering ------------------------------------------------------------------------ */
+
+/* Indices as fr_take reads them: from the end below 0, the nearest beyond either end. */
+static fr_array *in_range(fr_array *indices, int64_t n)
+{
+    fr_array *i = fr_astype(indices, FR_INT64);
+    i = fr_where(fr_lt(i, 0), fr_add(i, (long long)n), i);
+    return fr_minimum(fr_maximum(i, 0), (long long)(n - 1));
+}
+
+/* The sum over the places k of y that were read from place j: 1[index[k] = j] g[k]. */
+static fr_array *take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indices)
+{
+    int axis = (int)y->par[0];
+    int64_t before = 1, after = 1, n = x->dims[axis], k = indices->size;
+    for (int d = 0; d < axis; d++)
+        before *= x->dims[d];
+    for (int d = axis + 1; d < x->ndim; d++)
+        after *= x->dims[d];
+    if (!g->size)
+        return NULL;
+    fr_array *places = fr_arange(0, (double)n, 1, FR_INT64);
+    fr_array *read = fr_reshape(in_range(indices, n), (int64_t[]){k}, 1);
+    fr_array *hit = fr_eq(fr_reshape(places, (int64_t[]){n, 1, 1}, 3),
+                          fr_reshape(read, (int64_t[]){1, k, 1}, 3));
+    fr_array *spread = fr_where(hit, fr_reshape(g, (int64_t[]){before, 1, k, after}, 4), 0);
+    fr_array *sum = fr_sum(spread, &(fr_reduce_options){.axes = (int[]){2}, .naxes = 1});
+    return sum ? like(sum, x) : NULL;
+}
+
+/* ---- reductions ----------------------------------------------------------------------- */
+
+/* x moved by `by` along its last axis, ones where nothing came. */
+static fr_array *shifted(fr_array *x, int64_t by)
+{
+    int last = x ? x->ndim - 1 : 0;
+    if (!x || x->dims[last] == 0)
+        return x;
+    int64_t n = x->dims[last], size = by < 0 ? -by : by;
+    int64_t start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM], count[FR_MAX_NDIM];
+    int64_t before[FR_MAX_NDIM] = {0}, after[FR_MAX_NDIM] = {0};
+    for (int d = 0; d <= last; d++) {
+        step[d] = 1;
+        count[d] = x->dims[d];
+    }
+    size = size > n ? n : size;
+    count[last] = n - size;
+    start[last] = by < 0 ? size : 0;
+    (by < 0 ? after : before)[last] = size;
+    fr_array *kept = fr_slice(x, start, step, count);
+    return fr_pad(kept, before, after, fr__number(1, x->dtype));
+}
+
+/* The product of all before (way 1) or after (-1) each element of the last axis. */
+static fr_array *product_beside(fr_array *x, int way)
+{
+    fr_array *p = shifted(x, way);
+    for (int64_t by = 1; p && by < p->dims[p->ndim - 1]; by *= 2)
+        p = fr_mul(p, shifted(p, way * by));
+    return p;
+}
+
+/* To each element of a the product of all others over the axes in mask: right where some are 0,
+ * in higher derivatives too. */
+static fr_array *product_of_others(fr_array *a, int64_t mask)
+{
+    int order[FR_MAX_NDIM], back[FR_MAX_NDIM], n = 0;
+    int64_t shape[FR_MAX_NDIM], whole[FR_MAX_NDIM], count = 1;
+    int kept = 0;
+    for (int d = 0; d < a->ndim; d++)
+        if (!(mask >> d & 1)) {
+            order[n++] = d;
+            shape[kept++] = a->dims[d];
+        }
+    for (int d = 0; d < a->ndim; d++)
+        if (mask >> d & 1) {
+            order[n++] = d;
+            count *= a->dims[d];
+        }
+    for (int d = 0; d < a->ndim; d++) {
+        back[order[d]] = d;
+        whole[d] = a->dims[order[d]];
+    }
+    shape[kept] = count;
+    fr_array *x = fr_reshape(fr_transpose(a, order, a->ndim), shape, kept + 1);
+    x = fr_mul(product_beside(x, 1), product_beside(x, -1));
+    return fr_transpose(fr_reshape(x, whole, a->ndim), back, a->ndim);
+}
+
+/* How many are true over the axes in mask, which stay as axes of size 1. */
+static fr_array *count_true(fr_array *x, int64_t mask, int dtype)
+{
+    int axes[FR_MAX_NDIM], n = 0;
+    for (int d = 0; x && d < x->ndim; d++)
+        if (mask >> d & 1)
+            axes[n++] = d;
+    return fr_sum(fr_astype(x, (fr_dtype)dtype),
+                  &(fr_reduce_options){.axes = axes, .naxes = n, .keepdims = true});
+}
+
+/* ---- the table's rows -------------------------------------------------------------------- */
+
+#define NONE NULL
+#define ZERO NULL
+#define ADD(x, y) fr_add(x, y)
+#define SUB(x, y) fr_sub(x, y)
+#define MUL(x, y) fr_mul(x, y)
+#define DIV(x, y) fr_div(x, y)
+#define POW(x, y) fr_pow(x, y)
+#define FLOOR_DIVIDE(x, y) fr_floor_divide(x, y)
+#define WHERE(x, y, z) fr_where(x, y, z)
+#define EQ(x, y) fr_eq(x, y)
+#define GT(x, y) fr_gt(x, y)
+#define LT(x, y) fr_lt(x, y)
+#define NEG(x) fr_neg(x)
+#define SIGN(x) fr_sign(x)
+#define SQUARE(x) fr_square(x)
+#define RSQRT(x) fr_rsqrt(x)
+#define EXP(x) fr_exp(x)
+#define LOG(x) fr_log(x)
+#define SIN(x) fr_sin(x)
+#define COS(x) fr_cos(x)
+#define SINH(x) fr_sinh(x)
+#define COSH(x) fr_cosh(x)
+
+static void elementwise_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                            fr_array **to)
+{
+    fr_array *a = in[0], *b = y->nin > 1 ? in[1] : NULL, *c = y->nin > 2 ? in[2] : NULL;
+    (void)c;
+    switch (y->op) {
+#define UNARY(name, py, rule, traits, form, da, text)                                          \
+    case FR__OP_##name:                                                                        \
+        to[0] = da;                                                                            \
+        break;
+#define BINARY(name, py, rule, traits, form, da, db, text)                                     \
+    case FR__OP_##name:                                                                        \
+        to[0] = need & 1 ? da : NULL;                                                          \
+        to[1] = need & 2 ? db : NULL;                                                          \
+        break;
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)                                \
+    case FR__OP_##name:                                                                        \
+        to[0] = need & 1 ? da : NULL;                                                          \
+        to[1] = need & 2 ? db : NULL;                                                          \
+        to[2] = need & 4 ? dc : NULL;                                                          \
+        break;
+#define REDUCE(name, py, rule, traits, combine, da, text)
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
+    }
+}
+
+/* In a row of a reduction g and y have the reduced axes, of size 1. */
+#define COUNT(x) count_true(x, mask, g->dtype)
+#define OTHERS(x) product_of_others(x, mask)
+#define BROADCAST(x) fr_broadcast_to(x, a->dims, a->ndim)
+
+static fr_array *reduce_vjp(fr_array *reduced, fr_array *cotangent, fr_array *a)
+{
+    int64_t mask = reduced->par[0], shape[FR_MAX_NDIM];
+    for (int d = 0; d < a->ndim; d++)
+        shape[d] = mask >> d & 1 ? 1 : a->dims[d];
+    fr_array *y = fr_reshape(reduced, shape, a->ndim);
+    fr_array *g = fr_reshape(cotangent, shape, a->ndim);
+    if (!y || !g)
+        return NULL;
+    switch (reduced->op) {
+#define UNARY(name, py, rule, traits, form, da, text)
+#define BINARY(name, py, rule, traits, form, da, db, text)
+#define TERNARY(name, py, rule, traits, form, da, db, dc, text)
+#define REDUCE(name, py, rule, traits, combine, da, text)                                      \
+    case FR__OP_REDUCE_##name:                                                                 \
+        return da;
+#include "op/ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef REDUCE
+    default: return NULL;
+    }
+}
+
+/* ---- which, and all ------------------------------------------------------------------------ */
+
+static bool is_whole(const fr_array *x) { return fr__dtypes[x->dtype].kind != FR__KIND_FLOAT; }
+
+uint64_t fr__differentiable(const fr_array *x)
+{
+    if (!fr__is_taped(x) || x->dtype == FR_BOOL)
+        return 0;
+    switch (x->op) {
+    case FR__OP_STOP:
+    case FR__OP_RANDOM_BITS: return 0;
+    case FR__OP_TAKE: return 1;
+    case FR__OP_where: return 6;
+    default: return ~(uint64_t)0;
+    }
+}
+
+static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                          fr_array **to)
+{
+    switch (y->op) {
+    case FR__OP_RESHAPE: to[0] = like(g, in[0]); return 0;
+    case FR__OP_TRANSPOSE: to[0] = untransposed(y, g); return 0;
+    case FR__OP_BROADCAST: to[0] = sum_repeated(g, in[0]); return 0;
+    case FR__OP_SLICE: to[0] = unsliced(y, g, in[0]); return 0;
+    case FR__OP_COPY:
+    case FR__OP_FRESH:
+    case FR__OP_ALIAS: to[0] = g; return 0;
+    case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;
+    case FR__OP_TAKE: to[0] = take_vjp(y, g, in[0], in[1]); return 0;
+    case FR__OP_CAST: /* what is cut off has no derivative */
+        to[0] = is_whole(y) && !is_whole(in[0]) ? NULL : fr_astype(g, (fr_dtype)in[0]->dtype);
+        return 0;
+    default:
+        return fr__fail_int(FR__E_VALUE, "grad: %s has no derivative", fr__ops[y->op].name);
+    }
+}
+
+int fr__vjp_rule(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need, fr_array **to)
+{
+    char have[FR__SHAPE_TEXT], want[FR__SHAPE_TEXT];
+    if (fr__ops[y->op].class == FR__ELEMENTWISE)
+        elementwise_vjp(y, g, in, need, to);
+    else if (fr__ops[y->op].class == FR__REDUCE)
+        to[0] = reduce_vjp(y, g, in[0]);
+    else if (structural_vjp(y, g, in, need, to))
+        return -1;
+    for (int i = 0; i < y->nin; i++) {
+        if (!(need >> i & 1) || !to[i])
+            continue;
+        if (to[i]->dtype != in[i]->dtype || fr__flag(to[i], FR__WEAK))
+            to[i] = fr_astype(to[i], (fr_dtype)in[i]->dtype);
+        if (to[i] && (to[i]->ndim != in[i]->ndim ||
+                      memcmp(to[i]->dims, in[i]->dims, sizeof(int64_t) * in[i]->ndim)))
+            return fr__fail_int(FR__E_INTERNAL, "grad: %s gave a cotangent %s for %s",
+                                fr__ops[y->op].name, fr__shape_text(to[i], have),
+                                fr__shape_text(in[i], want));
+    }
+    return fr__failed() ? -1 : 0;
+}
