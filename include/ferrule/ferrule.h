@@ -154,6 +154,9 @@ FR_API int fr_access(fr_array *x, fr_view *to);
  * "..."; evaluates. To be freed with fr_text_free. NULL: as fr_eval. */
 FR_API char *fr_to_text(fr_array *x);
 FR_API void fr_text_free(char *text);
+/* How many decimals floats are printed with, at most 60; below 0, as at start: six digits that
+ * count. Gives what was before. */
+FR_API int fr_print_decimals(int n);
 
 /* ---- shape: views that copy nothing --------------------------------------------------------
  * All give NULL when the shapes don't fit. Negative axes count from the end. */

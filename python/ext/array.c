@@ -32,7 +32,7 @@ static void array_dealloc(PyObject *self)
     if (handle->weak)
         PyObject_ClearWeakRefs(self);
     fr_free(handle->node);
-    PyObject_Free(self);
+    Py_TYPE(self)->tp_free(self);
 }
 
 int py_eval_all(int n, fr_array *const *x)
@@ -75,12 +75,35 @@ static PyObject *array_vectorcall(PyObject *type, PyObject *const *args, size_t 
     return array_new((PyTypeObject *)type, args, PyVectorcall_NARGS(n), names);
 }
 
-/* array.__new__(array, ...): the way of copy and of those who don't call the type. */
+/* An instance of a subclass is an array of no elements until array's __init__ fills it. */
 static PyObject *array_tp_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    (void)type;
-    return PyObject_VectorcallDict((PyObject *)&py_array_type, &PyTuple_GET_ITEM(args, 0),
-                                   (size_t)PyTuple_GET_SIZE(args), keywords);
+    (void)args;
+    (void)keywords;
+    fr_array *nothing = fr_own(fr_from_data(NULL, FR_FLOAT32, (int64_t[]){0}, 1));
+    if (!nothing)
+        return py_raise();
+    py_array *handle = (py_array *)type->tp_alloc(type, 0);
+    if (!handle) {
+        fr_free(nothing);
+        return NULL;
+    }
+    handle->node = nothing;
+    return (PyObject *)handle;
+}
+
+static int array_tp_init(PyObject *self, PyObject *args, PyObject *keywords)
+{
+    PyObject *made =
+        PyObject_VectorcallDict((PyObject *)&py_array_type, &PyTuple_GET_ITEM(args, 0),
+                                (size_t)PyTuple_GET_SIZE(args), keywords);
+    if (!made)
+        return -1;
+    fr_array *node = ((py_array *)self)->node;
+    ((py_array *)self)->node = py_node(made);
+    ((py_array *)made)->node = node;
+    Py_DECREF(made);
+    return 0;
 }
 
 /* ---- operators ------------------------------------------------------------------------ */
@@ -109,10 +132,9 @@ static PyObject *operate(binary_fn *function, PyObject *left, PyObject *right)
     return wrapped;
 }
 
-/* x += y: the handle gets the new node. */
-static PyObject *operate_in_place(binary_fn *function, PyObject *left, PyObject *right)
+/* x += y: the handle gets the new node. Takes over the result. */
+static PyObject *swap_in(PyObject *left, PyObject *result)
 {
-    PyObject *result = operate(function, left, right);
     if (!result || result == Py_NotImplemented)
         return result;
     py_array *handle = (py_array *)left, *made = (py_array *)result;
@@ -122,6 +144,11 @@ static PyObject *operate_in_place(binary_fn *function, PyObject *left, PyObject 
     Py_DECREF(result);
     Py_INCREF(left);
     return left;
+}
+
+static PyObject *operate_in_place(binary_fn *function, PyObject *left, PyObject *right)
+{
+    return swap_in(left, operate(function, left, right));
 }
 
 #define OPERATOR(name)                                                                         \
@@ -232,6 +259,16 @@ static PyObject *array_power(PyObject *base, PyObject *exponent, PyObject *modul
             return result;
     }
     return operate((fr_pow), base, exponent);
+}
+
+static PyObject *array_in_place_power(PyObject *base, PyObject *exponent, PyObject *modulo)
+{
+    return swap_in(base, array_power(base, exponent, modulo));
+}
+
+static PyObject *array_in_place_matmul(PyObject *left, PyObject *right)
+{
+    return swap_in(left, py_matmul(left, right));
 }
 
 static PyObject *array_compare(PyObject *left, PyObject *right, int how)
@@ -540,6 +577,22 @@ static PyObject *get_transposed(PyObject *self, void *closure)
     return py_wrap(fr_transpose(py_node(self), NULL, 0));
 }
 
+static PyObject *get_matrix_transposed(PyObject *self, void *closure)
+{
+    (void)closure;
+    fr_array *x = py_node(self);
+    int ndim = fr_ndim(x), axes[FR_MAX_NDIM];
+    if (ndim < 2) {
+        PyErr_Format(PyExc_ValueError, "mT: wanted at least 2 dimensions, not %d", ndim);
+        return NULL;
+    }
+    for (int i = 0; i < ndim; i++)
+        axes[i] = i;
+    axes[ndim - 1] = ndim - 2;
+    axes[ndim - 2] = ndim - 1;
+    return py_wrap(fr_transpose(x, axes, ndim));
+}
+
 static PyGetSetDef array_attributes[] = {
     {"shape", get_shape, NULL, "the sizes of the axes, a tuple", NULL},
     {"ndim", get_ndim, NULL, "the number of axes", NULL},
@@ -548,6 +601,7 @@ static PyGetSetDef array_attributes[] = {
     {"nbytes", get_nbytes, NULL, "bytes of all elements", NULL},
     {"dtype", get_dtype, NULL, "the type of the elements", NULL},
     {"T", get_transposed, NULL, "the axes in reverse order", NULL},
+    {"mT", get_matrix_transposed, NULL, "the last two axes exchanged", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -566,7 +620,9 @@ static PyNumberMethods array_number = {
     .nb_inplace_floor_divide = array_in_place_floor_divide,
     .nb_inplace_remainder = array_in_place_remainder,
     .nb_power = array_power,
+    .nb_inplace_power = array_in_place_power,
     .nb_matrix_multiply = py_matmul,
+    .nb_inplace_matrix_multiply = array_in_place_matmul,
     .nb_and = array_bit_and,
     .nb_or = array_bit_or,
     .nb_xor = array_bit_xor,
@@ -606,12 +662,13 @@ static PyBufferProcs array_buffer = {
 PyTypeObject py_array_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.array",
     .tp_basicsize = sizeof(py_array),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .tp_doc =
         "array(val, dtype=None)\n--\n\n"
         "An array of numbers: from a number, nested lists or tuples, a buffer (numpy and\n"
         "others) or another array. Lazy: values are computed when they are needed.",
     .tp_new = array_tp_new,
+    .tp_init = array_tp_init,
     .tp_vectorcall = array_vectorcall,
     .tp_dealloc = array_dealloc,
     .tp_weaklistoffset = offsetof(py_array, weak),
@@ -626,11 +683,26 @@ PyTypeObject py_array_type = {
     .tp_methods = py_array_methods,
 };
 
+/* Methods of other files than ops.c. */
+static int add_methods(PyMethodDef *methods)
+{
+    for (PyMethodDef *m = methods; m->ml_name; m++) {
+        PyObject *method = PyDescr_NewMethod(&py_array_type, m);
+        int failed =
+            method ? PyDict_SetItemString(py_array_type.tp_dict, m->ml_name, method) : -1;
+        Py_XDECREF(method);
+        if (failed)
+            return -1;
+    }
+    PyType_Modified(&py_array_type);
+    return 0;
+}
+
 int py_array_init(PyObject *module)
 {
     py_array_type.tp_hash =
         PyBaseObject_Type.tp_hash; /* by identity: == is element by element */
-    if (PyType_Ready(&py_array_type))
+    if (PyType_Ready(&py_array_type) || add_methods(py_exchange_methods))
         return -1;
     Py_INCREF(&py_array_type);
     return PyModule_AddObject(module, "array", (PyObject *)&py_array_type);

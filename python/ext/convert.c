@@ -64,7 +64,7 @@ static bool is_integer(fr_dtype dtype) { return dtype >= FR_UINT8 && dtype <= FR
 
 static bool is_signed(fr_dtype dtype) { return dtype >= FR_INT8 && dtype <= FR_INT64; }
 
-/* A Python int as integer bits; those that don't fit are an error, not wrapped. */
+/* A Python int as integer bits, of which the low ones are kept; beyond 64 bits it is an error. */
 static int store_integer(PyObject *number, fr_dtype dtype, void *to)
 {
     size_t bytes = fr_dtype_size(dtype);
@@ -72,28 +72,15 @@ static int store_integer(PyObject *number, fr_dtype dtype, void *to)
     long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
     if (value == -1 && PyErr_Occurred())
         return -1;
-    bool fits;
-    if (dtype == FR_UINT64) {
-        if (overflow > 0) {
-            unsigned long long large = PyLong_AsUnsignedLongLong(number);
-            if (large == (unsigned long long)-1 && PyErr_Occurred())
-                PyErr_Clear();
-            else
-                overflow = 0;
-            value = (long long)large;
-            fits = !overflow;
-        } else {
-            fits = !overflow && value >= 0;
-        }
-    } else if (is_signed(dtype)) {
-        long long most = (long long)(UINT64_MAX >> 1 >> (64 - 8 * bytes));
-        fits = !overflow && value <= most && value >= -most - 1;
-    } else {
-        fits = !overflow && value >= 0 && value <= (long long)(UINT64_MAX >> (64 - 8 * bytes));
+    if (overflow > 0 && dtype == FR_UINT64) {
+        unsigned long long large = PyLong_AsUnsignedLongLong(number);
+        overflow = large == (unsigned long long)-1 && PyErr_Occurred();
+        if (overflow)
+            PyErr_Clear();
+        value = (long long)large;
     }
-    if (!fits) {
-        PyErr_Format(PyExc_OverflowError, "array: %R does not fit %s", number,
-                     fr_dtype_name(dtype));
+    if (overflow) {
+        PyErr_Format(PyExc_OverflowError, "array: %R does not fit 64 bits", number);
         return -1;
     }
     memcpy(to, &value, bytes); /* little-endian: the low bytes */
@@ -145,7 +132,8 @@ static int store_number(PyObject *number, fr_dtype dtype, void *to)
         memcpy(to, parts, sizeof parts);
         return 0;
     }
-    double value = PyFloat_AsDouble(number);
+    double value =
+        PyComplex_Check(number) ? PyComplex_RealAsDouble(number) : PyFloat_AsDouble(number);
     if (value == -1 && PyErr_Occurred())
         return -1;
     store_double(value, dtype, to);
@@ -404,7 +392,7 @@ static int measure_leaf(nest *n, int depth, PyObject *value, PyObject *kept)
     } else {
         bool buffer = py_is_buffer(value);
         if (!buffer && !py_is_array(value)) {
-            PyErr_Format(PyExc_TypeError, "array: cannot make a number of %s",
+            PyErr_Format(PyExc_ValueError, "array: cannot make a number of %s",
                          Py_TYPE(value)->tp_name);
             return -1;
         }
@@ -564,7 +552,11 @@ fr_array *py_from_object(PyObject *value, const fr_dtype *dtype)
     bool keep_double = dtype && *dtype == FR_FLOAT64;
     if (py_is_buffer(value) || PyBytes_Check(value) || PyByteArray_Check(value))
         return converted(py_from_buffer(value, !keep_double), dtype);
-    PyObject *method = PyObject_GetAttrString(value, "__array__"); /* torch, pandas, jax ... */
+    fr_array *imported = py_from_dlpack(value); /* torch, jax ... */
+    if (imported)
+        return converted(imported, dtype);
+    PyErr_Clear();
+    PyObject *method = PyObject_GetAttrString(value, "__array__"); /* pandas ... */
     if (!method) {
         PyErr_Clear();
     } else {
@@ -580,7 +572,7 @@ fr_array *py_from_object(PyObject *value, const fr_dtype *dtype)
             return NULL;
     }
     PyErr_Format(
-        PyExc_TypeError,
+        value == Py_None ? PyExc_TypeError : PyExc_ValueError,
         "array: wanted a number, nested lists of numbers, a buffer or an array, not %s",
         Py_TYPE(value)->tp_name);
     return NULL;

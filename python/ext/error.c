@@ -5,7 +5,7 @@
  */
 #include "ext.h"
 
-PyObject *py_trace_error;
+PyObject *py_trace_error, *py_dtype_error;
 
 PyObject *py_raise(void)
 {
@@ -15,7 +15,7 @@ PyObject *py_raise(void)
         switch (kind) {
         case FR_ERROR_VALUE:
         case FR_ERROR_LIMIT: type = PyExc_ValueError; break;
-        case FR_ERROR_TYPE: type = PyExc_TypeError; break;
+        case FR_ERROR_TYPE: type = py_dtype_error; break;
         case FR_ERROR_INDEX: type = PyExc_IndexError; break;
         case FR_ERROR_MEMORY: type = PyExc_MemoryError; break;
         case FR_ERROR_IO: type = PyExc_OSError; break;
@@ -50,18 +50,35 @@ int py_warn(void)
     return 0;
 }
 
+static int add(PyObject *module, const char *name, PyObject *type)
+{
+    if (!type)
+        return -1;
+    Py_INCREF(type);
+    if (PyModule_AddObject(module, name, type)) {
+        Py_DECREF(type);
+        return -1;
+    }
+    return 0;
+}
+
 int py_error_init(PyObject *module)
 {
     py_trace_error = PyErr_NewExceptionWithDoc(
         "ferrule.core.TraceError",
         "A placeholder of a compiled function was used where a value is needed.",
         PyExc_RuntimeError, NULL);
-    if (!py_trace_error)
-        return -1;
-    Py_INCREF(py_trace_error);
-    if (PyModule_AddObject(module, "TraceError", py_trace_error)) {
-        Py_DECREF(py_trace_error);
-        return -1;
-    }
-    return 0;
+    /* MLX raises ValueError for dtypes that don't fit, numpy TypeError: this is both. */
+    PyObject *both = PyTuple_Pack(2, PyExc_TypeError, PyExc_ValueError);
+    py_dtype_error =
+        both
+            ? PyErr_NewExceptionWithDoc("ferrule.core.DtypeError",
+                                        "An operation was given a dtype that it does not take.",
+                                        both, NULL)
+            : NULL;
+    Py_XDECREF(both);
+    return add(module, "TraceError", py_trace_error) ||
+                   add(module, "DtypeError", py_dtype_error)
+               ? -1
+               : 0;
 }

@@ -5,6 +5,7 @@
  *   args.c     arguments: names to slots, axes, shapes, dtypes, operands
  *   dtype.c    mx.float32 and its kin
  *   array.c    the array type: attributes, operators, methods, the buffer protocol
+ *   exchange.c DLPack, asarray, pickles, bytes
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
  *   index.c    x[...], x[...] = value
  *   update.c   concatenate, stack, pad, take, matmul
@@ -47,6 +48,7 @@ typedef PyObject *py_function(PyObject *self, PyObject *const *args, Py_ssize_t 
 /* ---- error.c -------------------------------------------------------------------------- */
 
 extern PyObject *py_trace_error; /* ferrule.core.TraceError */
+extern PyObject *py_dtype_error; /* ferrule.core.DtypeError */
 /* The thread's library error as a Python exception (one that is set already stays); NULL. */
 PyObject *py_raise(void);
 int py_raise_int(void); /* the same, giving -1 */
@@ -107,7 +109,13 @@ typedef struct py_array {
 } py_array;
 
 extern PyTypeObject py_array_type;
-static inline bool py_is_array(PyObject *object) { return Py_IS_TYPE(object, &py_array_type); }
+/* Subclasses are made by Python's class statement: types on the heap. */
+static inline bool py_is_array(PyObject *object)
+{
+    return Py_IS_TYPE(object, &py_array_type) ||
+           (PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_HEAPTYPE) &&
+            PyType_IsSubtype(Py_TYPE(object), &py_array_type));
+}
 static inline fr_array *py_node(PyObject *array) { return ((py_array *)array)->node; }
 /* A handle on a result just returned by the library; NULL in: raises its error. */
 PyObject *py_wrap(fr_array *result);
@@ -125,6 +133,13 @@ fr_array *py_from_buffer(PyObject *value, bool double_to_float); /* NULL: raised
 fr_array *py_from_object(PyObject *value, const fr_dtype *dtype);
 PyObject *py_to_list(fr_array *x);
 PyObject *py_to_number(fr_array *x); /* of size 1 */
+
+/* ---- exchange.c ----------------------------------------------------------------------- */
+
+/* A copy of what an object exports by DLPack. NULL without an exception: it exports nothing. */
+fr_array *py_from_dlpack(PyObject *value);
+extern PyMethodDef py_exchange_functions[];
+extern PyMethodDef py_exchange_methods[];
 
 /* ---- index.c -------------------------------------------------------------------------- */
 

@@ -60,6 +60,13 @@ static PyObject *call_set_cache_limit(PyObject *module, PyObject *limit)
     return set_bytes(fr_memory_set_cache_limit, limit);
 }
 
+static PyObject *call_get_memory_limit(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return PyLong_FromSize_t(fr_memory().limit);
+}
+
 static PyObject *call_num_threads(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -133,6 +140,8 @@ PyMethodDef py_memory_functions[] = {
      "reset_peak_memory()\n--\n\nstarts get_peak_memory again from now"},
     {"clear_cache", call_clear_cache, METH_NOARGS,
      "clear_cache()\n--\n\ngives what is kept for reuse back to the system"},
+    {"get_memory_limit", call_get_memory_limit, METH_NOARGS,
+     "get_memory_limit()\n--\n\nmost bytes that may be in use"},
     {"set_memory_limit", call_set_memory_limit, METH_O,
      "set_memory_limit(limit, /)\n--\n\nmost bytes in use from now; gives the old limit"},
     {"set_cache_limit", call_set_cache_limit, METH_O,

@@ -675,7 +675,7 @@ static PyObject *method_array(PyObject *self, PyObject *const *args, Py_ssize_t 
     return result;
 }
 
-/* format(x, ".3f"): of one number as Python's; without a format as str. */
+/* Of a 0-d array as Python formats its number; of others as str. */
 static PyObject *method_format(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                PyObject *names)
 {
@@ -683,7 +683,7 @@ static PyObject *method_format(PyObject *self, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "__format__() takes one string");
         return NULL;
     }
-    if (fr_ndim(py_node(self)) != 0 || PyUnicode_GetLength(args[0]) == 0) {
+    if (fr_ndim(py_node(self)) != 0) {
         if (PyUnicode_GetLength(args[0]) != 0) {
             PyErr_SetString(PyExc_TypeError, "a format is for 0-d arrays only");
             return NULL;

@@ -204,6 +204,31 @@ static PyObject *stream_compare(PyObject *left, PyObject *right, int how)
 
 static Py_hash_t stream_hash(PyObject *self) { return ((stream_object *)self)->stream.id; }
 
+/* By name, so that a pickle is the same object again. */
+static PyObject *kind_reduce(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyUnicode_FromString(kind_name(((kind_object *)self)->kind));
+}
+
+static PyObject *device_reduce(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    device_object *device = (device_object *)self;
+    return Py_BuildValue("O(Ni)", (PyObject *)&device_type, kind_object_of(device->kind),
+                         device->index);
+}
+
+static PyMethodDef kind_methods[] = {
+    {"__reduce__", kind_reduce, METH_NOARGS, NULL},
+    PY_END,
+};
+
+static PyMethodDef device_methods[] = {
+    {"__reduce__", device_reduce, METH_NOARGS, NULL},
+    PY_END,
+};
+
 static PyGetSetDef device_attributes[] = {
     {"type", device_get_type, NULL, "cpu or gpu", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -223,6 +248,7 @@ static PyTypeObject kind_type = {
     .tp_repr = kind_repr,
     .tp_richcompare = device_compare,
     .tp_hash = device_hash,
+    .tp_methods = kind_methods,
 };
 
 static PyTypeObject device_type = {
@@ -235,6 +261,7 @@ static PyTypeObject device_type = {
     .tp_richcompare = device_compare,
     .tp_hash = device_hash,
     .tp_getset = device_attributes,
+    .tp_methods = device_methods,
 };
 
 static PyTypeObject stream_type = {
@@ -306,21 +333,26 @@ static PyObject *call_new_stream(PyObject *module, PyObject *device)
                      Py_TYPE(device)->tp_name);
         return NULL;
     }
+    if (index < 0 || index >= fr_device_count(kind)) {
+        PyErr_Format(PyExc_ValueError, "new_stream: there is no device %s:%d here",
+                     kind_name(kind), index);
+        return NULL;
+    }
     fr_stream stream = fr_stream_new(kind);
     if (fr_error() != FR_OK)
         return py_raise();
     return stream_make(stream);
 }
 
-static PyObject *call_synchronize(PyObject *module, PyObject *const *args, Py_ssize_t n)
+static PyObject *call_synchronize(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                  PyObject *names)
 {
     (void)module;
+    static const py_signature signature = {"synchronize", 0, 1, 0, {"stream", NULL}};
+    PyObject *at[1];
     fr_stream stream = fr_stream_current();
-    if (n > 1) {
-        PyErr_SetString(PyExc_TypeError, "synchronize() takes at most one argument");
-        return NULL;
-    }
-    if (n == 1 && args[0] != Py_None && read_stream(args[0], &stream, "synchronize"))
+    if (py_parse(&signature, args, n, names, at) ||
+        (at[0] && at[0] != Py_None && read_stream(at[0], &stream, "synchronize")))
         return NULL;
     int failed;
     Py_BEGIN_ALLOW_THREADS failed = fr_synchronize(stream);
@@ -353,8 +385,8 @@ PyMethodDef py_stream_functions[] = {
     {"new_stream", call_new_stream, METH_O, "new_stream(device, /)\n--\n\na further stream"},
     {"is_available", call_is_available, METH_O,
      "is_available(device, /)\n--\n\ntrue if this machine has the device"},
-    {"synchronize", (PyCFunction)(void (*)(void))call_synchronize, METH_FASTCALL,
-     "synchronize(stream=None, /)\n--\n\nwaits until all work of a stream is done"},
+    PY_METHOD("synchronize", call_synchronize,
+              "synchronize(stream=None)\n--\n\nwaits until all work of a stream is done"),
     PY_END,
 };
 

@@ -3,21 +3,31 @@
 Everything here is made by the extension module; see core.pyi or the reference for signatures.
 """
 
+import os as _os
 import sys as _sys
 
 from . import _core
+from ._array_api import __array_namespace_info__  # noqa: F401
 from ._core import *  # noqa: F401,F403
-from ._core import __version__  # noqa: F401
+from ._core import __version__, _rebuild_array  # noqa: F401
+from ._printing import (  # noqa: F401
+    PrintOptions,
+    get_printoptions,
+    printoptions,
+    set_printoptions,
+)
 
 # Second names that MLX has.
 acos, acosh, asin, asinh = _core.arccos, _core.arccosh, _core.arcsin, _core.arcsinh
 atan, atanh, atan2, pow = _core.arctan, _core.arctanh, _core.arctan2, _core.power
 bitwise_left_shift, bitwise_right_shift = _core.left_shift, _core.right_shift
 
+ArrayIterator = type(iter(_core.array([0])))
+
 _sys.modules[__name__ + ".random"] = _core.random  # import ferrule.core.random
 
 
-class stream:
+class StreamContext:
     """Work inside `with stream(s):` goes to the stream or device s."""
 
     def __init__(self, s):
@@ -31,3 +41,84 @@ class stream:
 
     def __exit__(self, *error):
         _core.set_default_stream(self._before.pop())
+
+
+def stream(s):
+    """A context whose work goes to the stream or device s."""
+    return StreamContext(s)
+
+
+# A stream may be used from every thread: MLX's other kinds are this one.
+ThreadLocalStream = _core.Stream
+new_thread_local_stream = new_thread_unsafe_stream = _core.new_stream
+
+
+def clear_streams():
+    """Nothing: streams hold no memory."""
+
+
+def async_eval(*args):
+    """Computes all arrays in nested lists, tuples and dicts; on the CPU before it returns."""
+    _core.eval(*args)
+
+
+def depends(inputs, dependencies):
+    """inputs, to be computed after dependencies: nothing to do where results have no effects."""
+    return inputs
+
+
+def device_count(device_type, /):
+    """How many devices of a type this machine has."""
+    if not isinstance(device_type, _core.DeviceType):
+        raise TypeError(f"device_count: wanted cpu or gpu, not {device_type!r}")
+    return int(_core.is_available(device_type))
+
+
+def device_info(d=None):
+    """What is known of a device: its name and architecture."""
+    device = _core.default_device() if d is None else d
+    if not _core.is_available(device):
+        raise ValueError(f"device_info: there is no {device} here")
+    return {"architecture": _os.uname().machine, "device_name": _cpu_name()}
+
+
+def _cpu_name():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return _os.uname().machine
+
+
+def get_array_buffer_size(*args):
+    """Bytes of all arrays in nested lists, tuples and dicts."""
+    if len(args) == 1 and isinstance(args[0], _core.array):
+        return args[0].nbytes
+    total = 0
+    for tree in args:
+        if isinstance(tree, _core.array):
+            total += tree.nbytes
+        elif isinstance(tree, (list, tuple)):
+            total += get_array_buffer_size(*tree)
+        elif isinstance(tree, dict):
+            total += get_array_buffer_size(*tree.values())
+    return total
+
+
+def set_wired_limit(limit, /):
+    """Nothing: memory is not wired here. Gives 0, the limit that was."""
+    if not isinstance(limit, int) or limit < 0:
+        raise ValueError(f"set_wired_limit: wanted a number of bytes, not {limit!r}")
+    return 0
+
+
+class metal:
+    """What programs ask before they use Apple's GPUs."""
+
+    @staticmethod
+    def is_available():
+        """False: this is no Apple GPU."""
+        return False

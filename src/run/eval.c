@@ -2,6 +2,8 @@
  *
  * Pending graph -> key -> program (found or made) -> run -> published.
  */
+#include <math.h>
+
 #include "core/alloc.h"
 #include "core/scope.h"
 #include "op/view.h"
@@ -278,6 +280,22 @@ int fr_copy_out(fr_array *x, void *to, size_t bytes)
 
 enum { EDGE = 3 }; /* an axis of more than 2 * EDGE shows so many elements at each end */
 
+static _Atomic int decimals = -1;
+
+int fr_print_decimals(int n)
+{
+    return atomic_exchange(&decimals, n < 0 ? -1 : n > 60 ? 60 : n);
+}
+
+static void number_text(fr__text *to, double v)
+{
+    int n = atomic_load_explicit(&decimals, memory_order_relaxed);
+    if (n < 0 || !isfinite(v))
+        fr__text_f(to, "%.6g", v);
+    else
+        fr__text_f(to, "%.*f", n, v);
+}
+
 static void element_text(fr__text *to, const fr_array *x, const char *p)
 {
     double v;
@@ -292,7 +310,7 @@ static void element_text(fr__text *to, const fr_array *x, const char *p)
     else if (v != v)
         fr__text_add(to, "nan");
     else
-        fr__text_f(to, "%.*g", 6, v);
+        number_text(to, v);
 }
 
 static void axis_text(fr__text *to, const fr_array *x, int d, const char *p, int indent)
