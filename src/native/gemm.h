@@ -1,0 +1,80 @@
+/* gemm.h - matrix products: register tiles over packed panels, for the processor at hand
+ *
+ * C[m, n] = A[m, k] B[k, n], operands of any strides, batched. float32, float16 and bfloat16
+ * (both computed in float32) and float64.
+ *
+ * The order of every sum is fixed by k alone: in blocks of FR__GEMM_KC, in each one fused
+ * multiply-add after the other (multiply, then add, on hosts without), the blocks added up in
+ * order. So results depend neither on tiles, nor on the number of threads, nor on layouts.
+ */
+#ifndef FR_GEMM_H
+#define FR_GEMM_H
+
+#include "kernel/kernel.h"
+
+enum { FR__GEMM_KC = 384, FR__GEMM_MR = 12, FR__GEMM_NR = 32 };
+
+/* A flat row-major index over some dimensions, and where it leads in memory. */
+typedef struct fr__gemm_dims {
+    int n;
+    int64_t size[FR_MAX_NDIM], stride[FR_MAX_NDIM]; /* strides in elements, 0 to repeat */
+} fr__gemm_dims;
+
+/* Each side of an operand may be of several dimensions (the pixels of a convolution, the axes of a
+ * contraction): they are packed from where they lie. */
+typedef struct fr__gemm_operand {
+    const char *data;
+    fr__gemm_dims batch, outer, k; /* outer: rows of A, columns of B */
+} fr__gemm_operand;
+
+/* One product, or a batch of them. c is row-major and contiguous. */
+typedef struct fr__gemm {
+    int dtype; /* of all three */
+    int64_t batches, m, n, k;
+    fr__gemm_operand a, b;
+    char *c;
+    char *packed; /* fr__gemm_packed_bytes, 64-byte aligned; NULL where that is 0 */
+} fr__gemm;
+
+/* How the work is cut up; by shapes and the number of threads alone. */
+typedef struct fr__gemm_cut {
+    bool pack_a, pack_b;
+    int64_t panels;     /* of B, in one product */
+    int64_t rows, cols; /* of a unit: rows of C, panels of B */
+    int64_t row_units, col_units;
+} fr__gemm_cut;
+
+fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads);
+size_t fr__gemm_packed_bytes(const fr__gemm *g, const fr__gemm_cut *cut);
+size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut); /* bytes a thread */
+/* Phase 1: panels of B, numbered over all products: batches * panels. Phase 2: units of C:
+ * batches * row_units * col_units. */
+void fr__gemm_pack(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end);
+void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
+                  char *scratch);
+
+/* ---- what is compiled once for each instruction set: gemm_tiles.h ------------------------ */
+
+/* rows x columns of C (row stride ldc) = or += a[r * ars + k * acs] * b[k * brs + c], c < nr. */
+typedef void fr__gemm_tile(int64_t k, const void *a, int64_t ars, int64_t acs, const void *b,
+                           int64_t brs, void *c, int64_t ldc, int rows, int vectors, bool add);
+typedef void fr__gemm_pack_fn(const void *from, int64_t stride, int64_t step, int64_t n,
+                              int64_t k, int64_t width, void *to);
+typedef void fr__gemm_pick_fn(const void *from, const int64_t *lines, const int64_t *steps,
+                              int64_t n, int64_t k, int64_t width, void *to);
+typedef struct fr__gemm_isa {
+    int mr[2], nr[2], lanes[2]; /* by type: float32, float64 */
+    fr__gemm_tile *tile[2];
+    /* n <= width lines of k elements, line i from + i * stride, its elements `step` apart, to
+     * to[k * width + i]; what is missing of the width is 0. By dtype: float16, bfloat16, float32,
+     * float64. */
+    fr__gemm_pack_fn *pack[4];
+    fr__gemm_pick_fn
+        *pick[4]; /* the same, line i from + lines[i], its element j at + steps[j] */
+    void (*narrow[2])(const float *from, int64_t n, uint16_t *to); /* to float16, bfloat16 */
+} fr__gemm_isa;
+extern const fr__gemm_isa fr__gemm_base, fr__gemm_v3, fr__gemm_v4;
+/* Instead of the best that the host has; NULL: that again. For tests. */
+void fr__gemm_use(const fr__gemm_isa *tiles);
+
+#endif

@@ -1,0 +1,202 @@
+/* test_gemm.c - the engine of matrix products, tile by tile, against sums in plain C
+ *
+ * The order of every sum is part of the engine's promise, so results are compared bit for bit: over
+ * types, instruction sets, layouts, sizes around every tile's edges, batches, and ways to cut.
+ */
+#include "native/gemm.h"
+
+#include "values.h"
+
+#include <stdlib.h>
+
+typedef struct matrix {
+    char *data;
+    int64_t row, col;
+} matrix;
+
+static uint32_t seed = 7;
+static int pick(int n) { return (int)((seed = seed * 1664525u + 1013904223u) >> 8) % n; }
+
+/* Small multiples of 1/8: exact in every type. */
+static void put(char *at, int dtype, double v)
+{
+    float f = (float)v;
+    uint16_t h = dtype == FR_FLOAT16 ? half_bits(f) : brain_bits(f);
+    if (dtype == FR_FLOAT64)
+        memcpy(at, &v, sizeof v);
+    else if (dtype == FR_FLOAT32)
+        memcpy(at, &f, sizeof f);
+    else
+        memcpy(at, &h, sizeof h);
+}
+
+static double get(const char *at, int dtype) { return read_number(at, dtype).f; }
+
+/* layout 0: row-major; 1: transposed; 2: every third element of rows that are further apart; 3: rows
+ * backwards; 4: one row for all. */
+static matrix make(int dtype, int64_t rows, int64_t cols, int layout, int64_t batch,
+                   char **block)
+{
+    int64_t size = (int64_t)fr_dtype_size((fr_dtype)dtype), n = (rows + 2) * (cols + 2) * 6;
+    char *data = malloc((size_t)(n * batch * size) + 64);
+    for (int64_t i = 0; i < n * batch; i++)
+        put(data + i * size, dtype,
+            (pick(33) - 16) / 8.0 + (dtype == FR_FLOAT32 ? 1e-3 * pick(9) : 0));
+    *block = data;
+    switch (layout) {
+    case 1: return (matrix){data, 1, rows};
+    case 2: return (matrix){data, cols * 3 + 5, 3};
+    case 3: return (matrix){data + (rows ? rows - 1 : 0) * cols * size, -cols, 1};
+    case 4: return (matrix){data, 0, 1};
+    default: return (matrix){data, cols, 1};
+    }
+}
+
+static float sum32(const fr__gemm *g, const char *a, int64_t col, const char *b, int64_t row,
+                   bool fused)
+{
+    int64_t size = (int64_t)fr_dtype_size((fr_dtype)g->dtype);
+    float sum = 0;
+    for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
+        float part = 0;
+        for (int64_t i = k; i < g->k && i < k + FR__GEMM_KC; i++) {
+            float x = (float)get(a + i * col * size, g->dtype),
+                  y = (float)get(b + i * row * size, g->dtype);
+            volatile float product = x * y;
+            part = fused ? fmaf(x, y, part) : product + part;
+        }
+        sum = k ? sum + part : part;
+    }
+    return sum;
+}
+
+static double sum64(const fr__gemm *g, const char *a, int64_t col, const char *b, int64_t row,
+                    bool fused)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
+        double part = 0;
+        for (int64_t i = k; i < g->k && i < k + FR__GEMM_KC; i++) {
+            double x = get(a + i * col * 8, g->dtype), y = get(b + i * row * 8, g->dtype);
+            volatile double product = x * y;
+            part = fused ? fma(x, y, part) : product + part;
+        }
+        sum = k ? sum + part : part;
+    }
+    return sum;
+}
+
+static void expect_element(const fr__gemm *g, const char *a, int64_t col, const char *b,
+                           int64_t row, const char *c, bool fused)
+{
+    if (g->dtype == FR_FLOAT64) {
+        double want = sum64(g, a, col, b, row, fused);
+        EXPECT(!memcmp(c, &want, sizeof want));
+        return;
+    }
+    float want = sum32(g, a, col, b, row, fused);
+    char bytes[4];
+    put(bytes, g->dtype, (double)want);
+    EXPECT(!memcmp(c, bytes, fr_dtype_size((fr_dtype)g->dtype)));
+}
+
+static fr__gemm_dims line(int64_t size, int64_t stride)
+{
+    return (fr__gemm_dims){1, {size}, {stride}};
+}
+
+/* n as q x (n / q), for a q that divides it. */
+static void cut_in_two(fr__gemm_dims *d)
+{
+    for (int64_t q = 2; q * q <= d->size[0]; q++)
+        if (d->size[0] % q == 0) {
+            *d = (fr__gemm_dims){2, {d->size[0] / q, q}, {d->stride[0] * q, d->stride[0]}};
+            return;
+        }
+}
+
+static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, int64_t batch,
+                    bool fused)
+{
+    char *blocks[2];
+    int64_t size = (int64_t)fr_dtype_size((fr_dtype)dtype);
+    matrix a = make(dtype, m, k, la, batch, &blocks[0]),
+           b = make(dtype, k, n, lb, batch, &blocks[1]);
+    int64_t each_a = batch > 2 ? 0 : (m + 2) * (k + 2) * 6, each_b = (k + 2) * (n + 2) * 6;
+    fr__gemm g = {.dtype = dtype, .batches = batch, .m = m, .n = n, .k = k};
+    g.a = (fr__gemm_operand){a.data, line(batch, each_a), line(m, a.row), line(k, a.col)};
+    g.b = (fr__gemm_operand){b.data, line(batch, each_b), line(n, b.col), line(k, b.row)};
+    if (pick(3) == 0) { /* the same in pieces: several dimensions a side */
+        cut_in_two(&g.a.outer);
+        cut_in_two(&g.a.k);
+        cut_in_two(&g.b.outer);
+        cut_in_two(&g.b.batch);
+    }
+    fr__gemm_cut cut = fr__gemm_cut_up(&g, 1 + pick(3) * 7);
+    char *c = malloc((size_t)(m * n * batch * size) + 64);
+    size_t packed = fr__gemm_packed_bytes(&g, &cut), scratch = fr__gemm_scratch(&g, &cut);
+    memset(c, 0xee, (size_t)(m * n * batch * size) + 64);
+    g.c = c;
+    g.packed = packed ? aligned_alloc(64, (packed + 63) / 64 * 64) : NULL;
+    char *space = aligned_alloc(64, scratch + 64);
+    memset(space, 0xff, scratch); /* NaN: nothing is read that wasn't written */
+    space[scratch] = 0x5a;
+    if (packed)
+        fr__gemm_pack(&g, &cut, 0, g.batches * cut.panels);
+    int64_t units = g.batches * cut.row_units * cut.col_units, half = units / 2;
+    fr__gemm_run(&g, &cut, half, units, space);
+    fr__gemm_run(&g, &cut, 0, half, space);
+    EXPECT_EQ(space[scratch], 0x5a);
+    for (int i = 0; i < 64; i++)
+        EXPECT_EQ((unsigned char)c[m * n * batch * size + i], 0xee);
+    int before = test_failures;
+    for (int64_t p = 0; p < batch; p++)
+        for (int64_t i = 0; i < m && test_failures == before; i++)
+            for (int64_t j = 0; j < n && test_failures == before; j++)
+                if (m * n < 4096 || !pick(50) || i == m - 1 || j == n - 1)
+                    expect_element(&g, a.data + (p * each_a + i * a.row) * size, a.col,
+                                   b.data + (p * each_b + j * b.col) * size, b.row,
+                                   c + ((p * m + i) * n + j) * size, fused);
+    if (test_failures != before)
+        printf("     %s %lldx%lldx%lld layouts %d %d batch %lld\n",
+               fr_dtype_name((fr_dtype)dtype), (long long)m, (long long)n, (long long)k, la, lb,
+               (long long)batch);
+    free(blocks[0]);
+    free(blocks[1]);
+    free(c);
+    free(g.packed);
+    free(space);
+}
+
+static void try_all(bool fused)
+{
+    static const int dtypes[] = {FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64};
+    for (int d = 0; d < 4; d++) {
+        for (int i = 0; i < 150; i++)
+            try_one(dtypes[d], 1 + pick(70), 1 + pick(70), 1 + pick(70), pick(5), pick(5),
+                    1 + pick(4), fused);
+        try_one(dtypes[d], 193, 129, 2 * FR__GEMM_KC + 1, 0, 1, 1, fused);
+        try_one(dtypes[d], 12, 640, FR__GEMM_KC, 0, 0, 1, fused);
+        try_one(dtypes[d], 640, 33, FR__GEMM_KC + 1, 1, 0, 2, fused);
+    }
+}
+
+TEST(any_machine)
+{
+    fr__gemm_use(&fr__gemm_base);
+    try_all(false);
+    fr__gemm_use(NULL);
+}
+
+#if defined(__x86_64__)
+TEST(avx2)
+{
+    if (!fr__host()->avx2 || !fr__host()->fma || !fr__host()->f16c)
+        return;
+    fr__gemm_use(&fr__gemm_v3);
+    try_all(true);
+    fr__gemm_use(NULL);
+}
+#endif
+
+TEST(this_machine) { try_all(fr__host()->fma); }
