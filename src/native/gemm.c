@@ -39,13 +39,15 @@ static const fr__gemm_isa *best(void)
     return &fr__gemm_base;
 }
 
-static const fr__gemm_isa *isa(void)
+const fr__gemm_isa *fr__gemm_tiles(void)
 {
     const fr__gemm_isa *tiles = atomic_load_explicit(&chosen, memory_order_relaxed);
     if (FR__UNLIKELY(!tiles))
         fr__gemm_use(tiles = best());
     return tiles;
 }
+
+static const fr__gemm_isa *isa(void) { return fr__gemm_tiles(); }
 
 static bool is_half(int dtype) { return dtype == FR_FLOAT16 || dtype == FR_BFLOAT16; }
 static int type_of(int dtype) { return dtype == FR_FLOAT64; }
@@ -92,22 +94,21 @@ static void offsets_of(const fr__gemm_dims *d, int64_t from, int64_t n, int64_t 
     }
 }
 
-/* Lines [line, line + n) of an operand, elements [k, k + block) of each, packed `width` wide. */
-static void pack(const fr__gemm *g, const fr__gemm_operand *x, int64_t product, int64_t line,
-                 int64_t n, int64_t k, int64_t block, int64_t width, char *to)
+void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
+                         int64_t n, int64_t k, int64_t block, int64_t width, char *to)
 {
-    int64_t size = fr__dsize(g->dtype);
+    int64_t size = fr__dsize(dtype);
     const char *from = x->data + size * offset_of(&x->batch, product);
     if (is_line(&x->outer) && is_line(&x->k)) {
         from += size * (line * step_of(&x->outer) + k * step_of(&x->k));
-        isa()->pack[row_of(g->dtype)](from, step_of(&x->outer), step_of(&x->k), n, block, width,
-                                      to);
+        isa()->pack[row_of(dtype)](from, step_of(&x->outer), step_of(&x->k), n, block, width,
+                                   to);
         return;
     }
     int64_t lines[FR__GEMM_NR], steps[FR__GEMM_KC];
     offsets_of(&x->outer, line, n, lines);
     offsets_of(&x->k, k, block, steps);
-    isa()->pick[row_of(g->dtype)](from, lines, steps, n, block, width, to);
+    isa()->pick[row_of(dtype)](from, lines, steps, n, block, width, to);
 }
 
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
@@ -182,8 +183,9 @@ void fr__gemm_pack(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, in
     for (int64_t i = begin; i < end; i++) {
         int64_t product = i / cut->panels, panel = i % cut->panels;
         for (int64_t k = 0; k < g->k; k += FR__GEMM_KC)
-            pack(g, &g->b, product, panel * nr, fr__min64(nr, g->n - panel * nr), k,
-                 fr__min64(g->k - k, FR__GEMM_KC), nr, panel_at(g, cut, product, k, panel));
+            fr__gemm_pack_lines(
+                g->dtype, &g->b, product, panel * nr, fr__min64(nr, g->n - panel * nr), k,
+                fr__min64(g->k - k, FR__GEMM_KC), nr, panel_at(g, cut, product, k, panel));
     }
 }
 
@@ -243,8 +245,9 @@ static void unit_run(unit *u)
     for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
         int64_t block = fr__min64(g->k - k, FR__GEMM_KC);
         for (int64_t r = 0; u->cut->pack_a && r < u->rows; r += u->mr)
-            pack(g, &g->a, u->product, u->row + r, fr__min64(u->mr, u->rows - r), k, block,
-                 u->mr, u->packed_a + u->size * r * block);
+            fr__gemm_pack_lines(g->dtype, &g->a, u->product, u->row + r,
+                                fr__min64(u->mr, u->rows - r), k, block, u->mr,
+                                u->packed_a + u->size * r * block);
         for (int64_t panel = u->panel; panel < u->panel + u->panels; panel++)
             panel_run(u, panel, u->cut->pack_a ? u->packed_a : a + u->size * k * acs, ars, acs,
                       k, block);

@@ -49,6 +49,10 @@ size_t fr__gemm_packed_bytes(const fr__gemm *g, const fr__gemm_cut *cut);
 size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut); /* bytes a thread */
 /* Phase 1: panels of B, numbered over all products: batches * panels. Phase 2: units of C:
  * batches * row_units * col_units. */
+/* Lines [line, line + n) of an operand of a product, elements [k, k + block) of each (at most
+ * FR__GEMM_KC), packed `width` wide. */
+void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
+                         int64_t n, int64_t k, int64_t block, int64_t width, char *to);
 void fr__gemm_pack(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end);
 void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
                   char *scratch);
@@ -72,8 +76,14 @@ typedef struct fr__gemm_isa {
     fr__gemm_pick_fn
         *pick[4]; /* the same, line i from + lines[i], its element j at + steps[j] */
     void (*narrow[2])(const float *from, int64_t n, uint16_t *to); /* to float16, bfloat16 */
+    /* Rows of scores, for attention. The largest of x[i] = x[i] * scale + add[i] (add may be
+     * NULL), i < n, or `most` if that is larger; then x[i] = e^(x[i] - shift) and their sum. x has
+     * room for whole vectors and n is rounded up to them: what is beyond n is set to 0. */
+    float (*scores_max)(float *x, int64_t n, float scale, const float *add, float most);
+    float (*scores_exp)(float *x, int64_t n, float shift);
 } fr__gemm_isa;
 extern const fr__gemm_isa fr__gemm_base, fr__gemm_v3, fr__gemm_v4;
+const fr__gemm_isa *fr__gemm_tiles(void); /* of this host */
 /* Instead of the best that the host has; NULL: that again. For tests. */
 void fr__gemm_use(const fr__gemm_isa *tiles);
 

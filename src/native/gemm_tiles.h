@@ -8,6 +8,8 @@
  */
 #include "native/gemm.h"
 
+#include <math.h>
+
 #ifdef F16C
 #include <immintrin.h>
 #endif
@@ -215,6 +217,71 @@ static void narrow_f16(const float *from, int64_t n, uint16_t *to)
     }
 }
 
+/* ---- rows of scores, for attention ------------------------------------------------------- */
+
+typedef int32_t i32v __attribute__((vector_size(BYTES)));
+
+static inline f32v either(i32v mask, f32v x, f32v y)
+{
+    return (f32v)((mask & (i32v)x) | (~mask & (i32v)y));
+}
+
+static float scores_max(float *x, int64_t n, float scale, const float *add, float most)
+{
+    int64_t i = 0;
+    f32v m = most - (f32v){0};
+    for (; i + LANES_F <= n; i += LANES_F) {
+        f32v v = (f32v) * (f32u *)(x + i) * scale;
+        if (add)
+            v += (f32v) * (const f32u *)(add + i);
+        *(f32u *)(x + i) = (f32u)v;
+        m = either(v > m, v, m);
+    }
+    for (int j = 0; j < LANES_F; j++)
+        most = m[j] > most ? m[j] : most;
+    for (; i < n; i++) {
+        x[i] = x[i] * scale + (add ? add[i] : 0);
+        most = x[i] > most ? x[i] : most;
+    }
+    return most;
+}
+
+/* e^x for x <= 0 (NaN stays), 0 where that is below the normal numbers; within 1 ULP. x = n ln 2
+ * + r, |r| <= ln 2 / 2, and a polynomial for e^r: the one of kernel/math_exp.c. */
+static inline f32v exp_down(f32v x)
+{
+    const f32v zero = {0};
+    i32v gone = x < zero - 87.33654f;
+    f32v y = either(gone, zero, x);
+    f32v whole = FMA_F(y, zero + 0x1.715476p+0f, zero + 0x1.8p23f), n = whole - 0x1.8p23f;
+    f32v r = FMA_F(n, zero - 0x1.62e43p-1f, y);
+    r = FMA_F(n, zero + 0x1.05c61p-29f, r);
+    f32v p = FMA_F(r, zero + 1.38648017e-3f, zero + 8.366866968e-3f);
+    p = FMA_F(p, r, zero + 4.16675023e-2f);
+    p = FMA_F(p, r, zero + 0.16666540f);
+    p = FMA_F(p, r, zero + 0.49999997f);
+    p = FMA_F(r * r, p, r) + 1.0f;
+    i32v power = ((i32v)whole + 127) << 23;
+    return either(gone, zero, p * (f32v)power);
+}
+
+static float scores_exp(float *x, int64_t n, float shift)
+{
+    f32v sum = {0};
+    float total = 0;
+    int64_t whole = (n + LANES_F - 1) / LANES_F * LANES_F;
+    for (int64_t i = n; i < whole; i++)
+        x[i] = -HUGE_VALF;
+    for (int64_t i = 0; i < whole; i += LANES_F) {
+        f32v v = exp_down((f32v) * (f32u *)(x + i) - shift);
+        *(f32u *)(x + i) = (f32u)v;
+        sum += v;
+    }
+    for (int j = 0; j < LANES_F; j++)
+        total += sum[j];
+    return total;
+}
+
 const fr__gemm_isa TABLE = {
     .mr = {MR, MR},
     .nr = {2 * LANES_F, 2 * LANES_D},
@@ -223,4 +290,6 @@ const fr__gemm_isa TABLE = {
     .pack = {pack_f16, pack_bf16, pack_f32, pack_f64},
     .pick = {pick_f16, pick_bf16, pick_f32, pick_f64},
     .narrow = {narrow_f16, narrow_bf16},
+    .scores_max = scores_max,
+    .scores_exp = scores_exp,
 };
