@@ -699,6 +699,36 @@ static value compare(fr__emit *e, fr__kop op, fr__ktype t, value a, value b)
     return icmp(e, p, a, b);
 }
 
+/* 2^n for a whole float n: adding 1.5 * 2^23 (2^52) leaves n in the low bits. */
+static value raised_two(fr__emit *e, fr__ktype t, value n, int lanes)
+{
+    bool wide = t == FR__KF64;
+    fr__ktype whole = wide ? FR__KI64 : FR__KI32;
+    value moved =
+        fr__llvm.BuildFAdd(e->at, n, kfloat(e, t, wide ? 0x1.8p52 : 0x1.8p23, lanes), "");
+    value bits = bitcast(e, moved, fr__emit_type(e, whole, lanes));
+    bits = add(e, bits, kint(e, whole, wide ? 1023 : 127, lanes));
+    bits = shl(e, bits, kint(e, whole, wide ? 52 : 23, lanes));
+    return bitcast(e, bits, fr__emit_type(e, t, lanes));
+}
+
+/* a * 2^b: one instruction, or in two factors, of which the second product rounds. */
+static value scaled(fr__emit *e, fr__ktype t, value a, value b, int lanes)
+{
+    LLVMTypeRef type = fr__emit_type(e, t, lanes);
+    if (e->scalef && t == FR__KF32 && lanes == 16) {
+        value all = fr__llvm.ConstInt(e->i16, 0xffff, 0);
+        value args[5] = {a, b, a, all, c32(e, 4)}; /* 4: rounding as the thread has it */
+        return fr__emit_call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, args, 5);
+    }
+    value halved = fr__llvm.BuildFMul(e->at, b, kfloat(e, t, 0.5, lanes), "");
+    value half = call1(e, e->ptx ? "llvm.rint" : "llvm.roundeven", type, halved);
+    value rest = fr__llvm.BuildFSub(e->at, b, half, "");
+    value first = raised_two(e, t, half, lanes), second = raised_two(e, t, rest, lanes);
+    value product = fr__llvm.BuildFMul(e->at, a, first, "");
+    return fr__llvm.BuildFMul(e->at, product, second, "");
+}
+
 /* ---- the operations ----------------------------------------------------------------- */
 
 LLVMValueRef fr__emit_combine(fr__emit *e, fr__kop op, fr__ktype t, LLVMValueRef a,
@@ -778,6 +808,7 @@ LLVMValueRef fr__emit_op(fr__emit *e, const fr__kins *ins, LLVMValueRef a, LLVMV
         value args[2] = {a, b};
         return fr__emit_call(e, "llvm.copysign", &type, 1, args, 2);
     }
+    case FR__K_SCALE: return scaled(e, t, a, b, lanes);
     case FR__K_XOR: return fr__llvm.BuildXor(e->at, a, b, "");
     case FR__K_NOT: return fr__llvm.BuildNot(e->at, a, "");
     case FR__K_SHL: return shift(e, t, true, a, b, lanes, lit);

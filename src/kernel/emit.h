@@ -27,6 +27,7 @@ typedef struct fr__emit {
     const fr__kernel *k;
     const fr__place *place;
     bool fma, half; /* the machine has fused multiply-add; f16 conversions */
+    bool scalef;    /* ... and AVX-512's a * 2^b */
     bool ptx;
     fr__arena arena;
     LLVMContextRef context;

@@ -39,6 +39,20 @@ static inline float float32(uint32_t b)
     return x;
 }
 
+static inline uint64_t bits64(double x)
+{
+    uint64_t b;
+    memcpy(&b, &x, 8);
+    return b;
+}
+
+static inline double float64(uint64_t b)
+{
+    double x;
+    memcpy(&x, &b, 8);
+    return x;
+}
+
 /* ---- templates ---------------------------------------------------------------------- */
 
 #define ROUNDED ((n + FR__LANES - 1) / FR__LANES * FR__LANES)
@@ -173,6 +187,15 @@ UPDATE(upd_or_b1, b1, a | b)
 
 FLOATING(f32, u32, 0x80000000u, f)
 FLOATING(f64, u64, 0x8000000000000000u, )
+
+/* 2^n for whole n: adding 1.5 * 2^23 leaves n in the low bits. In two factors, the second product
+ * rounds. */
+static inline f32 power_f32(f32 n) { return float32((bits32(n + 0x1.8p23f) + 127) << 23); }
+static inline f64 power_f64(f64 n) { return float64((bits64(n + 0x1.8p52) + 1023) << 52); }
+LOOP2(scale_f32, f32, f32, f32, ROUNDED,
+      a *power_f32(__builtin_rintf(b * 0.5f)) * power_f32(b - __builtin_rintf(b * 0.5f)))
+LOOP2(scale_f64, f64, f64, f64, ROUNDED,
+      a *power_f64(__builtin_rint(b * 0.5)) * power_f64(b - __builtin_rint(b * 0.5)))
 
 /* Written with intrinsics, since not every compiler trusts fma and sqrt to be without errno. */
 #ifdef V3
@@ -409,6 +432,7 @@ const fr__interp_loops TABLE =
                 [FR__K_CEIL] = {ROW_FLOATS(ceil)},
                 [FR__K_TRUNC] = {ROW_FLOATS(trunc)},
                 [FR__K_COPYSIGN] = {ROW_FLOATS(copysign)},
+                [FR__K_SCALE] = {ROW_FLOATS(scale)},
                 [FR__K_AND] = {ROW_INTS(and), ROW_BOOL(and)},
                 [FR__K_OR] = {ROW_INTS(or), ROW_BOOL(or)},
                 [FR__K_XOR] = {ROW_INTS(xor), ROW_BOOL(xor)},

@@ -80,6 +80,8 @@ typedef enum fr__ktype {          /* types of values in registers */
     X(SQRT,    1, T) X(RINT, 1, T) /* to nearest even */                                     \
     X(FLOOR,   1, T) X(CEIL, 1, T) X(TRUNC, 1, T)                                            \
     X(COPYSIGN,2, T)  /* magnitude of a, sign of b */                                        \
+    X(SCALE,   2, T)  /* a * 2^b, for |a| in [1/2, 2] or NaN and whole b that leave at most  \
+                         twice the range (else anything); rounded once, to 0 and infinity too */\
     /* integers and KB1 */                                                                   \
     X(AND,     2, T) X(OR, 2, T) X(XOR, 2, T) X(NOT, 1, T)                                   \
     X(SHL,     2, T)  /* integers; a count outside [0, bits) gives 0 */                      \
@@ -252,7 +254,7 @@ enum { FR__PTX_WORDS = 500 };
 int64_t fr__ptx_per_block(const fr__kernel *k, int threads);
 /* LLVM IR as text (fr__malloc), for FERRULE_DEBUG=5 and tests. ptx: 0 for the host. */
 char *fr__llvm_ir(const fr__kernel *k, const char *name, int ptx_sm);
-enum { FR__EMITTER_VERSION = 1 }; /* raised whenever generated code may change */
+enum { FR__EMITTER_VERSION = 2 }; /* raised whenever generated code may change */
 
 /* -- loader.c: relocatable objects to executable memory, without LLVM -------------------- */
 typedef struct fr__code fr__code;

@@ -67,7 +67,7 @@ static int small_expm1(fr__kb *kb, int r)
     return FMA(MUL(r, r), q, r);
 }
 
-/* The power of two in two factors: results below the normal range come out right. */
+/* Scaled at the end: results below the normal range come out right. */
 int fr__math_exp_scaled(fr__kb *kb, int x0, int low, int k)
 {
     bool wide = is_wide(kb, x0);
@@ -76,8 +76,7 @@ int fr__math_exp_scaled(fr__kb *kb, int x0, int low, int k)
     if (low >= 0)
         r = ADD(r, low);
     int p = ADD(small_expm1(kb, r), LIKE(x, 1));
-    int e = ADD(n, LIKE(n, k)), half = RINT(MUL(e, LIKE(e, 0.5)));
-    return MUL(MUL(p, two_to(kb, half)), two_to(kb, SUB(e, half)));
+    return SCALE(p, k ? ADD(n, LIKE(n, k)) : n);
 }
 
 /* 2^n (e^r - 1) + (2^n - 1), by half of 2^n, which does not overflow. */

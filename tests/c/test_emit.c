@@ -96,6 +96,14 @@ static int store(kern *t, int access, int a, int b, int c)
     int dtype = t->bufs[t->access[access].buf].dtype;
     return op(t, FR__K_STORE, fr__ktype_of(dtype), a, b, c, access);
 }
+static int real_constant(kern *t, int type, double v)
+{
+    int64_t bits = 0;
+    float f = (float)v;
+    memcpy(&bits, type == FR__KF64 ? (void *)&v : (void *)&f, type == FR__KF64 ? 8 : 4);
+    return op(t, FR__K_CONST, type, -1, -1, -1, bits);
+}
+
 static int constant(kern *t, double v)
 {
     float f = (float)v;
@@ -469,7 +477,8 @@ static bool takes(int code, int type)
     case FR__K_FLOOR:
     case FR__K_CEIL:
     case FR__K_TRUNC:
-    case FR__K_COPYSIGN: return real;
+    case FR__K_COPYSIGN:
+    case FR__K_SCALE: return real;
     case FR__K_AND:
     case FR__K_OR:
     case FR__K_XOR:
@@ -484,6 +493,18 @@ static bool takes(int code, int type)
     case FR__K_SEL: return true;
     default: return !truth;
     }
+}
+
+/* SCALE of what it takes: +-1.375, and whole numbers that lead out of the range at both ends. */
+static int scaled(kern *t, int type, int a, int b)
+{
+    bool wide = type == FR__KF64;
+    int one = real_constant(t, type, 1.375), low = real_constant(t, type, wide ? -1090 : -160),
+        high = real_constant(t, type, wide ? 1030 : 140);
+    a = op(t, FR__K_COPYSIGN, type, one, a, -1, 0);
+    b = op(t, FR__K_SEL, type, op(t, FR__K_LT, FR__KB1, b, high, -1, 0), b, high, 0);
+    b = op(t, FR__K_SEL, type, op(t, FR__K_LT, FR__KB1, low, b, -1, 0), b, low, 0);
+    return op(t, FR__K_SCALE, type, a, op(t, FR__K_RINT, type, b, -1, -1, 0), -1, 0);
 }
 
 /* All operations of one type in one kernel a few at a time: an output for each. */
@@ -512,6 +533,8 @@ static bool operations(int type, int from, int to, int64_t n, bool fma)
         int arity = fr__kop_arity[code], r;
         if (code == FR__K_SEL)
             r = op(t, code, type, m, v[0], v[1], 0);
+        else if (code == FR__K_SCALE)
+            r = scaled(t, type, v[0], v[1]);
         else
             r = op(t, code, compare ? FR__KB1 : type, v[0], arity > 1 ? v[1] : -1,
                    arity > 2 ? v[2] : -1, 0);
