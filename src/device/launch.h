@@ -6,6 +6,7 @@
 #define FR_LAUNCH_H
 
 #include "kernel/kernel.h"
+#include "native/native.h"
 
 typedef struct fr__launch {
     const fr__kernel *kernel;
@@ -22,5 +23,15 @@ typedef struct fr__launch {
 size_t fr__cpu_space(const fr__launch *l);
 /* Runs it; done on return. Cannot fail. */
 void fr__cpu_launch(const fr__launch *l, char *space);
+
+/* The same for a native routine. */
+typedef struct fr__native_launch {
+    const fr__native_call *call;
+    char *const *data; /* of the inputs, the output, the temporary block */
+    bool alone;
+    int threads;
+} fr__native_launch;
+size_t fr__cpu_native_space(const fr__native_launch *l);
+void fr__cpu_native(const fr__native_launch *l, char *space);
 
 #endif

@@ -137,8 +137,8 @@ static int add_leaf(fr__trace *t, fr_array *x)
 static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
                     fr_array *const *inputs)
 {
-    int32_t in[3];
-    if (nin > 3)
+    int32_t in[FR__INPUTS];
+    if (nin > FR__INPUTS)
         return fr__fail_int(FR__E_INTERNAL, "capture: %s has %d inputs", fr__ops[x->op].name,
                             nin);
     for (int i = 0; i < nin; i++)

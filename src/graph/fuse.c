@@ -263,10 +263,33 @@ static void store_alone(fr__tnode *n, int why)
     n->why = (uint8_t)why;
 }
 
+/* A routine reads its inputs as strides over a leaf or something stored. */
+static int ask_memory(state *s, int i, int g)
+{
+    const fr__index *none = fr__index_new(&s->t->arena, 0);
+    fr__place_in p;
+    int at;
+    while (none && !fr__memory_of(s->t, i, &p, &at)) {
+        store_alone(node(s, at), FR__WHY_NATIVE);
+        if (want(s, at, g, none))
+            return -1;
+    }
+    if (!none || fr__is_leaf(node(s, p.base)))
+        return none ? 0 : -1;
+    store_alone(node(s, p.base), FR__WHY_NATIVE);
+    return want(s, p.base, g, none);
+}
+
 static int ask_inputs(state *s, int i)
 {
     fr__tnode *n = node(s, i);
     const fr__index *m = n->map;
+    if (fr__ops[n->op].class == FR__NATIVE) {
+        for (int j = 0; j < n->nin; j++)
+            if (ask_memory(s, n->in[j], n->group))
+                return -1;
+        return 0;
+    }
     if (fr__ops[n->op].class == FR__REDUCE && n->npar <= 1) {
         m = input_map(s, group(s, n->group), n->map, n, node(s, n->in[0]));
     } else if (n->op == FR__OP_RANDOM_BITS) {
@@ -415,6 +438,10 @@ static int place_root(state *s, int i)
     group(s, g)->reductions = fr__ops[n->op].class == FR__REDUCE;
     if (fr__ops[n->op].class == FR__REDUCE && n->npar > 1)
         return place_partial(s, i);
+    if (fr__ops[n->op].class == FR__NATIVE) { /* no loops of ours: no axes */
+        n->map = fr__index_new(&s->t->arena, 0);
+        return n->map ? ask_inputs(s, i) : -1;
+    }
     const fr__tnode *x = n->nin ? node(s, n->in[0]) : NULL;
     if (fr__ops[n->op].class == FR__REDUCE) {
         for (int d = 0; d < x->ndim; d++)
@@ -483,8 +510,10 @@ static int place(state *s, int i)
         n->map = NULL;
         return 0;
     }
+    bool native = fr__ops[n->op].class == FR__NATIVE;
     int why = !wanted                 ? FR__WHY_END
               : n->op == FR__OP_PUT   ? FR__WHY_PUT
+              : native                ? FR__WHY_NATIVE
               : !s->fusion            ? FR__WHY_OFF
               : n->flags & FR__T_LATE ? n->why
                                       : FR__WHY_JOINED;

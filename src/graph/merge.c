@@ -78,6 +78,10 @@ static void find_facts(state *s, int g)
     const fr__group *group = &s->t->groups.at[g];
     facts *f = &s->of[g];
     *f = (facts){.last = -1, .axes = 0x5eed};
+    if (fr__ops[node(s, group->root)->op].class == FR__NATIVE) {
+        f->n = SOURCES + 1; /* left alone */
+        return;
+    }
     for (int i = group->first; i >= 0; i = node(s, i)->next) {
         f->members++;
         f->stored += (node(s, i)->flags & FR__T_STORE) != 0;

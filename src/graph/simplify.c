@@ -95,7 +95,7 @@ static int put_number(state *s, int dtype, double v)
     return put(s, (fr__tnode){.op = FR__OP_NUMBER,
                               .dtype = (uint8_t)dtype,
                               .npar = 1,
-                              .in = {-1, -1, -1},
+                              .in = FR__NO_INPUTS,
                               .slot = -1,
                               .par = par,
                               .size = 1,
@@ -109,12 +109,13 @@ static int put_reshape(state *s, int input, const fr__tnode *like)
                    .dtype = like->dtype,
                    .ndim = like->ndim,
                    .nin = 1,
-                   .in = {input, -1, -1},
+                   .in = FR__NO_INPUTS,
                    .slot = -1,
                    .shape = like->shape,
                    .size = like->size,
                    .group = -1,
                    .next = -1};
+    n.in[0] = input;
     return same_shape(node(s, input), like) ? input : put(s, n);
 }
 

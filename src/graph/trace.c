@@ -31,7 +31,7 @@ int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shap
                    .ndim = (uint8_t)ndim,
                    .nin = (uint8_t)nin,
                    .npar = (uint8_t)npar,
-                   .in = {-1, -1, -1},
+                   .in = FR__NO_INPUTS,
                    .slot = -1,
                    .shape = own,
                    .par = own ? own + ndim : NULL,

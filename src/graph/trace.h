@@ -40,6 +40,7 @@ enum {
     X(FULL, "the kernel that wants it is full")                                              \
     X(PART, "wanted by several, and not all of it passes by in the first")                   \
     X(TAKEN, "gathered from: its elements are read in any order")                            \
+    X(NATIVE, "read or made by a routine, which takes arrays")                               \
     X(PUT, "written over in parts")                                                          \
     X(PIECES, "a long reduction in pieces: its kernel goes over other axes")                 \
     X(AXES, "reduced over axes that the kernel that wants it doesn't go over")
@@ -53,7 +54,7 @@ enum {
 typedef struct fr__tnode {
     uint8_t op, dtype, ndim, nin, npar, flags;
     uint8_t why; /* fuse: FR__WHY_... */
-    int32_t in[3];
+    int32_t in[FR__INPUTS];
     int32_t slot; /* LEAF, PLACEHOLDER: number of the leaf. NUMBER: literal slot, -1: fixed */
     const int64_t *shape, *par;
     int64_t size;
@@ -61,6 +62,11 @@ typedef struct fr__tnode {
     int32_t next;         /* fuse: next member of the group, in topological order */
     const fr__index *map; /* fuse: where in the group */
 } fr__tnode;
+
+#define FR__NO_INPUTS                                                                          \
+    {                                                                                          \
+        -1, -1, -1, -1, -1, -1, -1, -1                                                         \
+    }
 
 typedef struct fr__leafref {
     int32_t node;
@@ -134,6 +140,16 @@ typedef struct fr__capture {
  * placeholders are leaves. Otherwise everything pending that somebody holds becomes an output. */
 int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole);
 void fr__capture_free(fr__capture *c);
+
+/* ---- memory.c ----------------------------------------------------------------------- */
+/* Node i as strides over memory: a leaf or a stored node below it, offset and strides in elements.
+ * false: its views don't come to strides, or stand on a number; *at is then what must be stored to
+ * mend that. */
+typedef struct fr__place_in {
+    int32_t base;
+    int64_t offset, strides[FR_MAX_NDIM];
+} fr__place_in;
+bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at);
 
 /* ---- simplify.c, split.c, fuse.c, merge.c ------------------------------------------- */
 int fr__simplify(fr__trace *t);

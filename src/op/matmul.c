@@ -1,10 +1,80 @@
-/* matmul.c - matrix products, as sums of products
+/* matmul.c - matrix products
  *
- * a[..., m, k, 1] * b[..., 1, k, n] summed over k: fused, so the product is never stored, and right for
- * every dtype, layout and batch. A kernel of its own with register tiles is to come.
+ * Of floats, large enough: CONTRACT, by tiles in registers. Everything else as a sum of products,
+ * a[..., m, k, 1] * b[..., 1, k, n] summed over k: fused, so the product is never stored, and right
+ * for every dtype, layout and batch; for one row or one column it is as fast as memory.
  */
 #include "core/scope.h"
 #include "op/op.h"
+
+fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk)
+{
+    int64_t shape[FR_MAX_NDIM];
+    int rows = a->ndim - nbatch - nk, columns = b->ndim - nbatch - nk,
+        n = nbatch + rows + columns;
+    if (n > FR_MAX_NDIM)
+        return fr__fail(FR__E_LIMIT, "matmul: %d dimensions, the most is %d", n, FR_MAX_NDIM);
+    memcpy(shape, a->dims, sizeof *shape * (size_t)(nbatch + rows));
+    memcpy(shape + nbatch + rows, b->dims + nbatch + nk, sizeof *shape * (size_t)columns);
+    fr_array *y = fr__node(FR__OP_CONTRACT, a->dtype, n, shape, 2, (fr_array *[]){a, b}, 2);
+    if (y) {
+        y->par[0] = nbatch;
+        y->par[1] = nk;
+    }
+    return y;
+}
+
+enum { SMALL = 512 }; /* products: below that a sum of products is as good */
+
+static bool wants_tiles(const fr_array *a, const fr_array *b, int dtype)
+{
+    if (!fr__is_float(dtype) || a->ndim < 2 || b->ndim < 2 || !a->size || !b->size)
+        return false;
+    int64_t m = a->dims[a->ndim - 2], k = a->dims[a->ndim - 1], n = b->dims[b->ndim - 1];
+    return m > 1 && n > 1 && m * n * k >= SMALL;
+}
+
+/* x with the leading dimensions `batch`, as a result. */
+static fr_array *with_batch(fr_array *x, int nbatch, const int64_t *batch)
+{
+    int64_t shape[FR_MAX_NDIM];
+    memcpy(shape, batch, sizeof *shape * (size_t)nbatch);
+    for (int d = 0; d < 2; d++)
+        shape[nbatch + d] = x->dims[x->ndim - 2 + d];
+    return fr_broadcast_to(x, shape, nbatch + 2);
+}
+
+/* The leading dimensions of both, broadcast; -1: they don't, with an error. */
+static int common_batch(const fr_array *a, const fr_array *b, int64_t *batch)
+{
+    char ta[FR__SHAPE_TEXT], tb[FR__SHAPE_TEXT];
+    int n = (a->ndim > b->ndim ? a->ndim : b->ndim) - 2;
+    for (int d = 0; d < n; d++) {
+        int i = d - (n - (a->ndim - 2)), j = d - (n - (b->ndim - 2));
+        int64_t x = i < 0 ? 1 : a->dims[i], y = j < 0 ? 1 : b->dims[j];
+        if (x != y && x != 1 && y != 1)
+            return fr__fail_int(FR__E_VALUE,
+                                "matmul: leading dimensions don't broadcast: %s with %s",
+                                fr__shape_text(a, ta), fr__shape_text(b, tb));
+        batch[d] = x == 1 ? y : x;
+    }
+    return n;
+}
+
+static fr_array *tiled(fr_array *a, fr_array *b, int dtype)
+{
+    int64_t batch[FR_MAX_NDIM];
+    int n = common_batch(a, b, batch);
+    if (n < 0)
+        return NULL;
+    fr_array *x = fr_astype(a, (fr_dtype)dtype), *z = fr_astype(b, (fr_dtype)dtype);
+    x = x ? fr__then(x, with_batch(x, n, batch)) : NULL;
+    z = z ? fr__then(z, with_batch(z, n, batch)) : NULL;
+    fr_array *y = x && z ? fr__contract(x, z, n, 1) : NULL;
+    fr__discard(x);
+    fr__discard(z);
+    return y;
+}
 
 /* x as [..., 1] or [..., 1, ...]: one more axis at `at`, counted from the end. */
 static fr_array *with_axis(fr_array *x, int at) { return x ? fr_expand_dims(x, &at, 1) : NULL; }
@@ -35,6 +105,11 @@ fr_array *(fr_matmul)(fr_array *a, fr_array *b)
     fr_array *y = NULL;
     if (!check(a, b)) {
         int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
+        if (wants_tiles(a, b, dtype)) {
+            y = tiled(a, b, dtype);
+            fr__settle(2, both);
+            return y;
+        }
         bool row = a->ndim == 1, column = b->ndim == 1;
         int gone[2] = {column ? -1 : -2, -2}, ngone = row + column;
         fr_array *x = fr_astype(a, (fr_dtype)dtype), *z = fr_astype(b, (fr_dtype)dtype);

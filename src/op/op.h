@@ -26,6 +26,8 @@
     X(PUT, PUT, "in[1] (a FRESH or a PUT; none: whatever was in memory) with in[0] written\n"\
                 "over a part of it; par: start of each axis, then step, then 1 if a PUT follows")   \
     X(TAKE, TAKE, "in[0]'s elements at the indices in[1] along axis par[0]")                 \
+    X(CONTRACT, NATIVE, "in[0][batch, rows, k] in[1][batch, k, columns] summed over k: a product of\n"\
+                        "matrices; par: how many dimensions are batch, and how many k")          \
     X(CAST, CAST, "the same values in another dtype")                                        \
     X(ALIAS, VIEW, "in[0] itself: where differentiation begins")                             \
     X(STOP, VIEW, "in[0] itself: where differentiation ends")
@@ -39,6 +41,7 @@ typedef enum fr__class {
     FR__CAST,
     FR__PUT,
     FR__TAKE,
+    FR__NATIVE, /* a routine of src/native, over stored arrays; no kernel is made for it */
     FR__ELEMENTWISE,
     FR__REDUCE,
 } fr__class;
@@ -56,6 +59,7 @@ typedef enum fr__rule {
     FR__RULE_SHIFT,
 } fr__rule;
 
+enum { FR__INPUTS = 8 }; /* of a node that can be captured, at most */
 enum { FR__COMMUTES = 1, FR__CHEAP = 2, FR__COSTLY = 4 };
 
 typedef enum fr__op {
@@ -100,6 +104,9 @@ static inline bool fr__is_alias(int op) { return op == FR__OP_ALIAS || op == FR_
 /* x itself by another node of op ALIAS or STOP; on this tape (0: on x's). */
 fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 
+/* CONTRACT: floats of one dtype, the first nbatch dimensions equal, k the last nk of a and the nk of
+ * b after batch. Owned as a result. */
+fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk);
 /* One axis by Python's rules; -1 with an error. */
 int fr__axis(int axis, int ndim, const char *op);
 /* A literal of this dtype, owned as a result. */

@@ -78,6 +78,10 @@ char *fr_program_describe(const fr_program *p)
                p->plan->nsteps);
     for (int i = 0; i < p->plan->nsteps; i++) {
         const fr__step *s = &p->plan->steps[i];
+        if (s->native) {
+            fr__text_f(&to, "routine %d: %s\n", i, s->native->routine->name);
+            continue;
+        }
         fr__text_f(&to, "kernel %d: range %lld\n", i, (long long)s->range);
         fr__text_add(&to, s->kernel->kernel->text);
     }
@@ -423,7 +427,7 @@ static int look_at(capture_walk *w, fr_array *x)
 static bool has_values_below(fr_array *x, int depth)
 {
     /* Numbers broadcast, counted, shaped: shallow by construction; deeper is taken as values. */
-    fr_array *in[3];
+    fr_array *in[FR__INPUTS];
     if (depth > 16 || x->nin > FR__COUNT(in) || !fr__pin_inputs(x, in))
         return true;
     bool found = false;

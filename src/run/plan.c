@@ -6,6 +6,8 @@
  */
 #include "run/plan.h"
 
+#include "base/pool.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -69,6 +71,74 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
     s->grain = s->grain < l->grain ? l->grain : s->grain;
     s->alone = s->work < ALONE_WORK || s->range <= s->grain;
     p->max_words = l->nwords > p->max_words ? l->nwords : p->max_words;
+    return 0;
+}
+
+/* ---- native routines ---------------------------------------------------------------- */
+
+static int fill_array(fr__plan *p, const fr__tnode *n, const int64_t *strides,
+                      fr__native_array *to)
+{
+    *to = (fr__native_array){.dtype = n->dtype, .ndim = n->ndim, .size = n->size};
+    to->shape = copy_in(p, n->shape, sizeof(int64_t) * n->ndim);
+    to->strides = copy_in(p, strides, sizeof(int64_t) * n->ndim);
+    return to->shape && to->strides ? 0 : -1;
+}
+
+/* An input: where it lies, as a patch. */
+static int fill_input(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s,
+                      int i, int j)
+{
+    fr__place_in place;
+    int at;
+    if (!fr__memory_of(t, i, &place, &at))
+        return fr__fail_int(FR__E_INTERNAL, "plan: node %d has no place in memory", i);
+    const fr__tnode *base = &t->nodes.at[place.base];
+    bool leaf = fr__is_leaf(base);
+    if (!leaf && stored_of[place.base] < 0 && base->size)
+        return fr__fail_int(FR__E_INTERNAL, "plan: node %d is read and was not stored",
+                            place.base);
+    if (base->size)
+        s->patches[s->npatches++] =
+            (fr__patch){(uint16_t)j, leaf, leaf ? base->slot : stored_of[place.base],
+                        place.offset * fr__dsize(base->dtype)};
+    return fill_array(p, &t->nodes.at[i], place.strides, &s->native->in[j]);
+}
+
+static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s,
+                       int root)
+{
+    const fr__tnode *n = &t->nodes.at[root];
+    int64_t strides[FR_MAX_NDIM], step = 1;
+    fr__native_call *c = s->native = fr__arena_zalloc(&p->arena, sizeof *c);
+    s->patches = fr__arena_alloc(&p->arena, sizeof *s->patches * (size_t)(n->nin + 2));
+    if (!c || !s->patches)
+        return -1;
+    c->routine = fr__native_of(n->op);
+    c->nin = n->nin;
+    c->npar = n->npar;
+    c->par = copy_in(p, n->par, sizeof(int64_t) * n->npar);
+    for (int d = n->ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= n->shape[d];
+    }
+    if (!c->routine)
+        return fr__fail_int(FR__E_INTERNAL, "plan: no routine for %s", fr__ops[n->op].name);
+    if (!c->par || fill_array(p, n, strides, &c->out))
+        return -1;
+    for (int j = 0; j < n->nin; j++)
+        if (fill_input(p, t, stored_of, s, n->in[j], j))
+            return -1;
+    s->patches[s->npatches++] = (fr__patch){(uint16_t)n->nin, false, stored_of[root], 0};
+    if (c->routine->prepare(c, &p->arena, fr__pool_threads()))
+        return -1;
+    if (c->temporary) { /* a buffer that lives as long as this step */
+        p->stored[p->nstored] = (fr__stored){.bytes = c->temporary, .output = -1};
+        s->patches[s->npatches++] = (fr__patch){(uint16_t)(n->nin + 1), false, p->nstored++, 0};
+    }
+    s->work = c->work;
+    s->scratch = c->scratch;
+    s->alone = s->work < ALONE_WORK;
     return 0;
 }
 
@@ -166,11 +236,20 @@ static bool has_buffer(const fr__tnode *n)
     return n->flags & FR__T_STORE && n->group >= 0 && !(n->op == FR__OP_PUT && n->nin > 1);
 }
 
+static bool is_native(const fr__trace *t, int g)
+{
+    return fr__ops[t->nodes.at[t->groups.at[g].root].op].class == FR__NATIVE;
+}
+
 static int number_stored(fr__plan *p, const fr__trace *t, int32_t *stored_of)
 {
     for (int i = 0; i < t->nodes.n; i++)
         p->nstored += has_buffer(&t->nodes.at[i]);
-    p->stored = fr__arena_zalloc(&p->arena, sizeof *p->stored * (size_t)(p->nstored + 1));
+    int temporaries = 0; /* of native routines: at most one each */
+    for (int g = 0; g < t->groups.n; g++)
+        temporaries += is_native(t, g);
+    p->stored =
+        fr__arena_zalloc(&p->arena, sizeof *p->stored * (size_t)(p->nstored + temporaries + 1));
     if (!p->stored)
         return -1;
     int n = 0;
@@ -238,6 +317,13 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         fr__trace_print(t, &text);
     for (int g = 0; g < p->nsteps; g++) {
         fr__lowered l;
+        if (is_native(t, g)) {
+            if (fill_native(p, t, stored_of, &p->steps[g], t->groups.at[g].root))
+                goto fail;
+            if (describe && (fr__debug() != 3 || wanted))
+                fr__text_f(&text, " routine %d: %s\n", g, p->steps[g].native->routine->name);
+            continue;
+        }
         if (fr__lower(t, g, &l))
             goto fail;
         if (describe && (fr__debug() != 3 || wanted)) {
@@ -275,7 +361,8 @@ void fr__plan_release(fr__plan *p)
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
     for (int i = 0; i < p->nsteps && p->steps; i++)
-        fr__kcache_release(p->steps[i].kernel);
+        if (p->steps[i].kernel)
+            fr__kcache_release(p->steps[i].kernel);
     fr__free(p->text);
     fr__arena arena = p->arena;
     fr__free(p);

@@ -7,6 +7,7 @@
 
 #include "graph/trace.h"
 #include "kernel/lower.h"
+#include "native/native.h"
 #include "run/kcache.h"
 
 typedef struct fr__patch { /* a pointer to fill in */
@@ -22,8 +23,9 @@ typedef struct fr__literal_patch {
     int32_t slot;
 } fr__literal_patch;
 
-typedef struct fr__step {
-    fr__kentry *kernel;
+typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
+    fr__kentry *kernel;      /* NULL: native */
+    fr__native_call *native; /* its patches fill in data pointers: word i is data[i] */
     uint64_t *words;
     fr__patch *patches;
     fr__literal_patch *literals;

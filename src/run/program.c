@@ -92,6 +92,36 @@ void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves,
     }
 }
 
+static void run_native(const fr__step *s, char *const *leaves, char *const *stored, char *space,
+                       int threads)
+{
+    char *data[FR__INPUTS + 2] = {NULL};
+    for (int i = 0; i < s->npatches; i++) {
+        const fr__patch *q = &s->patches[i];
+        data[q->word] = (q->is_leaf ? leaves[q->index] : stored[q->index]) + q->offset;
+    }
+    fr__native_launch l = {
+        .call = s->native, .data = data, .alone = s->alone, .threads = threads};
+    double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
+    fr__cpu_native(&l, space);
+    if (FR__UNLIKELY(fr__debug() >= 2))
+        fr__debug_print("  routine %s: %.1f us\n", s->native->routine->name,
+                        1e6 * (fr__now() - start));
+}
+
+/* Bytes of working space that a step needs. */
+static size_t step_space(const fr__step *s, fr__kfn *fn, int threads)
+{
+    if (s->native)
+        return fr__cpu_native_space(
+            &(fr__native_launch){.call = s->native, .alone = s->alone, .threads = threads});
+    return fr__cpu_space(&(fr__launch){.kernel = s->kernel->kernel,
+                                       .fn = fn,
+                                       .alone = s->alone,
+                                       .scratch = s->scratch,
+                                       .threads = threads});
+}
+
 static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words,
                      char *const *leaves, const int64_t *literals, char *const *stored,
                      char *space, int threads)
@@ -134,16 +164,11 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
         goto out;
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
-        fns[i] = code_for(s, hot);
-        if (!fns[i] && !fr__interp_space(s->kernel->kernel))
+        fns[i] = s->native ? NULL : code_for(s, hot);
+        if (!fns[i] && !s->native && !fr__interp_space(s->kernel->kernel))
             goto out;
-        fr__launch l = {.kernel = s->kernel->kernel,
-                        .fn = fns[i],
-                        .alone = s->alone,
-                        .scratch = s->scratch,
-                        .threads = threads};
         if (!fns[i] || s->scratch) {
-            size_t need = fr__cpu_space(&l);
+            size_t need = step_space(s, fns[i], threads);
             space_bytes = need > space_bytes ? need : space_bytes;
         }
     }
@@ -162,11 +187,16 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
         stored[i] = buffers[made++]->data;
     }
     status = 0;
-    for (int i = 0; i < p->nsteps; i++)
-        run_step(p, &p->steps[i], fns[i], words, leaves, literals, stored, space, threads);
+    for (int i = 0; i < p->nsteps; i++) {
+        const fr__step *s = &p->steps[i];
+        if (s->native)
+            run_native(s, leaves, stored, space, threads);
+        else
+            run_step(p, s, fns[i], words, leaves, literals, stored, space, threads);
+    }
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
     for (int i = 0; i < p->nsteps; i++)
-        if (!fns[i])
+        if (!fns[i] && !p->steps[i].native)
             atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1,
                                       memory_order_relaxed);
 out:

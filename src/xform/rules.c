@@ -91,6 +91,32 @@ static fr_array *take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indic
     return sum ? like(sum, x) : NULL;
 }
 
+/* ---- products of matrices -------------------------------------------------------------- */
+
+/* x [batch, p, q] as [batch, q, p], where p has np dimensions. */
+static fr_array *turned(fr_array *x, int nbatch, int np)
+{
+    int axes[FR_MAX_NDIM], nq = x->ndim - nbatch - np;
+    for (int d = 0; d < x->ndim; d++)
+        axes[d] = d < nbatch ? d : d < nbatch + nq ? d + np : d - nq;
+    return fr_transpose(x, axes, x->ndim);
+}
+
+static void contract_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                         fr_array **to)
+{
+    int nbatch = (int)y->par[0], nk = (int)y->par[1];
+    int rows = in[0]->ndim - nbatch - nk, columns = in[1]->ndim - nbatch - nk;
+    if (need & 1) {
+        fr_array *b = turned(in[1], nbatch, nk);
+        to[0] = b ? fr__contract(g, b, nbatch, columns) : NULL;
+    }
+    if (need & 2) {
+        fr_array *a = turned(in[0], nbatch, rows);
+        to[1] = a ? fr__contract(a, g, nbatch, rows) : NULL;
+    }
+}
+
 /* ---- reductions ----------------------------------------------------------------------- */
 
 /* x moved by `by` along its last axis, ones where nothing came. */
@@ -276,6 +302,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_ALIAS: to[0] = g; return 0;
     case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;
     case FR__OP_TAKE: to[0] = take_vjp(y, g, in[0], in[1]); return 0;
+    case FR__OP_CONTRACT: contract_vjp(y, g, in, need, to); return 0;
     case FR__OP_CAST: /* what is cut off has no derivative */
         to[0] = is_whole(y) && !is_whole(in[0]) ? NULL : fr_astype(g, (fr_dtype)in[0]->dtype);
         return 0;

@@ -44,3 +44,39 @@ void fr__cpu_launch(const fr__launch *l, char *space)
         fr__pool_run(l->range, l->grain, run_piece, &j);
     }
 }
+
+/* ---- native routines ------------------------------------------------------------------ */
+
+size_t fr__cpu_native_space(const fr__native_launch *l)
+{
+    size_t each = l->call->scratch ? rounded(l->call->scratch) : 0;
+    return l->alone ? each : each * (size_t)l->threads;
+}
+
+typedef struct {
+    const fr__native_launch *l;
+    char *space;
+    int phase;
+} native_job;
+
+static void run_native(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    const native_job *j = ctx;
+    const fr__native_call *c = j->l->call;
+    char *space = c->scratch ? j->space + rounded(c->scratch) * (size_t)thread : NULL;
+    c->routine->run(c, j->phase, j->l->data, begin, end, space);
+}
+
+void fr__cpu_native(const fr__native_launch *l, char *space)
+{
+    for (int phase = 0; phase < l->call->phases; phase++) {
+        native_job j = {l, space, phase};
+        int64_t range = l->call->phase[phase].range;
+        if (l->alone) {
+            run_native(&j, 0, range, 0);
+        } else {
+            fr__pool_limit(l->threads);
+            fr__pool_run(range, l->call->phase[phase].grain, run_native, &j);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+/* memory.c - nodes as strides over memory, for what reads arrays and not values */
+#include "graph/trace.h"
+#include "op/view.h"
+
+static void row_major(const fr__tnode *n, fr__place_in *p)
+{
+    int64_t step = 1;
+    for (int d = n->ndim - 1; d >= 0; d--) {
+        p->strides[d] = step;
+        step *= n->shape[d];
+    }
+    p->offset = 0;
+}
+
+bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at)
+{
+    int chain[64], len = 0, base = i;
+    const fr__tnode *x = &t->nodes.at[i];
+    while (fr__is_view(x) && !(x->flags & FR__T_STORE)) {
+        if (len == FR__COUNT(chain)) { /* of so many views the upper ones are taken */
+            *at = base;
+            return false;
+        }
+        chain[len++] = base;
+        base = x->in[0];
+        x = &t->nodes.at[base];
+    }
+    if (x->op == FR__OP_NUMBER) {
+        *at = len ? chain[len - 1] : base;
+        return false;
+    }
+    p->base = base;
+    row_major(x, p);
+    if (fr__is_leaf(x) && !t->leaves.at[x->slot].contiguous)
+        memcpy(p->strides, t->leaves.at[x->slot].strides, sizeof(int64_t) * x->ndim);
+    while (len--) {
+        const fr__tnode *v = &t->nodes.at[chain[len]], *from = &t->nodes.at[v->in[0]];
+        int64_t strides[FR_MAX_NDIM];
+        if (!fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape,
+                              p->strides, strides, &p->offset)) {
+            *at = chain[len];
+            return false;
+        }
+        memcpy(p->strides, strides, sizeof(int64_t) * v->ndim);
+    }
+    return true;
+}

@@ -1,0 +1,58 @@
+/* native.h - operations done by routines of ours over stored arrays, where kernels would not do
+ *
+ *   ... fuse -> [prepare, in place of lower] -> plan -> program
+ *
+ * A node of class FR__NATIVE is a group of its own. Its inputs are arrays in memory, of any strides
+ * (fuse stores what isn't; a routine that wants rows one after the other says so and packs). It
+ * is prepared once, when the plan is made, from shapes, strides and parameters; then it runs in
+ * phases, each a parallel loop over [0, range). Results must not depend on how a range is cut.
+ *
+ * A routine for another device is another column here.
+ */
+#ifndef FR_NATIVE_H
+#define FR_NATIVE_H
+
+#include "base/base.h"
+#include "op/op.h"
+
+enum { FR__NATIVE_PHASES = 4 };
+
+typedef struct fr__native_array {
+    int dtype, ndim;
+    int64_t size;
+    const int64_t *shape, *strides; /* strides in elements; of the output: row-major */
+} fr__native_array;
+
+typedef struct fr__native fr__native;
+
+typedef struct fr__native_call {
+    const fr__native *routine;
+    int nin, npar;
+    fr__native_array in[FR__INPUTS], out;
+    const int64_t *par;
+    /* What prepare fills in. */
+    void *own; /* the routine's, in the arena */
+    int phases;
+    struct {
+        int64_t range, grain;
+    } phase[FR__NATIVE_PHASES];
+    int64_t work;     /* scalar operations, roughly: little work stays on the calling thread */
+    size_t temporary; /* bytes, shared by all threads, for this call */
+    size_t scratch;   /* bytes a thread */
+} fr__native_call;
+
+struct fr__native {
+    const char *name;
+    /* 0, or -1 with an error. threads: how many there will probably be. */
+    int (*prepare)(fr__native_call *c, fr__arena *arena, int threads);
+    /* Part [begin, end) of a phase. data: of the inputs, the output, the temporary block (64-byte
+     * aligned, as scratch). Cannot fail. */
+    void (*run)(const fr__native_call *c, int phase, char *const *data, int64_t begin,
+                int64_t end, char *scratch);
+};
+
+const fr__native *fr__native_of(int op); /* NULL: not one of these */
+
+extern const fr__native fr__native_contract;
+
+#endif
