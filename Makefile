@@ -40,7 +40,7 @@ help:
 	@echo 'make asan tsan hard    tests under AddressSanitizer + UBSan, ThreadSanitizer,'
 	@echo '                       and with the smallest caches and tiles'
 	@echo 'make format     format C and Python in place'
-	@echo 'make reference  docs/reference.md from src/op/ops.def'
+	@echo 'make reference  docs/reference.md from src/op/ops.def and functions.def'
 	@echo 'make clean      remove build/ (build/venv stays)'
 
 setup:
@@ -85,8 +85,8 @@ format-check: setup
 	@build/venv/bin/ruff check --quiet $(PYTHON_FILES)
 	@build/venv/bin/ruff format --quiet --check $(PYTHON_FILES) || \
 		{ echo 'not formatted: make format'; exit 1; }
-	@$(PYTHON_BIN) tools/gen.py reference src/op/ops.def - | cmp -s - docs/reference.md || \
-		{ echo 'docs/reference.md is not what src/op/ops.def gives: make reference'; exit 1; }
+	@$(PYTHON_BIN) tools/gen.py reference src/op/ops.def - src/op/functions.def | cmp -s - docs/reference.md || \
+		{ echo 'docs/reference.md is not what src/op/*.def give: make reference'; exit 1; }
 
 docs-check: build
 	@$(IN_STAGE) $(PYTHON_BIN) tools/check-docs $(RELEASE)
@@ -133,7 +133,7 @@ format: setup
 	@build/venv/bin/ruff format --quiet $(PYTHON_FILES)
 
 reference: setup
-	@$(PYTHON_BIN) tools/gen.py reference src/op/ops.def docs/reference.md
+	@$(PYTHON_BIN) tools/gen.py reference src/op/ops.def docs/reference.md src/op/functions.def
 
 clean:
 	@find build -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} + 2>/dev/null || true

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """gen.py - makes everything that follows from the table of operations, src/op/ops.def.
 
-    python3 tools/gen.py KIND src/op/ops.def OUTPUT [TEMPLATE]
+    python3 tools/gen.py KIND src/op/ops.def OUTPUT [src/op/functions.def [TEMPLATE]]
 
 KIND        what comes out
   header      ferrule/ops.h: a declaration for every row but REDUCE (ferrule.h has those)
@@ -9,6 +9,8 @@ KIND        what comes out
   python      ops_py.inc: the rows of the Python extension's tables
   stubs       core.pyi: TEMPLATE (python/ferrule/core.pyi.in) with its markers filled
   reference   docs/reference.md
+  functions   functions_py.inc: the composed functions for the Python extension, from
+              functions.def alone (which stands in the place of ops.def)
 
 Needs Python 3.9 and nothing else. OUTPUT is written only when its content changes, and whole or
 not at all; "-" is standard output. An error names the file and the line, and exits with 1.
@@ -17,6 +19,8 @@ not at all; "-" is standard output. An error names the file and the line, and ex
 import os
 import re
 import sys
+
+import composed
 
 # Columns of each class of row: (number of operands, names of the columns).
 CLASSES = {
@@ -165,11 +169,11 @@ def check_row(row, where, seen):
     row.manual = manual
 
 
-def read_table(path):
+def raw_rows(path, classes):
+    """(class, line, columns) of every row; classes: the names of their columns."""
     with open(path, encoding="utf-8") as file:
         text = without_comments(file.read(), path)
     rows = []
-    seen = {}
     i = 0
     while True:
         match = re.compile(r"\s*").match(text, i)
@@ -181,21 +185,39 @@ def read_table(path):
         if not match:
             raise TableError(f"{where}: expected a row, found {text[i : i + 20].split()[0]!r}")
         kind = match[1]
-        if kind not in CLASSES:
-            raise TableError(f"{where}: class {kind!r} is none of {', '.join(CLASSES)}")
+        if kind not in classes:
+            raise TableError(f"{where}: class {kind!r} is none of {', '.join(classes)}")
         if text[match.end() : match.end() + 1] != "(":
             raise TableError(f"{where}: {kind} is not followed by a parenthesis")
         values, end = columns_of(text, match.end(), path)
-        names = CLASSES[kind][1]
+        names = classes[kind]
         if len(values) != len(names):
             raise TableError(
                 f"{where}: {kind}({values[0]}, ...) has {len(values)} columns, "
                 f"wanted {len(names)}: {', '.join(names)}"
             )
-        row = Row(kind, line_of(text, i), values)
-        check_row(row, where, seen)
-        rows.append(row)
+        rows.append((kind, line_of(text, i), values))
         i = end
+
+
+def read_table(path):
+    rows = []
+    seen = {}
+    for kind, line, values in raw_rows(path, {k: names for k, (_, names) in CLASSES.items()}):
+        row = Row(kind, line, values)
+        check_row(row, f"{path}:{line}", seen)
+        rows.append(row)
+    return rows
+
+
+def read_functions(path):
+    rows = []
+    seen = {}
+    for _, line, values in raw_rows(path, {"FUNCTION": composed.COLUMNS}):
+        row = composed.Function(line, values)
+        composed.check(row, f"{path}:{line}", seen, string_value, DTYPES, TableError)
+        rows.append(row)
+    return rows
 
 
 # ---- derivatives as people write them -----------------------------------------------------
@@ -262,7 +284,7 @@ def comment_lines(text):
     return "/* " + "\n * ".join(out) + " */\n"
 
 
-def make_header(rows, _):
+def make_header(rows, functions, template):
     out = [
         "/* ops.h - operations element by element; operands broadcast and promote.\n",
         " *\n",
@@ -287,7 +309,7 @@ def make_header(rows, _):
     return "".join(out)
 
 
-def make_sugar(rows, _):
+def make_sugar(rows, functions, template):
     out = [
         "/* sugar.h - numbers as operands: fr_mul(x, 0.5). Included by ferrule.h, for C only.\n",
         " *\n",
@@ -311,7 +333,7 @@ def c_string(text):
     return f'"{escaped}"'
 
 
-def make_python(rows, _):
+def make_python(rows, functions, template):
     """Rows PY_<CLASS>(C name, Python name, manual): the extension defines the macros it wants."""
     out = [made_by()]
     for kind in CLASSES:
@@ -326,9 +348,9 @@ def make_python(rows, _):
 REDUCE_SIGNATURE = "axis: Axis = None, keepdims: bool = False, *, stream: StreamLike = None"
 
 
-def make_stubs(rows, template):
+def make_stubs(rows, composed_rows, template):
     if template is None:
-        raise TableError("stubs: wanted a fourth argument, the template core.pyi.in")
+        raise TableError("stubs: wanted a fifth argument, the template core.pyi.in")
     with open(template, encoding="utf-8") as file:
         text = file.read()
 
@@ -350,6 +372,9 @@ def make_stubs(rows, template):
         functions.append(f"def {row.python}({signature}) -> array:\n{doc(row, '')}")
         if row.kind in ("UNARY", "REDUCE"):
             methods.append(f"    def {row.python}({method}) -> array:\n{doc(row, '    ')}")
+    more_functions, more_methods = composed.stubs(composed_rows, doc)
+    functions += more_functions
+    methods += more_methods
     for marker, lines in (("# @functions@\n", functions), ("    # @methods@\n", methods)):
         if text.count(marker) != 1:
             raise TableError(f"{template}: wanted the line {marker.strip()!r} once")
@@ -357,7 +382,7 @@ def make_stubs(rows, template):
     return made_by("#", "") + text
 
 
-def make_reference(rows, _):
+def make_reference(rows, composed_rows, template):
     titles = {
         "UNARY": "One operand",
         "BINARY": "Two operands",
@@ -365,11 +390,12 @@ def make_reference(rows, _):
         "REDUCE": "Reductions",
     }
     out = [
-        "<!-- Made by tools/gen.py from src/op/ops.def: change that instead. -->\n",
+        "<!-- Made by tools/gen.py from src/op/ops.def and functions.def: change those instead. -->\n",
         "# Operations\n\n",
         "Operands broadcast against each other and promote to a common dtype. A Python number, or a\n"
         "number in C's sugar, is weak: it takes the other operand's dtype unless that is of a lower\n"
-        "kind. `g` is the incoming gradient; a dash says that there is no derivative.\n",
+        "kind. `g` is the incoming gradient; a dash says that there is no derivative; `composed`: a\n"
+        "function made of others, whose derivatives are its own. Every function takes `stream=`.\n",
     ]
     for kind in CLASSES:
         of_kind = [row for row in rows if row.kind == kind]
@@ -394,6 +420,18 @@ def make_reference(rows, _):
                 f"`{derivative}`" if derivative else "-",
             ]
             out.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    if composed_rows:
+        out.append(composed.reference(composed_rows, DTYPES))
+    return "".join(out)
+
+
+def make_functions(rows, _, template):
+    """Rows for the Python extension, which defines the macros: see composed.binding."""
+    out = [made_by().replace("ops.def", "functions.def")]
+    for name in ("PY_FUNCTION", "PY_FUNCTION_METHOD"):
+        out.append(f"#ifndef {name}\n#define {name}(...)\n#endif\n")
+    out.append(composed.binding(rows, c_string))
+    out.append("#undef PY_FUNCTION\n#undef PY_FUNCTION_METHOD\n")
     return "".join(out)
 
 
@@ -403,6 +441,7 @@ KINDS = {
     "python": make_python,
     "stubs": make_stubs,
     "reference": make_reference,
+    "functions": make_functions,
 }
 
 
@@ -426,13 +465,15 @@ def write(path, text):
 
 
 def main(arguments):
-    if len(arguments) not in (3, 4) or arguments[0] not in KINDS:
+    if len(arguments) not in (3, 4, 5) or arguments[0] not in KINDS:
         sys.stderr.write(__doc__)
         return 1
     kind, table, output = arguments[:3]
-    template = arguments[3] if len(arguments) == 4 else None
+    template = arguments[4] if len(arguments) == 5 else None
     try:
-        write(output, KINDS[kind](read_table(table), template))
+        rows = read_functions(table) if kind == "functions" else read_table(table)
+        functions = read_functions(arguments[3]) if len(arguments) > 3 else []
+        write(output, KINDS[kind](rows, functions, template))
     except (TableError, OSError) as error:
         sys.stderr.write(f"gen.py: {error}\n")
         return 1

@@ -387,6 +387,7 @@ FR_API char *fr_program_describe(const fr_program *p);
 FR_API const char *fr_next_warning(void);
 
 #include "ferrule/ops.h"
+#include "ferrule/shape.h"
 
 /* ---- sugar: numbers as operands, fr_mul(x, 0.5). C only; the plain functions stand behind. ------ */
 

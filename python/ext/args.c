@@ -172,6 +172,17 @@ int py_read_int(PyObject *value, int *to)
     return 0;
 }
 
+int py_read_number(PyObject *value, double *to)
+{
+    if (!value || value == Py_None)
+        return 0;
+    double number = PyFloat_AsDouble(value);
+    if (number == -1 && PyErr_Occurred())
+        return -1;
+    *to = number;
+    return 0;
+}
+
 static fr_array *integer_operand(PyObject *value)
 {
     int overflow;

@@ -8,8 +8,9 @@
  *   exchange.c DLPack, asarray, pickles, bytes
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
  *   index.c    x[...], x[...] = value
- *   update.c   concatenate, stack, pad, take, matmul
- *   ops.c      functions: one for each row of the table, and those made of several
+ *   ops.c      functions: one for each row of the table of operations; the tables of functions
+ *   call.c     calls of the composed functions (src/op/functions.def), whose bodies are in
+ *              elementwise.c reduce.c shape.c create.c update.c
  *   compile.c  mx.compile
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
  *   state.c    the containers that a compiled function captures
@@ -61,7 +62,7 @@ typedef struct py_signature {
     const char *function;     /* for messages */
     int required, positional; /* the first so many must, the first so many may be positional */
     int positional_only;      /* the first so many can't be keywords */
-    const char *names[8];     /* NULL-terminated */
+    const char *names[10];    /* NULL-terminated */
 } py_signature;
 /* Puts arguments into `to`, one slot for each name, NULL where not given. 0 or -1. */
 int py_parse(const py_signature *s, PyObject *const *args, Py_ssize_t n, PyObject *names,
@@ -79,6 +80,10 @@ int py_read_ints(PyObject *const *items, Py_ssize_t n, int64_t to[FR_MAX_NDIM], 
 int py_read_dtype(PyObject *dtype, fr_dtype *to, const char *function); /* NULL, None: as is */
 int py_read_bool(PyObject *value, bool *to);                            /* NULL: as is */
 int py_read_int(PyObject *value, int *to);                              /* NULL: as is */
+int py_read_number(PyObject *value, double *to);                        /* NULL, None: as is */
+/* The arrays of a sequence as references of the caller's (py_free_arrays); their number, or -1. */
+Py_ssize_t py_read_arrays(PyObject *value, const char *function, fr_array ***to);
+void py_free_arrays(fr_array **arrays, Py_ssize_t n);
 
 /* Arrays, numbers (weak) and buffers as operands. `owned` is what must be freed, or NULL.
  * NULL without an exception: none of these. */
@@ -93,6 +98,51 @@ typedef struct py_stream_guard {
 } py_stream_guard;
 int py_stream_enter(PyObject *stream, py_stream_guard *guard, const char *function);
 void py_stream_leave(const py_stream_guard *guard);
+
+/* ---- call.c: the composed functions -------------------------------------------------- */
+
+/* The body of a row of functions.def, and of its method: self is the array, or the module. */
+#define PY_CALL(name)                                                                          \
+    PyObject *py_call_##name(PyObject *self, PyObject *const *args, Py_ssize_t n,              \
+                             PyObject *names)
+#define PY_FUNCTION(name, ...) py_function py_call_##name;
+#include "functions_py.inc"
+enum {
+#define PY_FUNCTION(name, ...) PY_SIGNATURE_OF_##name,
+#include "functions_py.inc"
+    PY_SIGNATURES
+};
+extern const py_signature py_signatures[PY_SIGNATURES];
+#define PY_SIGNATURE(name) (&py_signatures[PY_SIGNATURE_OF_##name])
+
+enum { PY_SLOTS = 10 };
+/* A call between begin and end: arguments in the signature's slots, NULL where not given. */
+typedef struct py_call {
+    const char *function;
+    fr_array *x; /* the first argument as an operand; NULL in a bare call */
+    PyObject *at[PY_SLOTS];
+    fr_array *owned[PY_SLOTS]; /* references that last until the end */
+    py_stream_guard guard;
+} py_call;
+
+/* 0, or -1 with an exception and nothing to end. */
+int py_begin_call(py_call *c, const py_signature *s, PyObject *self, PyObject *const *args,
+                  Py_ssize_t n, PyObject *names);
+int py_begin_bare_call(py_call *c, const py_signature *s, PyObject *const *args, Py_ssize_t n,
+                       PyObject *names); /* whose first argument is no operand */
+/* The argument of a slot as an operand, as long as the call; NULL: raised. */
+fr_array *py_call_operand(py_call *c, int slot);
+/* Each ends the call and gives what it is to return. */
+PyObject *py_end_call(py_call *c, fr_array *result);         /* just returned; NULL: failed */
+PyObject *py_end_call_with(py_call *c, fr_array *reference); /* ours already; NULL: failed */
+PyObject *py_end_call_object(py_call *c, PyObject *result);  /* NULL: failed */
+/* n arrays, each just returned, as a list or a tuple; n -1: failed. */
+PyObject *py_end_call_all(py_call *c, int n, fr_array *const *results, bool tuple);
+PyObject *py_fail_call(py_call *c); /* an exception, or an error of the library, is set */
+
+typedef fr_array *py_reduction(fr_array *x, const fr_reduce_options *options);
+PyObject *py_reduce(py_reduction *function, const py_signature *signature, PyObject *self,
+                    PyObject *const *args, Py_ssize_t n, PyObject *names);
 
 /* ---- dtype.c -------------------------------------------------------------------------- */
 
@@ -148,7 +198,6 @@ int py_assign(PyObject *array, PyObject *index, PyObject *value);
 
 /* ---- update.c -------------------------------------------------------------------------- */
 
-extern PyMethodDef py_update_functions[];
 PyObject *py_matmul(PyObject *left, PyObject *right);
 
 /* ---- ops.c ---------------------------------------------------------------------------- */

@@ -5,8 +5,7 @@
  */
 #include "ext.h"
 
-/* The arrays of a sequence as references of ours; their number, or -1. */
-static Py_ssize_t read_arrays(PyObject *value, const char *function, fr_array ***to)
+Py_ssize_t py_read_arrays(PyObject *value, const char *function, fr_array ***to)
 {
     PyObject *items = PySequence_Fast(value, "wanted a list or tuple of arrays");
     if (!items)
@@ -30,63 +29,72 @@ static Py_ssize_t read_arrays(PyObject *value, const char *function, fr_array **
         *to = arrays;
         return n;
     }
-    while (made)
-        fr_free(arrays[--made]);
-    PyMem_Free(arrays);
+    py_free_arrays(arrays, made);
     return -1;
+}
+
+void py_free_arrays(fr_array **arrays, Py_ssize_t n)
+{
+    while (n)
+        fr_free(arrays[--n]);
+    PyMem_Free(arrays);
 }
 
 typedef fr_array *joiner(int n, fr_array *const *x, int axis);
 
-static PyObject *join(const char *function, joiner *make, PyObject *const *args, Py_ssize_t n,
-                      PyObject *names)
+/* Every array flattened, in its place. */
+static int flatten_all(fr_array **arrays, Py_ssize_t count)
 {
-    py_signature signature = {function, 1, 2, 0, {"arrays", "axis", "stream", NULL}};
-    PyObject *slots[3];
-    if (py_parse(&signature, args, n, names, slots))
+    int64_t all = -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        fr_array *line = fr_own(fr_reshape(arrays[i], &all, 1));
+        if (!line)
+            return -1;
+        fr_free(arrays[i]);
+        arrays[i] = line;
+    }
+    return 0;
+}
+
+/* axis None: all of them flattened, one after the other. */
+static PyObject *join(joiner *make, const py_signature *signature, PyObject *const *args,
+                      Py_ssize_t n, PyObject *names)
+{
+    py_call c;
+    if (py_begin_bare_call(&c, signature, args, n, names))
         return NULL;
     int axis = 0;
-    bool flat = slots[1] == Py_None; /* all of them flattened, one after the other */
-    if (!flat && py_read_int(slots[1], &axis))
-        return NULL;
-    py_stream_guard guard;
+    bool flat = c.at[1] == Py_None;
     fr_array **arrays;
-    Py_ssize_t count = read_arrays(slots[0], function, &arrays);
-    if (count < 0)
-        return NULL;
-    PyObject *result = NULL;
-    if (!py_stream_enter(slots[2], &guard, function)) {
-        bool good = true;
-        for (Py_ssize_t i = 0; flat && good && i < count; i++) {
-            int64_t all = -1;
-            fr_array *line = fr_own(fr_reshape(arrays[i], &all, 1));
-            good = line != NULL;
-            if (good) {
-                fr_free(arrays[i]);
-                arrays[i] = line;
-            }
-        }
-        result = py_wrap(good ? make((int)count, arrays, axis) : NULL);
-        py_stream_leave(&guard);
-    }
-    for (Py_ssize_t i = 0; i < count; i++)
-        fr_free(arrays[i]);
-    PyMem_Free(arrays);
-    return result;
+    Py_ssize_t count;
+    if ((!flat && py_read_int(c.at[1], &axis)) ||
+        (count = py_read_arrays(c.at[0], c.function, &arrays)) < 0)
+        return py_fail_call(&c);
+    fr_array *result = NULL;
+    if (!flat)
+        result = make((int)count, arrays, axis);
+    else if (!flatten_all(arrays, count))
+        result = fr_concatenate((int)count, arrays, 0);
+    py_free_arrays(arrays, count);
+    return py_end_call(&c, result);
 }
 
-static PyObject *call_concatenate(PyObject *module, PyObject *const *args, Py_ssize_t n,
-                                  PyObject *names)
+PY_CALL(concatenate)
 {
-    (void)module;
-    return join("concatenate", fr_concatenate, args, n, names);
+    (void)self;
+    return join(fr_concatenate, PY_SIGNATURE(concatenate), args, n, names);
 }
 
-static PyObject *call_stack(PyObject *module, PyObject *const *args, Py_ssize_t n,
-                            PyObject *names)
+PY_CALL(concat)
 {
-    (void)module;
-    return join("stack", fr_stack, args, n, names);
+    (void)self;
+    return join(fr_concatenate, PY_SIGNATURE(concat), args, n, names);
+}
+
+PY_CALL(stack)
+{
+    (void)self;
+    return join(fr_stack, PY_SIGNATURE(stack), args, n, names);
 }
 
 static int read_pair(PyObject *value, int64_t *before, int64_t *after)
@@ -140,67 +148,41 @@ static int read_widths(PyObject *value, int ndim, int64_t *before, int64_t *afte
     return 0;
 }
 
-static PyObject *call_pad(PyObject *module, PyObject *const *args, Py_ssize_t n,
-                          PyObject *names)
+PY_CALL(pad)
 {
-    (void)module;
-    static const py_signature signature = {
-        "pad", 2, 4, 0, {"a", "pad_width", "mode", "constant_values", "stream", NULL}};
-    PyObject *slots[5], *result = NULL;
-    if (py_parse(&signature, args, n, names, slots))
+    py_call c;
+    if (py_begin_call(&c, PY_SIGNATURE(pad), self, args, n, names))
         return NULL;
-    if (slots[2] && (!PyUnicode_Check(slots[2]) ||
-                     PyUnicode_CompareWithASCIIString(slots[2], "constant"))) {
-        PyErr_Format(PyExc_ValueError, "pad: mode %R is not supported; 'constant' is",
-                     slots[2]);
-        return NULL;
-    }
-    fr_array *owned = NULL, *owned_value = NULL, *value = NULL;
-    fr_array *x = py_need_operand(slots[0], &owned, "pad");
     int64_t before[FR_MAX_NDIM], after[FR_MAX_NDIM];
-    py_stream_guard guard;
-    if (!x || read_widths(slots[1], fr_ndim(x), before, after))
-        goto done;
-    if (slots[3] && !(value = py_need_operand(slots[3], &owned_value, "pad")))
-        goto done;
-    if (py_stream_enter(slots[4], &guard, "pad"))
-        goto done;
-    result = py_wrap(fr_pad(x, before, after, value));
-    py_stream_leave(&guard);
-done:
-    fr_free(owned);
-    fr_free(owned_value);
-    return result;
+    fr_array *value = NULL;
+    if (read_widths(c.at[1], fr_ndim(c.x), before, after))
+        return py_fail_call(&c);
+    if (c.at[2] &&
+        (!PyUnicode_Check(c.at[2]) || PyUnicode_CompareWithASCIIString(c.at[2], "constant"))) {
+        PyErr_Format(PyExc_ValueError, "pad: mode %R is not supported; 'constant' is", c.at[2]);
+        return py_fail_call(&c);
+    }
+    if (c.at[3] && !(value = py_call_operand(&c, 3)))
+        return py_fail_call(&c);
+    return py_end_call(&c, fr_pad(c.x, before, after, value));
 }
 
-static PyObject *call_take(PyObject *module, PyObject *const *args, Py_ssize_t n,
-                           PyObject *names)
+/* axis None: of the flattened array. */
+PY_CALL(take)
 {
-    (void)module;
-    static const py_signature signature = {
-        "take", 2, 3, 0, {"a", "indices", "axis", "stream", NULL}};
-    PyObject *slots[4], *result = NULL;
-    if (py_parse(&signature, args, n, names, slots))
-        return NULL;
-    fr_array *owned = NULL, *owned_indices = NULL, *flat = NULL;
-    fr_array *x = py_need_operand(slots[0], &owned, "take");
-    fr_array *indices = x ? py_need_operand(slots[1], &owned_indices, "take") : NULL;
+    py_call c;
     int axis = 0;
-    py_stream_guard guard;
-    bool all = !slots[2] || slots[2] == Py_None; /* of the flattened array */
-    if (!indices || (!all && py_read_int(slots[2], &axis)) ||
-        py_stream_enter(slots[3], &guard, "take"))
-        goto done;
-    int64_t length = -1;
+    if (py_begin_call(&c, PY_SIGNATURE(take), self, args, n, names))
+        return NULL;
+    bool all = !c.at[2] || c.at[2] == Py_None;
+    fr_array *indices = py_call_operand(&c, 1), *flat = NULL;
+    if (!indices || (!all && py_read_int(c.at[2], &axis)))
+        return py_fail_call(&c);
     if (all)
-        flat = fr_own(fr_reshape(x, &length, 1));
-    result = py_wrap(!all || flat ? fr_take(all ? flat : x, indices, axis) : NULL);
-    py_stream_leave(&guard);
-done:
+        flat = fr_own(fr_reshape(c.x, &(int64_t){-1}, 1));
+    fr_array *result = fr_take(all ? flat : c.x, indices, axis);
     fr_free(flat);
-    fr_free(owned);
-    fr_free(owned_indices);
-    return result;
+    return py_end_call(&c, result);
 }
 
 /* Both operands of `left @ right`; NotImplemented where one can't be one. */
@@ -220,48 +202,11 @@ PyObject *py_matmul(PyObject *left, PyObject *right)
     return result;
 }
 
-static PyObject *call_matmul(PyObject *module, PyObject *const *args, Py_ssize_t n,
-                             PyObject *names)
+PY_CALL(matmul)
 {
-    (void)module;
-    static const py_signature signature = {"matmul", 2, 2, 2, {"a", "b", "stream", NULL}};
-    PyObject *slots[3], *result = NULL;
-    py_stream_guard guard;
-    if (py_parse(&signature, args, n, names, slots) ||
-        py_stream_enter(slots[2], &guard, "matmul"))
+    py_call c;
+    if (py_begin_call(&c, PY_SIGNATURE(matmul), self, args, n, names))
         return NULL;
-    fr_array *owned[2] = {NULL, NULL};
-    fr_array *a = py_need_operand(slots[0], &owned[0], "matmul");
-    fr_array *b = a ? py_need_operand(slots[1], &owned[1], "matmul") : NULL;
-    if (b)
-        result = py_wrap(fr_matmul(a, b));
-    fr_free(owned[0]);
-    fr_free(owned[1]);
-    py_stream_leave(&guard);
-    return result;
+    fr_array *b = py_call_operand(&c, 1);
+    return b ? py_end_call(&c, fr_matmul(c.x, b)) : py_fail_call(&c);
 }
-
-PyMethodDef py_update_functions[] = {
-    PY_METHOD("matmul", call_matmul,
-              "matmul(a, b, /, *, stream=None)\n--\n\n"
-              "Matrix product over the last two dimensions; the others broadcast."),
-    PY_METHOD(
-        "take", call_take,
-        "take(a, indices, axis=None, *, stream=None)\n--\n\n"
-        "Elements at integer indices along an axis (None: of the flattened array). Indices\n"
-        "below 0 count from the end; beyond either end the nearest element is read."),
-    PY_METHOD("concatenate", call_concatenate,
-              "concatenate(arrays, axis=0, *, stream=None)\n--\n\n"
-              "One after the other along an axis (None: flattened); dtypes promote."),
-    PY_METHOD("concat", call_concatenate,
-              "concat(arrays, axis=0, *, stream=None)\n--\n\nThe same as concatenate."),
-    PY_METHOD(
-        "stack", call_stack,
-        "stack(arrays, axis=0, *, stream=None)\n--\n\nAlong a new axis; shapes must be equal."),
-    PY_METHOD(
-        "pad", call_pad,
-        "pad(a, pad_width, mode='constant', constant_values=0, *, stream=None)\n--\n\n"
-        "With so many constants before and after each axis: a number, (before, after), or\n"
-        "such a pair for each axis."),
-    PY_END,
-};

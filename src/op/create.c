@@ -176,3 +176,86 @@ fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype)
     }
     return x;
 }
+
+/* ---- evenly spaced ------------------------------------------------------------------ */
+
+/* x * by + plus, both of x's dtype. */
+static fr_array *scaled(fr_array *x, double by, double plus)
+{
+    fr_array *f = x ? fr__number(by, x->dtype) : NULL,
+             *p = x ? fr__number(plus, x->dtype) : NULL;
+    fr_array *y = (fr_mul)(x, f), *z = (fr_add)(y, p);
+    fr__discard(f);
+    fr__discard(p);
+    fr__discard(y);
+    return fr__then(x, z);
+}
+
+/* The last of n is exact: not what steps of rounded size lead to. */
+static fr_array *with_end(fr_array *x, double stop)
+{
+    fr_array *at = fr_arange(0, (double)x->size, 1, FR_INT64),
+             *last = fr__number((double)(x->size - 1), FR_INT64),
+             *end = fr__number(stop, x->dtype);
+    fr_array *here = (fr_eq)(at, last), *y = (fr_where)(here, end, x);
+    fr_array *made[] = {at, last, end, here, x};
+    for (int i = 0; i < FR__COUNT(made); i++)
+        fr__discard(made[i]);
+    return y;
+}
+
+fr_array *fr_linspace(double start, double stop, int64_t n, bool endpoint, fr_dtype dtype)
+{
+    if (fr__failed() || !good_dtype("linspace", dtype))
+        return NULL;
+    if (n < 0)
+        return fr__fail(FR__E_VALUE, "linspace: %lld values", (long long)n);
+    int64_t steps = endpoint ? n - 1 : n;
+    fr_array *x = fr_arange(0, (double)n, 1, dtype == FR_FLOAT64 ? FR_FLOAT64 : FR_FLOAT32);
+    x = scaled(x, steps > 0 ? (stop - start) / (double)steps : 0, start);
+    if (x && endpoint && n > 1)
+        x = with_end(x, stop);
+    return x ? fr__then(x, fr_astype(x, dtype)) : NULL;
+}
+
+/* ---- windows: a0 - a1 cos(t) + a2 cos(2 t), t from 0 to 2 pi ----------------------------- */
+
+static fr_array *wave(int64_t n, double turns, double by, double plus)
+{
+    fr_array *x = fr_linspace(0, turns * 6.283185307179586, n, true, FR_FLOAT32);
+    x = x ? fr__then(x, fr_cos(x)) : NULL;
+    return scaled(x, by, plus);
+}
+
+static fr_array *window(int64_t n, double a0, double a1, double a2)
+{
+    if (fr__failed())
+        return NULL;
+    n = n < 0 ? 0 : n;
+    if (n == 1)
+        return fr_ones(&n, 1, FR_FLOAT32);
+    fr_array *x = wave(n, 1, -a1, a0);
+    if (!x || a2 == 0)
+        return x;
+    fr_array *more = wave(n, 2, a2, 0);
+    x = fr__then(x, (fr_add)(x, more));
+    fr__discard(more);
+    return x;
+}
+
+fr_array *fr_hanning(int64_t n) { return window(n, 0.5, 0.5, 0); }
+fr_array *fr_hamming(int64_t n) { return window(n, 0.54, 0.46, 0); }
+fr_array *fr_blackman(int64_t n) { return window(n, 0.42, 0.5, 0.08); }
+
+/* 1 less the distance from the middle. */
+fr_array *fr_bartlett(int64_t n)
+{
+    if (fr__failed())
+        return NULL;
+    n = n < 0 ? 0 : n;
+    if (n == 1)
+        return fr_ones(&n, 1, FR_FLOAT32);
+    fr_array *x = fr_linspace(-1, 1, n, true, FR_FLOAT32);
+    x = x ? fr__then(x, fr_abs(x)) : NULL;
+    return scaled(x, -1, 1);
+}

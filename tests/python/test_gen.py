@@ -25,7 +25,9 @@ def gen(kind, table, tmp_path, *more):
 
 @pytest.mark.parametrize("kind", ["header", "sugar", "python", "stubs", "reference"])
 def test_the_table(kind, tmp_path):
-    more = [str(ROOT / "python" / "ferrule" / "core.pyi.in")] if kind == "stubs" else []
+    functions = str(ROOT / "src" / "op" / "functions.def")
+    more = [functions, str(ROOT / "python" / "ferrule" / "core.pyi.in")]
+    more = more if kind == "stubs" else [functions] if kind == "reference" else []
     table = (ROOT / "src" / "op" / "ops.def").read_text()
     code, errors, text = gen(kind, table, tmp_path, *more)
     assert (code, errors) == (0, "")
@@ -71,3 +73,41 @@ def test_unchanged_output_is_not_written(tmp_path):
     before = (tmp_path / "out").stat().st_mtime_ns
     gen("header", GOOD, tmp_path)
     assert (tmp_path / "out").stat().st_mtime_ns == before
+
+
+FUNCTION = (
+    'FUNCTION(shape, diag, diag, METHOD, "a: Operand, /, k: int = 0, *, stream: StreamLike = None", '
+    '"array", SAME, "a matrix", "a pass", COMPOSED, "a diagonal")\n'
+)
+
+
+def test_a_composed_function(tmp_path):
+    code, _, text = gen("functions", FUNCTION, tmp_path)
+    assert code == 0
+    assert 'PY_FUNCTION(diag, 1, 2, 1,\n    "diag(a, /, k=0, *, stream=None)\\n--' in text
+    assert '"a", "k", "stream")' in text
+    assert 'PY_FUNCTION_METHOD(diag, "diag($self, k=0, *, stream=None)' in text
+    functions = tmp_path / "functions.def"
+    functions.write_text(FUNCTION)
+    template = str(ROOT / "python" / "ferrule" / "core.pyi.in")
+    code, _, text = gen("stubs", GOOD, tmp_path, str(functions), template)
+    assert "def diag(a: Operand, /, k: int = 0, *, stream: StreamLike = None) -> array:" in text
+    assert "    def diag(self, k: int = 0, *, stream: StreamLike = None) -> array:" in text
+    code, _, text = gen("reference", GOOD, tmp_path, str(functions))
+    assert "| `diag(a, /, k=0)`, method | `fr_diag` | a diagonal |" in text
+
+
+@pytest.mark.parametrize(
+    "table, text",
+    [
+        (FUNCTION.replace("(shape", "(shap"), "class 'shap'"),
+        (FUNCTION + FUNCTION, "stands already in line 1"),
+        (FUNCTION.replace("k: int = 0", "k: int ="), "signature is not Python's"),
+        (FUNCTION.replace("METHOD", "METHODS"), "trait 'METHODS'"),
+        (FUNCTION.replace('"a pass"', '""'), "column 'cost'"),
+        (FUNCTION.replace("COMPOSED", "SURE"), "derivative 'SURE'"),
+    ],
+)
+def test_errors_of_composed_functions(table, text, tmp_path):
+    code, errors, output = gen("functions", table, tmp_path)
+    assert code == 1 and output is None and text in errors
