@@ -28,6 +28,10 @@ FR_API fr_array *fr_grad(fr_fn *fn, void *ctx, fr_array *x);
  * shape of its result; NULL: zero. */
 FR_API int fr_vjp(fr_fn *fn, void *ctx, int n_in, fr_array *const *in, int n_out,
                   fr_array *const *cotangents, fr_array **out, fr_array **grads);
+/* out = fn(in), and the Jacobian times tangents, one for each argument and of its shape (NULL:
+ * zero): what each result changes by, in changes[i]. */
+FR_API int fr_jvp(fr_fn *fn, void *ctx, int n_in, fr_array *const *in,
+                  fr_array *const *tangents, int n_out, fr_array **out, fr_array **changes);
 /* x, with no derivative: a constant to whatever differentiates. */
 FR_API fr_array *fr_stop_gradient(fr_array *x);
 
@@ -38,9 +42,31 @@ typedef struct fr_tape fr_tape;
 FR_API fr_tape *fr_tape_begin(int n, fr_array *const *in, fr_array **aliases);
 FR_API int fr_tape_gradients(fr_tape *t, int n_out, fr_array *const *out,
                              fr_array *const *cotangents, fr_array **grads);
+FR_API int fr_tape_tangents(fr_tape *t, fr_array *const *tangents, int n_out,
+                            fr_array *const *out, fr_array **changes);
 FR_API void fr_tape_end(fr_tape *t);
 /* True while x was made from an alias of a tape that has not ended: fr_call runs a function inline. */
 FR_API bool fr_is_taped(const fr_array *x);
+
+/* ---- batches ----------------------------------------------------------------------------------
+ * out = fn for each element of a batch: the function is run once, with placeholders of one
+ * element, and its graph made again for all at once. So it can't look at values that depend on the
+ * batch (TRACE). in_axes[i]: the axis of in[i] that counts the batch, FR_NO_AXIS: the same for all;
+ * out_axes[i]: where the result has it, FR_NO_AXIS: not at all (VALUE if it depends on the batch). Negative axes
+ * count from the end; NULL: all 0.
+ * VALUE   sizes differ, no axis at all; INDEX: an axis is not there */
+#define FR_NO_AXIS INT32_MIN
+FR_API int fr_vmap(fr_fn *fn, void *ctx, int n_in, fr_array *const *in, const int *in_axes,
+                   int n_out, fr_array **out, const int *out_axes);
+
+/* The pieces, for bindings. begin gives what to call the function with (results); name and place
+ * are for messages and may be NULL. end frees b either way. */
+typedef struct fr_batch fr_batch;
+FR_API fr_batch *fr_batch_begin(int n, fr_array *const *in, const int *axes,
+                                fr_array **placeholders, const char *name, const char *place);
+FR_API int fr_batch_end(fr_batch *b, int n_out, fr_array *const *out, const int *axes,
+                        fr_array **results);
+FR_API void fr_batch_abandon(fr_batch *b);
 
 #ifdef __cplusplus
 }

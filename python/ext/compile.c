@@ -211,7 +211,7 @@ typedef struct compiled {
 } compiled;
 
 /* "train.py:31" of the innermost Python frame. */
-static void caller_text(char *to, size_t room)
+void py_caller_text(char *to, size_t room)
 {
     to[0] = 0;
     PyFrameObject *frame = PyEval_GetFrame();
@@ -229,7 +229,7 @@ static void caller_text(char *to, size_t room)
     Py_DECREF(code);
 }
 
-static const char *name_of(PyObject *fun, PyObject **held)
+const char *py_name_of(PyObject *fun, PyObject **held)
 {
     *held = PyObject_GetAttrString(fun, "__name__");
     const char *name = *held && PyUnicode_Check(*held) ? PyUnicode_AsUTF8(*held) : NULL;
@@ -289,7 +289,7 @@ static py_structure *run_traced(call *c, fr_array *const *placeholders,
     PyObject *result = call_with(c, placeholders, numbers), *held;
     py_structure *structure = NULL;
     if (result) {
-        const char *name = name_of(self->fun, &held);
+        const char *name = py_name_of(self->fun, &held);
         structure = py_split_result(result, name, outputs);
         Py_XDECREF(held);
         if (structure && self->outputs &&
@@ -335,7 +335,7 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
                               fr_array **placeholders)
 {
     char origin[256];
-    caller_text(origin, sizeof origin);
+    py_caller_text(origin, sizeof origin);
     fr_trace *begun = fr_trace_begin(function, c->flat.n, c->flat.arrays, placeholders,
                                      origin[0] ? origin : NULL);
     if (!begun) {
@@ -514,7 +514,7 @@ static fr_program *trial(call *c, const py_numbers *numbers, uint32_t which, uin
             Py_XDECREF(value);
             good = stand_ins[i] != NULL;
         }
-    const char *name = name_of(c->self->fun, &held);
+    const char *name = py_name_of(c->self->fun, &held);
     fr_function *function = good ? fr_function_new(name, 1) : NULL;
     Py_XDECREF(held);
     if (function)
@@ -931,7 +931,7 @@ static PyObject *call_explain(PyObject *module, PyObject *const *args, Py_ssize_
     }
     const compiled *self = (compiled *)at[0];
     PyObject *held;
-    PyObject *name = PyUnicode_FromString(name_of(self->fun, &held));
+    PyObject *name = PyUnicode_FromString(py_name_of(self->fun, &held));
     PyObject *result =
         name ? py_explain(self->programs->function, name, self->programs->notes, as_dict)
              : NULL;

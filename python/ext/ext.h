@@ -17,6 +17,7 @@
  *   number.c   number arguments whose value doesn't matter to a trace
  *   explain.c  why programs were traced, and what they are
  *   transforms.c  mx.grad, value_and_grad, vjp
+ *   batch.c    mx.vmap
  *   leaves.c   the arrays in nested containers, for transformations
  *   stream.c   devices and streams
  *   random.c   mx.random
@@ -322,6 +323,10 @@ int py_transform_init(PyObject *module);
 /* ---- compile.c, stream.c, random.c, memory.c ------------------------------------------ */
 
 extern PyTypeObject py_compiled_type;
+/* "train.py:31" of the innermost Python frame; "" where there is none. */
+void py_caller_text(char *to, size_t room);
+/* A function's name, or its type's; held: what to drop (may be NULL) when done with it. */
+const char *py_name_of(PyObject *fun, PyObject **held);
 extern PyMethodDef py_compile_functions[];
 int py_compile_init(PyObject *module);
 extern PyMethodDef py_stream_functions[];

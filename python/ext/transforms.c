@@ -1,4 +1,4 @@
-/* transforms.c - mx.grad, value_and_grad, vjp, stop_gradient
+/* transforms.c - mx.grad, value_and_grad, vjp, jvp, stop_gradient
  *
  *   call -> arrays of the chosen arguments -> aliases on a tape
  *        -> the function, as it stands, on containers of aliases
@@ -469,13 +469,20 @@ static PyObject *call_value_and_grad(PyObject *module, PyObject *const *args, Py
     return make_gradient("value_and_grad", value_and_grad_call, args, n, names);
 }
 
-/* ---- vjp ---------------------------------------------------------------------------------------- */
+/* ---- vjp, jvp ---------------------------------------------------------------------------------- */
 
-PyObject *py_call_on_list(PyObject *fun, int n, fr_array **arrays)
+PyObject *py_call_on_list(PyObject *fun, int n, fr_array *const *arrays)
 {
-    PyObject *list = py_array_list(n, arrays), *args = list ? PyList_AsTuple(list) : NULL;
-    PyObject *result = args ? PyObject_Call(fun, args, NULL) : NULL;
-    Py_XDECREF(list);
+    PyObject *args = PyTuple_New(n), *result = NULL;
+    bool good = args != NULL;
+    for (int i = 0; good && i < n; i++) {
+        PyObject *item = py_adopt(fr_keep(arrays[i]));
+        good = item != NULL;
+        if (good)
+            PyTuple_SET_ITEM(args, i, item);
+    }
+    if (good)
+        result = PyObject_Call(fun, args, NULL);
     Py_XDECREF(args);
     return result;
 }
@@ -487,46 +494,110 @@ int py_read_results(PyObject *result, py_flat *flat, const char *function)
     return py_read_array_list(result, flat, function, "the function's result");
 }
 
+/* ([outputs], [made]), taking over made. */
+static PyObject *pair_of_lists(py_flat *out, int n, fr_array **made)
+{
+    for (int i = 0; i < n; i++)
+        made[i] = fr_own(made[i]);
+    for (int i = 0; i < out->n; i++)
+        fr_keep(out->arrays[i]);
+    PyObject *outs = py_array_list(out->n, out->arrays), *all = py_array_list(n, made);
+    PyObject *result = outs && all ? PyTuple_Pack(2, outs, all) : NULL;
+    Py_XDECREF(outs);
+    Py_XDECREF(all);
+    return result;
+}
+
+/* Runs fun on aliases of `in` on a tape: its results into out. */
+static fr_tape *run_on_tape(PyObject *fun, const char *function, const py_flat *in,
+                            py_flat *out)
+{
+    fr_array **aliases = PyMem_Calloc((size_t)in->n + 1, sizeof *aliases);
+    if (!aliases) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    fr_tape *tape = fr_tape_begin(in->n, in->arrays, aliases);
+    PyObject *value = NULL;
+    if (tape) {
+        for (int i = 0; i < in->n; i++)
+            aliases[i] = fr_own(aliases[i]);
+        value = py_call_on_list(fun, in->n, aliases);
+        for (int i = 0; i < in->n; i++)
+            fr_free(aliases[i]);
+    } else {
+        py_raise();
+    }
+    if (tape && (!value || py_read_results(value, out, function))) {
+        fr_tape_end(tape);
+        tape = NULL;
+    }
+    Py_XDECREF(value);
+    PyMem_Free(aliases);
+    return tape;
+}
+
 static PyObject *vjp(PyObject *fun, const py_flat *in, const py_flat *cotangents, py_flat *out)
 {
-    PyObject *result = NULL, *value = NULL;
-    int n = in->n;
-    fr_array **aliases = PyMem_Calloc(2 * (size_t)n + 1, sizeof *aliases);
-    fr_array **grads = aliases + n;
-    if (!aliases)
-        return PyErr_NoMemory();
-    fr_tape *tape = fr_tape_begin(n, in->arrays, aliases);
-    if (!tape) {
-        py_raise();
-        goto done;
-    }
-    for (int i = 0; i < n; i++)
-        aliases[i] = fr_own(aliases[i]);
-    value = py_call_on_list(fun, n, aliases);
-    if (!value || py_read_results(value, out, "vjp"))
-        goto done;
-    if (out->n != cotangents->n) {
+    fr_tape *tape = run_on_tape(fun, "vjp", in, out);
+    fr_array **grads = PyMem_Calloc((size_t)in->n + 1, sizeof *grads);
+    PyObject *result = NULL;
+    if (!grads)
+        PyErr_NoMemory();
+    else if (tape && out->n != cotangents->n)
         PyErr_Format(PyExc_ValueError,
                      "vjp: the number of outputs (%d) does not match that of cotangents (%d)",
                      out->n, cotangents->n);
-        goto done;
-    }
-    if (fr_tape_gradients(tape, out->n, out->arrays, cotangents->arrays, grads)) {
+    else if (tape && fr_tape_gradients(tape, out->n, out->arrays, cotangents->arrays, grads))
         py_raise();
-        goto done;
-    }
-    for (int i = 0; i < n; i++)
-        grads[i] = fr_own(grads[i]);
-    for (int i = 0; i < out->n; i++)
-        fr_keep(out->arrays[i]);
-    PyObject *outs = py_array_list(out->n, out->arrays), *all = py_array_list(n, grads);
-    result = outs && all ? PyTuple_Pack(2, outs, all) : NULL;
-    Py_XDECREF(outs);
-    Py_XDECREF(all);
-done:
+    else if (tape)
+        result = pair_of_lists(out, in->n, grads);
     fr_tape_end(tape);
-    Py_XDECREF(value);
-    PyMem_Free(aliases);
+    PyMem_Free(grads);
+    return result;
+}
+
+static PyObject *jvp(PyObject *fun, const py_flat *in, const py_flat *tangents, py_flat *out)
+{
+    if (in->n != tangents->n) {
+        PyErr_Format(PyExc_ValueError,
+                     "jvp: the number of primals (%d) does not match that of tangents (%d)",
+                     in->n, tangents->n);
+        return NULL;
+    }
+    fr_tape *tape = run_on_tape(fun, "jvp", in, out);
+    fr_array **changes = PyMem_Calloc((size_t)out->n + 1, sizeof *changes);
+    PyObject *result = NULL;
+    if (!changes)
+        PyErr_NoMemory();
+    else if (tape && fr_tape_tangents(tape, tangents->arrays, out->n, out->arrays, changes))
+        py_raise();
+    else if (tape)
+        result = pair_of_lists(out, out->n, changes);
+    fr_tape_end(tape);
+    PyMem_Free(changes);
+    return result;
+}
+
+typedef PyObject *product(PyObject *fun, const py_flat *in, const py_flat *with, py_flat *out);
+
+static PyObject *call_product(const py_signature *signature, product *compute,
+                              PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    PyObject *at[3], *result = NULL;
+    const char *function = signature->function;
+    if (py_parse(signature, args, n, names, at) || py_need_callable(at[0], function))
+        return NULL;
+    py_flat in, with, out;
+    py_flat_begin(&in);
+    py_flat_begin(&with);
+    py_flat_begin(&out);
+    if (!py_read_array_list(at[1], &in, function, signature->names[1]) &&
+        !py_read_array_list(at[2], &with, function, signature->names[2]))
+        result = compute(at[0], &in, &with, &out);
+    py_flat_end(&in);
+    py_flat_end(&with);
+    py_flat_end(&out);
     return result;
 }
 
@@ -536,20 +607,16 @@ static PyObject *call_vjp(PyObject *module, PyObject *const *args, Py_ssize_t n,
     (void)module;
     static const py_signature signature = {
         "vjp", 3, 3, 0, {"fun", "primals", "cotangents", NULL}};
-    PyObject *at[3], *result = NULL;
-    if (py_parse(&signature, args, n, names, at) || py_need_callable(at[0], "vjp"))
-        return NULL;
-    py_flat in, cotangents, out;
-    py_flat_begin(&in);
-    py_flat_begin(&cotangents);
-    py_flat_begin(&out);
-    if (!py_read_array_list(at[1], &in, "vjp", "primals") &&
-        !py_read_array_list(at[2], &cotangents, "vjp", "cotangents"))
-        result = vjp(at[0], &in, &cotangents, &out);
-    py_flat_end(&in);
-    py_flat_end(&cotangents);
-    py_flat_end(&out);
-    return result;
+    return call_product(&signature, vjp, args, n, names);
+}
+
+static PyObject *call_jvp(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                          PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {
+        "jvp", 3, 3, 0, {"fun", "primals", "tangents", NULL}};
+    return call_product(&signature, jvp, args, n, names);
 }
 
 /* ---- stop_gradient --------------------------------------------------------------------------- */
@@ -592,6 +659,16 @@ PyMethodDef py_transform_functions[] = {
         "vjp(fun, primals, cotangents)\n--\n\n"
         "fun's outputs at the arrays `primals`, and the products of `cotangents`, one for\n"
         "each output, with its Jacobian: two lists of arrays."),
+    PY_METHOD("jvp", call_jvp,
+              "jvp(fun, primals, tangents)\n--\n\n"
+              "fun's outputs at the arrays `primals`, and the products of its Jacobian with\n"
+              "`tangents`, one for each of them: two lists of arrays."),
+    PY_METHOD(
+        "vmap", py_call_vmap,
+        "vmap(fun, in_axes=0, out_axes=0)\n--\n\n"
+        "A function that does for all elements of a batch what fun does for one. in_axes: the\n"
+        "axis of each argument that counts the batch, None: the same for all; out_axes: where\n"
+        "results have it. Containers of axes go with containers of arrays."),
     PY_METHOD("stop_gradient", call_stop_gradient,
               "stop_gradient(a, /, *, stream=None)\n--\n\n"
               "a, a constant to whatever differentiates."),

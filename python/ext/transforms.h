@@ -16,9 +16,11 @@ extern PyTypeObject py_transform_type;
 PyObject *py_transform_new(const char *name, vectorcallfunc call, PyObject *fun,
                            PyObject *first, PyObject *second);
 int py_need_callable(PyObject *fun, const char *function);
-/* fun(*arrays); takes the references over. */
-PyObject *py_call_on_list(PyObject *fun, int n, fr_array **arrays);
+PyObject *py_call_on_list(PyObject *fun, int n, fr_array *const *arrays); /* fun(*arrays) */
 /* An array, or a list or tuple of them. */
 int py_read_results(PyObject *result, py_flat *flat, const char *function);
+
+/* batch.c */
+PyObject *py_call_vmap(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names);
 
 #endif

@@ -333,6 +333,14 @@ int fr__traced_error(fr_array *x, const char *doing)
     if (!p || !p->origin)
         return fr__fail_int(FR__E_TRACE, "%s needs the value of an array that has none", doing);
     char text[FR__SHAPE_TEXT];
+    if (p->origin->by)
+        return fr__fail_int(FR__E_TRACE,
+                            "%s: %s needs the value of %s, %s of '%s'%s%s: it stands for all "
+                            "elements of a batch and has no value of its own",
+                            p->origin->by, doing, fr__shape_text(x, text),
+                            p == x ? "an argument" : "made from an argument",
+                            p->origin->function, p->origin->place[0] ? " called at " : "",
+                            p->origin->place);
     return fr__fail_int(
         FR__E_TRACE,
         "compile: %s needs the value of %s, %s while tracing '%s'%s%s. Its value is "

@@ -35,6 +35,7 @@ static inline fr__buffer *fr__buffer_keep(fr__buffer *b)
 /* Who made a placeholder; shared by the placeholders of one trace. */
 typedef struct fr__origin {
     _Atomic uint32_t refs;
+    const char *by; /* "vmap"; NULL: compile */
     char function[96], place[160];
 } fr__origin;
 

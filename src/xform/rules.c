@@ -64,7 +64,7 @@ static void put_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need
 /* ---- gathering ------------------------------------------------------------------------ */
 
 /* Indices as fr_take reads them: from the end below 0, the nearest beyond either end. */
-static fr_array *in_range(fr_array *indices, int64_t n)
+fr_array *fr__in_range(fr_array *indices, int64_t n)
 {
     fr_array *i = fr_astype(indices, FR_INT64);
     i = fr_where(fr_lt(i, 0), fr_add(i, (long long)n), i);
@@ -83,7 +83,7 @@ static fr_array *take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indic
     if (!g->size)
         return NULL;
     fr_array *places = fr_arange(0, (double)n, 1, FR_INT64);
-    fr_array *read = fr_reshape(in_range(indices, n), (int64_t[]){k}, 1);
+    fr_array *read = fr_reshape(fr__in_range(indices, n), (int64_t[]){k}, 1);
     fr_array *hit = fr_eq(fr_reshape(places, (int64_t[]){n, 1, 1}, 3),
                           fr_reshape(read, (int64_t[]){1, k, 1}, 3));
     fr_array *spread = fr_where(hit, fr_reshape(g, (int64_t[]){before, 1, k, after}, 4), 0);
@@ -288,6 +288,8 @@ uint64_t fr__differentiable(const fr_array *x)
     default: return ~(uint64_t)0;
     }
 }
+
+uint64_t fr__differentiable_forward(const fr_array *x) { return fr__differentiable(x); }
 
 static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
                           fr_array **to)

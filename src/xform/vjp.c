@@ -10,13 +10,6 @@
 #include "core/tape.h"
 #include "xform/function.h"
 #include "xform/rules.h"
-#include "xform/walk.h"
-
-struct fr_tape {
-    uint32_t id;
-    int n;
-    fr_array *alias[]; /* references */
-};
 
 /* ---- functions -------------------------------------------------------------------------- */
 
@@ -156,8 +149,8 @@ static int walk_back(const fr_tape *t, const fr__walk *w, int n_out, fr_array *c
     return status;
 }
 
-int fr_tape_gradients(fr_tape *t, int n_out, fr_array *const *out, fr_array *const *cotangents,
-                      fr_array **grads)
+int fr__gradients(fr_tape *t, fr__follow *follow, int n_out, fr_array *const *out,
+                  fr_array *const *cotangents, fr_array **grads)
 {
     if (!t || !fr__good_arrays("grad", n_out, out))
         return -1;
@@ -165,11 +158,17 @@ int fr_tape_gradients(fr_tape *t, int n_out, fr_array *const *out, fr_array *con
     if (!s)
         return -1;
     fr__walk w = {0};
-    int status = fr__walk_graph(&w, n_out, out, t->n, t->alias, fr__differentiable);
+    int status = fr__walk_graph(&w, n_out, out, t->n, t->alias, follow);
     if (!status)
         status = walk_back(t, &w, n_out, out, cotangents, grads);
     fr__walk_free(&w);
     return fr__hand_over(s, status, t->n, grads);
+}
+
+int fr_tape_gradients(fr_tape *t, int n_out, fr_array *const *out, fr_array *const *cotangents,
+                      fr_array **grads)
+{
+    return fr__gradients(t, fr__differentiable, n_out, out, cotangents, grads);
 }
 
 /* ---- of functions ---------------------------------------------------------------------------- */

@@ -368,3 +368,63 @@ def test_corners(f, args, want):
     got = mx.grad(f, argnums=tuple(range(len(args))))(*[mx.array(a) for a in args])
     for g, w in zip(got if len(args) > 1 else (got,), want):
         np.testing.assert_array_equal(numbers(g), w)
+
+
+# ---- jvp ------------------------------------------------------------------------------------------
+
+
+def transposed_pairs_agree(f, values):
+    """<vjp(c), t> is <c, jvp(t)>."""
+    xs = arrays(values)
+    tangents = [
+        mx.array(np.sin(3.0 + np.arange(v.size)).reshape(v.shape), dtype=mx.float64) for v in values
+    ]
+    y = f(*xs)
+    c = mx.array(np.cos(np.arange(y.size) + 0.5).reshape(y.shape), dtype=y.dtype)
+    _, grads = mx.vjp(f, xs, [c])
+    for g in (lambda x, t: mx.jvp(f, x, t), mx.compile(lambda x, t: mx.jvp(f, x, t))):
+        outs, changes = g(xs, tangents)
+        close(outs[0], numbers(y), 1e-12)
+        assert changes[0].shape == y.shape and changes[0].dtype == y.dtype
+        left = sum(np.vdot(numbers(g), numbers(t)) for g, t in zip(grads, tangents))
+        np.testing.assert_allclose(
+            left, np.vdot(numbers(c), numbers(changes[0])), rtol=1e-9, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("kind, name", FLOAT_ROWS)
+def test_jvp_is_the_transpose_of_vjp(kind, name):
+    transposed_pairs_agree(*case(kind, name))
+
+
+@pytest.mark.parametrize("name", [n for n in STRUCTURAL if n != "cast"])
+def test_jvp_of_structure(name):
+    transposed_pairs_agree(STRUCTURAL[name], [spread(-1.5, 1.5, (2, 3, 4))])
+
+
+def test_jvp():
+    x, t = mx.array(0.3), mx.array(2.0)
+    outs, changes = mx.jvp(mx.sin, [x], [t])
+    assert outs[0].item() == pytest.approx(np.sin(0.3)) and changes[0].item() == pytest.approx(
+        2 * np.cos(0.3)
+    )
+    outs, changes = mx.jvp(lambda x, y: (x * y, mx.array([3.0, 1.0])), (x, x), (t, t))
+    assert changes[0].item() == pytest.approx(1.2) and changes[1].tolist() == [0, 0]
+    second = mx.jvp(lambda x: mx.jvp(mx.sin, [x], [mx.array(1.0)])[1][0], [x], [mx.array(1.0)])[1][
+        0
+    ]
+    assert second.item() == pytest.approx(-np.sin(0.3))
+    mixed = mx.grad(lambda x: mx.jvp(mx.sin, [x], [mx.array(1.0)])[1][0])(x)
+    assert mixed.item() == pytest.approx(-np.sin(0.3))
+    over = mx.jvp(
+        mx.grad(lambda x: mx.sum(x * x * x)), [mx.array([1.0, 2.0])], [mx.array([1.0, 0.0])]
+    )
+    assert over[1][0].tolist() == [6, 0]
+    rows = mx.vmap(lambda e: mx.jvp(lambda x: x * x, [mx.array([1.0, 2.0])], [e])[1][0])(
+        mx.array(np.eye(2))
+    )
+    assert rows.tolist() == [[2, 0], [0, 4]]
+    with pytest.raises(ValueError, match="tangents"):
+        mx.jvp(mx.sin, [x], [t, t])
+    with pytest.raises(ValueError, match="tangent"):
+        mx.jvp(mx.sin, [mx.ones(2)], [t])
