@@ -190,6 +190,24 @@ static fr_array *take(const node *n)
     return take_each(n);
 }
 
+/* ---- products of matrices ------------------------------------------------------------------------ */
+
+/* The batch is one more dimension of the batch, the rows or the columns. */
+static fr_array *contract(const node *n)
+{
+    int nbatch = (int)n->x->par[0], nk = (int)n->x->par[1];
+    int rows = n->in[0]->ndim - nbatch - nk;
+    fr_array *a = n->batch[0], *b = n->batch[1], *y;
+    if (a && b)
+        return fr__contract(a, b, nbatch + 1, nk);
+    if (a) {
+        y = (a = moved(a, 0, nbatch)) ? fr__contract(a, n->in[1], nbatch, nk) : NULL;
+        return moved(y, nbatch, 0);
+    }
+    y = (b = moved(b, 0, nbatch + nk)) ? fr__contract(n->in[0], b, nbatch, nk) : NULL;
+    return moved(y, nbatch + rows, 0);
+}
+
 /* ---- the others --------------------------------------------------------------------------------- */
 
 static fr_array *reduce(const node *n)
@@ -262,6 +280,8 @@ static fr_array *by_class(const node *n)
     case FR__COPY:
         return n->x->op == FR__OP_FRESH ? fresh(n->batch[0]) : fr_contiguous(n->batch[0]);
     default:
+        if (n->x->op == FR__OP_CONTRACT)
+            return contract(n);
         if (n->x->nin > 64)
             return fr__fail(FR__E_VALUE, "vmap: %s has no rule", fr__ops[n->x->op].name);
         return one_by_one(n);

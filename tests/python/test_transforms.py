@@ -130,6 +130,17 @@ def test_what_has_no_derivative_passes_nothing_on(kind, name):
 
 # ---- structure --------------------------------------------------------------------------------
 
+WEIGHTS = mx.array(spread(-1, 1, (4, 12)), dtype=mx.float64)
+
+
+def tall(x):
+    return mx.concatenate([x.reshape(6, 4), x.reshape(6, 4) * 2, x.reshape(6, 4)])
+
+
+def long(x):
+    return mx.concatenate([x, x * 2, x, x], axis=1)
+
+
 STRUCTURAL = {
     "reshape": lambda x: x.reshape(3, 8) * 2,
     "transpose": lambda x: mx.transpose(x, (2, 0, 1)),
@@ -148,6 +159,12 @@ STRUCTURAL = {
     "cast": lambda x: x.astype(mx.float32).astype(mx.float64),
     "matmul": lambda x: x @ mx.transpose(x, (0, 2, 1)),
     "matmul vector": lambda x: x @ x[0, 0],
+    "matmul by tiles": lambda x: tall(x) @ mx.transpose(tall(x)),
+    "batched matmul by tiles": lambda x: long(x) @ mx.transpose(long(x), (0, 2, 1)),
+    "matmul with a matrix": lambda x: tall(x) @ WEIGHTS,
+    "matmul of a matrix": lambda x: WEIGHTS.T @ tall(x).T,
+    "batched matmul with a matrix": lambda x: long(x) @ WEIGHTS,
+    "batched matmul of a matrix": lambda x: WEIGHTS.T @ mx.transpose(long(x), (0, 2, 1)),
     "softmax": lambda x: mx.softmax(x, axis=1),
     "logsumexp": lambda x: mx.logsumexp(x, axis=(0, 2)),
     "mean": lambda x: mx.mean(x, axis=1),
