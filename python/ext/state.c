@@ -312,6 +312,10 @@ static int split_value(splitting *x, PyObject *value, const path *at)
         Py_LeaveRecursiveCall();
         return result;
     }
+    if (PyCallable_Check(value)) {
+        Py_INCREF(value);
+        return py_push_piece(x->s, CONSTANT, 0, value);
+    }
     PyObject *text = py_path_text(at, "outputs");
     if (text)
         PyErr_Format(

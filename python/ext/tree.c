@@ -130,15 +130,19 @@ static int push_text(py_flat *flat, char tag, const char *text, Py_ssize_t bytes
     return push_count(flat, tag, bytes) || push_bytes(flat, text, (size_t)bytes) ? -1 : 0;
 }
 
-/* A type counts by its address, so it is kept as long as the key may be. */
-static int push_type(py_flat *flat, PyObject *value)
+/* What counts by its address is kept as long as the key may be. */
+static int push_object(py_flat *flat, PyObject *object, char tag)
 {
-    PyObject *type = (PyObject *)Py_TYPE(value);
     if (!flat->pinned && !(flat->pinned = PyList_New(0)))
         return -1;
-    if (PyList_Append(flat->pinned, type))
+    if (PyList_Append(flat->pinned, object))
         return -1;
-    return push_tag(flat, 't') || push_bytes(flat, &type, sizeof type) ? -1 : 0;
+    return push_tag(flat, tag) || push_bytes(flat, &object, sizeof object) ? -1 : 0;
+}
+
+static int push_type(py_flat *flat, PyObject *value)
+{
+    return push_object(flat, (PyObject *)Py_TYPE(value), 't');
 }
 
 /* ---- constants ------------------------------------------------------------------------ */
@@ -345,12 +349,15 @@ static int flatten_node(py_flat *flat, PyObject *value, const path *at)
     int result = push_constant(flat, value);
     if (result <= 0)
         return result;
+    bool container = PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value);
+    if (flat->seen && !container && PyCallable_Check(value)) /* an activation among layers */
+        return push_object(flat, value, 'f');
     if (flat->seen && !PyTuple_Check(value)) {
         result = flatten_seen(flat, value);
         if (result <= 0)
             return result;
     }
-    if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value)) {
+    if (container) {
         if (Py_EnterRecursiveCall(" in arguments of a compiled function"))
             return -1;
         result = PyDict_Check(value) ? flatten_dict(flat, value, at)

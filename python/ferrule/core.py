@@ -6,7 +6,7 @@ Everything here is made by the extension module; see core.pyi or the reference f
 import os as _os
 import sys as _sys
 
-from . import _core
+from . import _core, fast
 from ._array_api import __array_namespace_info__  # noqa: F401
 from ._core import *  # noqa: F401,F403
 from ._core import __version__, _rebuild_array  # noqa: F401
@@ -25,6 +25,7 @@ bitwise_left_shift, bitwise_right_shift = _core.left_shift, _core.right_shift
 ArrayIterator = type(iter(_core.array([0])))
 
 _sys.modules[__name__ + ".random"] = _core.random  # import ferrule.core.random
+_sys.modules[__name__ + ".fast"] = fast
 
 
 class StreamContext:

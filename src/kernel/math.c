@@ -160,9 +160,11 @@ int fr__math_random(fr__kb *kb, int key0, int key1, int index, int n)
     int one = fr__kconst(kb, FR__KI64, 1);
     int half = SHR(ADD(n, one), one);
     int second = LE(half, index);
-    int low = fr__kcast(kb, SEL(second, SUB(index, half), index), FR__KU32);
+    int first = SEL(second, SUB(index, half), index), other = ADD(first, half);
+    int low = fr__kcast(kb, first, FR__KU32);
+    int high = fr__kcast(kb, SEL(LT(other, n), other, SUB(n, n)), FR__KU32);
     int ks[3] = {key0, key1, XOR(XOR(key0, key1), U(FR__THREEFRY_PARITY))};
-    int x = ADD(low, ks[0]), y = ADD(ADD(low, fr__kcast(kb, half, FR__KU32)), ks[1]);
+    int x = ADD(low, ks[0]), y = ADD(high, ks[1]);
     for (int round = 0; round < 20; round++) {
         int r = fr__threefry_rotations[round % 8];
         x = ADD(x, y);

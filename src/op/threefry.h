@@ -28,11 +28,11 @@ static inline void fr__threefry(const uint32_t key[2], uint32_t x[2])
 }
 
 /* Word i of the n that a key gives: the counters are (i, i + half), half = ceil(n / 2), so one
- * block makes words i and i + half. */
+ * block makes words i and i + half. The last block of an odd n makes one word: (half - 1, 0). */
 static inline uint32_t fr__random_word(const uint32_t key[2], uint32_t i, uint32_t n)
 {
     uint32_t half = n / 2 + n % 2, low = i < half ? i : i - half;
-    uint32_t x[2] = {low, low + half};
+    uint32_t x[2] = {low, low + half < n ? low + half : 0};
     fr__threefry(key, x);
     return x[i >= half];
 }

@@ -1,0 +1,136 @@
+"""mx.fast: what transformers spend their time in. Each is its composition, in float32 where the
+operands are narrower, and fuses with what stands around it."""
+
+from . import _core as _mx
+
+__all__ = ["layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
+
+
+def _wide(x):
+    return x.astype(_mx.float32) if x.dtype in (_mx.float16, _mx.bfloat16) else x
+
+
+def _check_weight(function, what, w, x):
+    if w is not None and w.shape != x.shape[-1:]:
+        raise ValueError(
+            f"{function}: {what} must be {x.shape[-1:]}, as x's last axis, not {w.shape}"
+        )
+
+
+def rms_norm(x, weight, eps, *, stream=None):
+    """x over the root of its mean square along the last axis, times the weight (None: 1)."""
+    if x.ndim == 0:
+        raise ValueError("rms_norm: x must have an axis")
+    _check_weight("rms_norm", "weight", weight, x)
+    wide = _wide(x)
+    y = wide * _mx.rsqrt(_mx.square(wide).mean(axis=-1, keepdims=True) + eps)
+    return (y if weight is None else y * weight).astype(x.dtype)
+
+
+def layer_norm(x, weight, bias, eps, *, stream=None):
+    """x with mean 0 and variance 1 along the last axis, times the weight, plus the bias; each may
+    be None."""
+    if x.ndim == 0:
+        raise ValueError("layer_norm: x must have an axis")
+    _check_weight("layer_norm", "weight", weight, x)
+    _check_weight("layer_norm", "bias", bias, x)
+    wide = _wide(x)
+    y = wide - wide.mean(axis=-1, keepdims=True)
+    y = y * _mx.rsqrt(wide.var(axis=-1, keepdims=True) + eps)
+    if weight is not None:
+        y = y * weight
+    if bias is not None:
+        y = y + bias
+    return y.astype(x.dtype)
+
+
+def rope(a, dims, *, traditional, base, scale, offset, freqs=None, stream=None):
+    """Rotates pairs of the first `dims` features of a [B, ..., T, D] by angles: the position, from
+    offset (an int, or an array, one or one for each of B), times scale, over base to the power of
+    2 i / dims for the pair i, or over freqs[i]. traditional: neighbours are a pair; else feature i
+    and i + dims / 2."""
+    if a.ndim < 3:
+        raise ValueError(f"rope: a must have 3 dimensions at least, not {a.ndim}")
+    if (base is None) == (freqs is None):
+        raise ValueError("rope: one of base and freqs must be None")
+    if dims % 2 or not 0 < dims <= a.shape[-1]:
+        raise ValueError(f"rope: dims must be even and at most {a.shape[-1]}, not {dims}")
+    half = dims // 2
+    if freqs is not None:
+        if freqs.shape != (half,):
+            raise ValueError(f"rope: freqs must be ({half},), not {freqs.shape}")
+        inverse = _mx.reciprocal(freqs.astype(_mx.float32))
+    else:
+        inverse = base ** (_mx.arange(half) * (-2 / dims))
+    at = _mx.arange(a.shape[-2])
+    if isinstance(offset, _mx.array):
+        if offset.ndim == 1:
+            offset = offset.reshape(-1, *(1,) * (a.ndim - 2))
+        elif offset.ndim > 1:
+            raise ValueError(f"rope: offset has {offset.ndim} dimensions, at most 1 may be")
+    angles = ((at + offset) * scale)[..., None] * inverse
+    cos, sin = _mx.cos(angles), _mx.sin(angles)
+    wide = _wide(a)
+    turned = wide[..., :dims]
+    if traditional:
+        first, second = turned[..., ::2], turned[..., 1::2]
+    else:
+        first, second = turned[..., :half], turned[..., half:]
+    parts = [first * cos - second * sin, first * sin + second * cos]
+    if traditional:
+        y = _mx.stack(parts, axis=-1).reshape(turned.shape)
+    else:
+        y = _mx.concatenate(parts, axis=-1)
+    y = y.astype(a.dtype)
+    return y if dims == a.shape[-1] else _mx.concatenate([y, a[..., dims:]], axis=-1)
+
+
+def _masked(scores, mask, shape):
+    """scores [B, N, R, T, S] under a mask that broadcasts to shape, [B, N R, T, S]."""
+    if isinstance(mask, str):
+        if mask != "causal":
+            raise ValueError(
+                f"scaled_dot_product_attention: a mask is an array or 'causal', not '{mask}'"
+            )
+        queries, keys = shape[-2:]
+        mask = _mx.arange(queries)[:, None] + (keys - queries) >= _mx.arange(keys)
+    else:
+        mask = _mx.broadcast_to(mask, shape).reshape(scores.shape)
+    if mask.dtype == _mx.bool_:
+        return _mx.where(mask, scores, -_mx.inf)
+    return scores + mask
+
+
+def scaled_dot_product_attention(
+    q, k, v, *, scale, mask=None, sinks=None, force_fused=False, stream=None
+):
+    """softmax(scale q k^T) v, the softmax in float32.
+
+    q [B, N, T, D], k and v [B, M, S, D], where M divides N: neighbouring heads of q share one. mask:
+    bool (False: not to be seen), or added to the scores, broadcast to [B, N, T, S]; "causal": the
+    last query sees all keys, each before it one less. sinks [N]: a score beside the keys' for which
+    there is no value."""
+    name = "scaled_dot_product_attention"
+    for what, x in (("q", q), ("k", k), ("v", v)):
+        if x.ndim != 4:
+            raise ValueError(f"{name}: {what} must have 4 dimensions, not {x.ndim}")
+    batch, heads, queries, dims = q.shape
+    groups, keys = k.shape[1], k.shape[2]
+    if k.shape[3] != dims or k.shape[0] != batch or v.shape[:3] != k.shape[:3]:
+        raise ValueError(f"{name}: q {q.shape}, k {k.shape} and v {v.shape} don't fit")
+    if not groups or heads % groups:
+        raise ValueError(f"{name}: {heads} heads of q for {groups} of k")
+    shared = heads // groups
+    q = q.reshape(batch, groups, shared, queries, dims)
+    scores = _wide((q * scale) @ k[:, :, None].swapaxes(-1, -2))
+    if mask is not None:
+        scores = _masked(scores, mask, (batch, heads, queries, keys))
+    if sinks is None:
+        weights = _mx.softmax(scores, axis=-1)
+    else:
+        sinks = _wide(sinks).reshape(groups, shared, 1, 1)
+        largest = _mx.maximum(scores.max(axis=-1, keepdims=True), sinks)
+        weights = _mx.exp(scores - largest)
+        weights = weights / (weights.sum(axis=-1, keepdims=True) + _mx.exp(sinks - largest))
+    y = weights.astype(v.dtype) @ v[:, :, None]
+    return y.reshape(batch, heads, queries, v.shape[3])

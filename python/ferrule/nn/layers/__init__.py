@@ -1,0 +1,50 @@
+"""Layers, one file for each kind."""
+
+from ferrule.nn.layers import activations as _activations
+from ferrule.nn.layers.activations import *  # noqa: F401,F403
+from ferrule.nn.layers.base import Module
+from ferrule.nn.layers.containers import Sequential
+from ferrule.nn.layers.dropout import Dropout, Dropout2d, Dropout3d
+from ferrule.nn.layers.embedding import Embedding
+from ferrule.nn.layers.linear import Bilinear, Identity, Linear
+from ferrule.nn.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from ferrule.nn.layers.positional_encoding import ALiBi, RoPE, SinusoidalPositionalEncoding
+from ferrule.nn.layers.recurrent import GRU, LSTM, RNN
+from ferrule.nn.layers.transformer import (
+    MultiHeadAttention,
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
+
+__all__ = [
+    *_activations.__all__,
+    "ALiBi",
+    "BatchNorm",
+    "Bilinear",
+    "Dropout",
+    "Dropout2d",
+    "Dropout3d",
+    "Embedding",
+    "GRU",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm",
+    "LSTM",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "MultiHeadAttention",
+    "RMSNorm",
+    "RNN",
+    "RoPE",
+    "Sequential",
+    "SinusoidalPositionalEncoding",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+]

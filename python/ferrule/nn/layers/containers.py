@@ -1,0 +1,16 @@
+"""Modules made of others."""
+
+from ferrule.nn.layers.base import Module
+
+
+class Sequential(Module):
+    """Calls modules and functions one after the other, each with the result of the one before."""
+
+    def __init__(self, *modules):
+        super().__init__()
+        self.layers = list(modules)
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
