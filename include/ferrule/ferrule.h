@@ -338,6 +338,7 @@ FR_API fr_program *fr_program_with(fr_program *p, int n, const fr_number_change 
 FR_API void fr_compile_enable(bool on);
 FR_API bool fr_compile_enabled(void);
 
+#include "ferrule/fast.h"
 #include "ferrule/transform.h"
 
 /* ---- streams ---------------------------------------------------------------------------------- */

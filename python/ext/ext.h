@@ -7,6 +7,7 @@
  *   array.c    the array type: attributes, operators, methods, the buffer protocol
  *   exchange.c DLPack, asarray, pickles, bytes
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
+ *   fast.c     the routines behind mx.fast
  *   index.c    x[...], x[...] = value
  *   ops.c      functions: one for each row of the table of operations; the tables of functions
  *   call.c     calls of the composed functions (src/op/functions.def), whose bodies are in
@@ -332,6 +333,6 @@ int py_compile_init(PyObject *module);
 extern PyMethodDef py_stream_functions[];
 int py_stream_init(PyObject *module);
 int py_random_init(PyObject *module);
-extern PyMethodDef py_memory_functions[];
+extern PyMethodDef py_memory_functions[], py_fast_functions[];
 
 #endif

@@ -61,7 +61,8 @@ PyMODINIT_FUNC PyInit__core(void)
         add_numbers(module) || add_functions(module, py_op_functions) ||
         add_functions(module, py_compile_functions) ||
         add_functions(module, py_stream_functions) ||
-        add_functions(module, py_memory_functions) || py_transform_init(module) ||
+        add_functions(module, py_memory_functions) ||
+        add_functions(module, py_fast_functions) || py_transform_init(module) ||
         add_functions(module, py_transform_functions) ||
         add_functions(module, py_exchange_functions) ||
         PyModule_AddStringConstant(module, "__version__", fr_version())) {

@@ -291,7 +291,6 @@ size_t fr__attention_grad_scratch(const fr__attention_grad *x)
 static void find_rows(const fr__attention_grad *g, const grad_places *p, int64_t batch)
 {
     const fr__attention *x = &g->x;
-    fr__rows out = {x->out, {1, {x->batches}, {x->queries * x->out_width}}, x->out_width, 1};
     for (int64_t first = 0; first < x->queries; first += ROWS) {
         int64_t rows = fr__min64(ROWS, x->queries - first), all = seen(x, first + rows - 1);
         plain_rows(x->dtype, &x->q, batch, first, rows, x->width, p->q);
@@ -316,7 +315,7 @@ static void find_rows(const fr__attention_grad *g, const grad_places *p, int64_t
                 p->sum[first + r] += isa()->scores_exp(s, own, shift);
             }
         }
-        plain_rows(x->dtype, &out, batch, first, rows, x->out_width, p->d);
+        plain_rows(x->dtype, &g->out, batch, first, rows, x->out_width, p->d);
         plain_rows(x->dtype, &g->dout, batch, first, rows, x->out_width, p->dout);
         for (int64_t r = 0; r < rows; r++) {
             float sum = 0;

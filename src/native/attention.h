@@ -37,11 +37,11 @@ size_t fr__attention_scratch(const fr__attention *x);
 void fr__attention_pack(const fr__attention *x, int64_t begin, int64_t end);
 void fr__attention_run(const fr__attention *x, int64_t begin, int64_t end, char *scratch);
 
-/* Gradients with respect to q, k and v, given `out` and that of out: row-major, in this order in
- * one block of memory. Units: batches / group. */
+/* Gradients with respect to q, k and v, row-major, given the result and its cotangent. Units:
+ * batches / group. */
 typedef struct fr__attention_grad {
-    fr__attention x; /* x.out: what was computed; x.packed is not used */
-    fr__rows dout;
+    fr__attention x; /* x.out and x.packed are not used */
+    fr__rows out, dout;
     char *dq, *dk, *dv;
 } fr__attention_grad;
 size_t fr__attention_grad_scratch(const fr__attention_grad *x);

@@ -10,6 +10,7 @@
 
 #include "core/scope.h"
 #include "core/tape.h"
+#include "op/attention.h"
 
 /* ---- views and copies ---------------------------------------------------------------- */
 
@@ -115,6 +116,68 @@ static void contract_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t
         fr_array *a = turned(in[0], nbatch, rows);
         to[1] = a ? fr__contract(a, g, nbatch, rows) : NULL;
     }
+}
+
+/* ---- attention -------------------------------------------------------------------------- */
+
+/* Parts of x, a row, of the arrays' sizes and shapes. */
+static void taken_apart(fr_array *x, int n, fr_array *const *like_these, fr_array **to)
+{
+    int64_t start = 0, step = 1;
+    for (int i = 0; i < n; i++) {
+        fr_array *part = fr_slice(x, &start, &step, &like_these[i]->size);
+        to[i] = part ? like(part, like_these[i]) : NULL;
+        start += like_these[i]->size;
+    }
+}
+
+static int attend(void *form, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)n_out;
+    out[0] = fr__attention_composed(in, n_in, *(fr__attention_form *)form);
+    return out[0] ? 0 : -1;
+}
+
+static int attention_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                         fr_array **to)
+{
+    fr__attention_form form = fr__attention_of(y);
+    fr_array *out;
+    if (need & 8) /* of the mask, too: by its composition */
+        return fr_vjp(attend, &form, y->nin, in, 1, &g, &out, to);
+    fr_array *all = fr__attention_gradients(in, y->nin, y, g, form);
+    if (all)
+        taken_apart(all, 3, in, to);
+    return 0;
+}
+
+/* in: q, k, v, the cotangent, a mask or none; out: their gradients in one row. */
+static int attend_grad(void *form, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_array *of[4] = {in[0], in[1], in[2], n_in > 4 ? in[4] : NULL}, *y, *grads[4];
+    (void)n_out;
+    if (fr_vjp(attend, form, n_in - 1, of, 1, &in[3], &y, grads))
+        return -1;
+    for (int i = 0; i < 3; i++)
+        grads[i] = fr_reshape(grads[i], &of[i]->size, 1);
+    out[0] = fr__failed() ? NULL : fr_concatenate(3, grads, 0);
+    return out[0] ? 0 : -1;
+}
+
+/* The result among its inputs counts as part of what it was made of. */
+static int attention_grad_vjp(fr_array *y, fr_array *g, fr_array *const *in, fr_array **to)
+{
+    fr__attention_form form = fr__attention_of(y);
+    fr_array *of[5] = {in[0], in[1], in[2], in[4], y->nin > 5 ? in[5] : NULL}, *out, *grads[5];
+    int n = y->nin > 5 ? 5 : 4;
+    if (fr_vjp(attend_grad, &form, n, of, 1, &g, &out, grads))
+        return -1;
+    for (int i = 0; i < 3; i++)
+        to[i] = grads[i];
+    to[4] = grads[3];
+    if (n > 4)
+        to[5] = of[4]->dtype == FR_BOOL ? NULL : grads[4];
+    return 0;
 }
 
 /* ---- reductions ----------------------------------------------------------------------- */
@@ -305,6 +368,8 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;
     case FR__OP_TAKE: to[0] = take_vjp(y, g, in[0], in[1]); return 0;
     case FR__OP_CONTRACT: contract_vjp(y, g, in, need, to); return 0;
+    case FR__OP_ATTENTION: return attention_vjp(y, g, in, need, to);
+    case FR__OP_ATTENTION_GRAD: return attention_grad_vjp(y, g, in, to);
     case FR__OP_CAST: /* what is cut off has no derivative */
         to[0] = is_whole(y) && !is_whole(in[0]) ? NULL : fr_astype(g, (fr_dtype)in[0]->dtype);
         return 0;

@@ -110,7 +110,9 @@ static void gradients(reference *r)
             nk = x->batches / x->group * x->keys * x->width,
             nv = x->batches / x->group * x->keys * x->out_width;
     fr__attention_grad g = {
-        .x = *x, .dout = make(x->dtype, x->batches, x->queries, x->out_width, pick(2))};
+        .x = *x,
+        .out = {x->out, {1, {x->batches}, {x->queries * x->out_width}}, x->out_width, 1},
+        .dout = make(x->dtype, x->batches, x->queries, x->out_width, pick(2))};
     double *dq = calloc((size_t)nq, 8), *dk = calloc((size_t)nk, 8),
            *dv = calloc((size_t)nv, 8);
     for (int64_t b = 0; b < x->batches; b++)
