@@ -38,6 +38,8 @@ DTYPES = {
     "SELECT": "x is taken as bool; the result is what y and z promote to",
     "BITS": "integers and bool; the result has the promoted dtype",
     "SHIFT": "integers, bool becomes uint8; the result has the promoted dtype",
+    "PART": "complex64 gives float32; any other type itself",
+    "PAIR": "any but complex64, taken as float32; the result is complex64",
     "SUM": "any; bool, 8 and 16-bit integers become int32 or uint32; the result is the same",
 }
 TRAITS = {"0", "COMMUTES", "ASSOCIATES", "CHEAP", "COSTLY", "ODD", "EVEN"}
@@ -334,13 +336,16 @@ def c_string(text):
 
 
 def make_python(rows, functions, template):
-    """Rows PY_<CLASS>(C name, Python name, manual): the extension defines the macros it wants."""
+    """Rows PY_<CLASS>(C name, Python name, manual): the extension defines the macros it wants.
+    PY_PART: a function with one operand, but an attribute where others are methods."""
     out = [made_by()]
-    for kind in CLASSES:
+    kinds = [*CLASSES, "PART"]
+    for kind in kinds:
         out.append(f"#ifndef PY_{kind}\n#define PY_{kind}(c_name, python_name, manual)\n#endif\n")
     for row in rows:
-        out.append(f"PY_{row.kind}({row.c}, {row.python}, {c_string(row.manual)})\n")
-    for kind in CLASSES:
+        kind = "PART" if row.dtypes == "PART" else row.kind
+        out.append(f"PY_{kind}({row.c}, {row.python}, {c_string(row.manual)})\n")
+    for kind in kinds:
         out.append(f"#undef PY_{kind}\n")
     return "".join(out)
 
@@ -370,7 +375,11 @@ def make_stubs(rows, composed_rows, template):
             signature = f"{operands}, /, *, stream: StreamLike = None"
             method = "self, *, stream: StreamLike = None"
         functions.append(f"def {row.python}({signature}) -> array:\n{doc(row, '')}")
-        if row.kind in ("UNARY", "REDUCE"):
+        if row.dtypes == "PART":
+            methods.append(
+                f"    @property\n    def {row.python}(self) -> array:\n{doc(row, '    ')}"
+            )
+        elif row.kind in ("UNARY", "REDUCE"):
             methods.append(f"    def {row.python}({method}) -> array:\n{doc(row, '    ')}")
     more_functions, more_methods = composed.stubs(composed_rows, doc)
     functions += more_functions

@@ -49,7 +49,7 @@ typedef enum fr_dtype {
     FR_UINT8, FR_UINT16, FR_UINT32, FR_UINT64,
     FR_INT8, FR_INT16, FR_INT32, FR_INT64,
     FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64,
-    FR_COMPLEX64, /* in the table; no operation takes it yet: using it is a TYPE error */
+    FR_COMPLEX64, /* two float32: real part, imaginary part */
     FR_DTYPE_COUNT
 } fr_dtype;
 // clang-format on
@@ -58,7 +58,7 @@ FR_API const char *fr_dtype_name(fr_dtype d); /* "float32" */
 FR_API size_t fr_dtype_size(fr_dtype d);      /* bytes of an element */
 /* The type both operands are brought to: bool < unsigned < signed < float, wider first; mixed
  * signs take the next wider signed type; float16 with bfloat16 gives float32; an integer with a
- * float gives that float. */
+ * float gives that float; complex64 with anything gives complex64. */
 FR_API fr_dtype fr_promote(fr_dtype a, fr_dtype b);
 
 /* ---- errors --------------------------------------------------------------------------- */
@@ -129,6 +129,7 @@ FR_API fr_array *fr_arange(double start, double stop, double step, fr_dtype dtyp
 FR_API fr_array *fr_number(double v);
 FR_API fr_array *fr_number_int(int64_t v);
 FR_API fr_array *fr_number_bool(bool v);
+FR_API fr_array *fr_number_complex(double re, double im); /* weak complex64 */
 FR_API bool fr_is_weak(const fr_array *x);
 
 /* ---- values ----------------------------------------------------------------------------- */
@@ -136,9 +137,11 @@ FR_API bool fr_is_weak(const fr_array *x);
 /* Computes x, and what stands on the way that somebody holds. 0, or -1. */
 FR_API int fr_eval(fr_array *x);
 FR_API int fr_eval_all(int n, fr_array *const *x);
-/* The one element of x (any shape of size 1); evaluates. -1: more elements, or as fr_eval. */
+/* The one element of x (any shape of size 1); evaluates. -1: more elements, complex64 where a real
+ * number is asked for (TYPE), or as fr_eval. */
 FR_API int fr_item(fr_array *x, double *to);
 FR_API int fr_item_int(fr_array *x, int64_t *to);
+FR_API int fr_item_complex(fr_array *x, double to[2]); /* real part, imaginary part */
 /* All elements in row-major order into `to`, which has room for `bytes` = fr_nbytes(x) exactly. */
 FR_API int fr_copy_out(fr_array *x, void *to, size_t bytes);
 /* Where the values lie (evaluates). The memory belongs to x and must not be written to; valid
@@ -215,6 +218,8 @@ FR_API fr_array *fr_round(fr_array *x, int decimals);
 /* Numbers in place of NaN and infinities. posinf, neginf: HUGE_VAL and -HUGE_VAL stand for the
  * greatest and the least finite number of x's dtype. */
 FR_API fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf);
+/* x with the sign of its imaginary part turned round; a real x as it is. */
+FR_API fr_array *fr_conjugate(fr_array *x);
 /* bool: x equals y or |x - y| <= atol + rtol |y|. An infinity is near itself only. */
 FR_API fr_array *fr_isclose(fr_array *x, fr_array *y, double rtol, double atol, bool equal_nan);
 
@@ -249,7 +254,7 @@ FR_API fr_array *fr_softmax(fr_array *x,
 /* ---- conversions --------------------------------------------------------------------------- */
 
 /* Float to integer truncates, NaN gives 0, beyond the range saturates; integer to narrower
- * integer keeps the low bits; to bool: not zero. */
+ * integer keeps the low bits; to bool: not zero; complex64 to a real type: the real part. */
 FR_API fr_array *fr_astype(fr_array *x, fr_dtype dtype);
 
 /* ---- random numbers: Threefry-2x32 (Salmon et al. 2011), counter-based: the same on every

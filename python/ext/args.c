@@ -206,6 +206,9 @@ fr_array *py_operand(PyObject *value, fr_array **owned)
         *owned = fr_own(fr_number_bool(value == Py_True));
     } else if (PyFloat_Check(value)) { /* numpy.float64 is one */
         *owned = fr_own(fr_number(PyFloat_AS_DOUBLE(value)));
+    } else if (PyComplex_Check(value)) {
+        Py_complex number = PyComplex_AsCComplex(value);
+        *owned = fr_own(fr_number_complex(number.real, number.imag));
     } else if (PyLong_Check(value)) {
         return *owned = integer_operand(value);
     } else if (py_is_buffer(value)) { /* numpy's arrays and scalars */

@@ -299,12 +299,12 @@ static int need_one(PyObject *self, const char *what)
 
 static int array_bool(PyObject *self)
 {
-    double value;
+    double value[2];
     if (need_one(self, "bool"))
         return -1;
-    if (fr_item(py_node(self), &value))
+    if (fr_item_complex(py_node(self), value))
         return py_raise_int();
-    return value != 0;
+    return value[0] != 0 || value[1] != 0;
 }
 
 static PyObject *array_int(PyObject *self)
@@ -602,6 +602,8 @@ static PyGetSetDef array_attributes[] = {
     {"dtype", get_dtype, NULL, "the type of the elements", NULL},
     {"T", get_transposed, NULL, "the axes in reverse order", NULL},
     {"mT", get_matrix_transposed, NULL, "the last two axes exchanged", NULL},
+    {"real", py_get_real, NULL, "the real part", NULL},
+    {"imag", py_get_imag, NULL, "the imaginary part; zero of a real array", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -702,7 +704,8 @@ int py_array_init(PyObject *module)
 {
     py_array_type.tp_hash =
         PyBaseObject_Type.tp_hash; /* by identity: == is element by element */
-    if (PyType_Ready(&py_array_type) || add_methods(py_exchange_methods))
+    if (PyType_Ready(&py_array_type) || add_methods(py_exchange_methods) ||
+        add_methods(py_complex_methods))
         return -1;
     Py_INCREF(&py_array_type);
     return PyModule_AddObject(module, "array", (PyObject *)&py_array_type);

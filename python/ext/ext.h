@@ -6,6 +6,7 @@
  *   dtype.c    mx.float32 and its kin
  *   array.c    the array type: attributes, operators, methods, the buffer protocol
  *   exchange.c DLPack, asarray, pickles, bytes
+ *   complex.c  parts of complex numbers
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
  *   fast.c     the routines behind mx.fast
  *   index.c    x[...], x[...] = value
@@ -192,6 +193,13 @@ PyObject *py_to_number(fr_array *x); /* of size 1 */
 fr_array *py_from_dlpack(PyObject *value);
 extern PyMethodDef py_exchange_functions[];
 extern PyMethodDef py_exchange_methods[];
+
+/* ---- complex.c ------------------------------------------------------------------------ */
+
+PyObject *py_get_real(PyObject *self, void *closure);
+PyObject *py_get_imag(PyObject *self, void *closure);
+extern PyMethodDef py_complex_functions[];
+extern PyMethodDef py_complex_methods[];
 
 /* ---- index.c -------------------------------------------------------------------------- */
 

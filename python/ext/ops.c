@@ -126,10 +126,18 @@ static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const
         (void)module;                                                                          \
         return ternary(fr_##c, #python, args, n, names);                                       \
     }
+#define PY_PART(c, python, manual)                                                             \
+    static PyObject *call_##python(PyObject *module, PyObject *const *args, Py_ssize_t n,      \
+                                   PyObject *names)                                            \
+    {                                                                                          \
+        (void)module;                                                                          \
+        return unary(fr_##c, #python, args, n, names);                                         \
+    }
 #include "ops_py.inc"
 #undef PY_UNARY
 #undef PY_BINARY
 #undef PY_TERNARY
+#undef PY_PART
 
 /* ---- over axes ------------------------------------------------------------------------ */
 
@@ -256,6 +264,7 @@ static PyObject *call_eval(PyObject *module, PyObject *const *args, Py_ssize_t n
 PyMethodDef py_op_functions[] = {
 #define PY_UNARY(c, python, manual)                                                            \
     PY_METHOD(#python, call_##python, #python "(x, /, *, stream=None)\n--\n\n" manual),
+#define PY_PART(c, python, manual) PY_UNARY(c, python, manual)
 #define PY_BINARY(c, python, manual)                                                           \
     PY_METHOD(#python, call_##python, #python "(x, y, /, *, stream=None)\n--\n\n" manual),
 #define PY_TERNARY(c, python, manual)                                                          \
@@ -267,6 +276,7 @@ PyMethodDef py_op_functions[] = {
 #undef PY_BINARY
 #undef PY_TERNARY
 #undef PY_REDUCE
+#undef PY_PART
 #define PY_FUNCTION(name, required, positional, positional_only, doc, ...)                     \
     PY_METHOD(#name, py_call_##name, doc),
 #include "functions_py.inc"

@@ -7,8 +7,7 @@
  *         division by a power of two as a product (exact, so the same result)
  * breaks  nothing: results keep every bit
  *
- * Nodes are read from the old list in order and written to a new one (at most two for one: the
- * table of a size made for that never fills up).
+ * Nodes are read from the old list in order and written to a new one.
  */
 #include "graph/trace.h"
 
@@ -49,9 +48,29 @@ static bool node_equal(const fr__tnode *x, const fr__tnode *y)
     return true;
 }
 
+/* Twice the room for hashes. */
+static int grow(state *s)
+{
+    int32_t *table = fr__calloc((size_t)s->room * 2, sizeof *table);
+    if (!table)
+        return -1;
+    uint64_t mask = (uint64_t)(s->room *= 2) - 1;
+    for (int i = 0; i < s->t->nodes.n; i++) {
+        uint64_t at = node_hash(&s->t->nodes.at[i]);
+        while (table[at & mask])
+            at++;
+        table[at & mask] = i + 1;
+    }
+    fr__free(s->table);
+    s->table = table;
+    return 0;
+}
+
 /* n as a node of the new list: an equal one if there is one. */
 static int put(state *s, fr__tnode n)
 {
+    if (s->t->nodes.n * 2 >= s->room && grow(s))
+        return -1;
     if (n.op == FR__OP_PUT || n.op == FR__OP_FRESH) /* written over: each has its own memory */
         return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
     uint64_t at = node_hash(&n), mask = (uint64_t)s->room - 1;
@@ -119,6 +138,30 @@ static int put_reshape(state *s, int input, const fr__tnode *like)
     return same_shape(node(s, input), like) ? input : put(s, n);
 }
 
+/* Part n (a `real` or `imag`) of what was just put together, perhaps below views: the part itself,
+ * below them. */
+static int part_of(state *s, fr__tnode n)
+{
+    int chain[FR_MAX_NDIM], len = 0, at = n.in[0];
+    while (fr__is_view(node(s, at)) && len < FR__COUNT(chain)) {
+        chain[len++] = at;
+        at = node(s, at)->in[0];
+    }
+    if (node(s, at)->op != FR__OP_complex)
+        return put(s, n);
+    int below = node(s, at)->in[n.op == FR__OP_imag];
+    if (node(s, below)->op == FR__OP_NUMBER || node(s, below)->dtype != FR_FLOAT32)
+        return put(s, n);
+    while (len && below >= 0) {
+        fr__tnode view = *node(s, chain[--len]);
+        view.dtype = FR_FLOAT32;
+        view.flags = 0;
+        view.in[0] = below;
+        below = put(s, view);
+    }
+    return below;
+}
+
 /* The new number that stands for n, whose inputs are new numbers already. */
 static int rewrite(state *s, fr__tnode n)
 {
@@ -137,6 +180,15 @@ static int rewrite(state *s, fr__tnode n)
         if (a->dtype == n.dtype && a->op != FR__OP_NUMBER)
             return n.in[0];
         break;
+    case FR__OP_real:
+    case FR__OP_imag: return part_of(s, n);
+    case FR__OP_complex: { /* of the parts of one number: that number */
+        const fr__tnode *b = node(s, n.in[1]);
+        if (a->op == FR__OP_real && b->op == FR__OP_imag && a->in[0] == b->in[0] &&
+            node(s, a->in[0])->op != FR__OP_NUMBER)
+            return a->in[0];
+        break;
+    }
     case FR__OP_COPY:
         if (!fr__is_view(a) && !fr__is_leaf(a))
             return n.in[0];

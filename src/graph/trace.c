@@ -48,6 +48,8 @@ int fr__compute_dtype(const fr__trace *t, const fr__tnode *n)
     int rule = fr__ops[n->op].rule;
     if (rule == FR__RULE_LOGICAL)
         return FR_BOOL;
+    if (rule == FR__RULE_PART || rule == FR__RULE_PAIR)
+        return rule == FR__RULE_PART ? FR_COMPLEX64 : FR_FLOAT32;
     if (rule != FR__RULE_COMPARE)
         return n->dtype;
     int d = -1;

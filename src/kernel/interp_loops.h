@@ -496,6 +496,7 @@ const fr__interp_loops TABLE =
                 [FR_BFLOAT16] = load_bf16,
                 [FR_FLOAT32] = copy_4,
                 [FR_FLOAT64] = copy_8,
+                [FR_COMPLEX64] = copy_8,
             },
         .store =
             {
@@ -512,6 +513,7 @@ const fr__interp_loops TABLE =
                 [FR_BFLOAT16] = store_bf16,
                 [FR_FLOAT32] = copy_4,
                 [FR_FLOAT64] = copy_8,
+                [FR_COMPLEX64] = copy_8,
             },
         .fill = {[1] = fill_1, [4] = fill_4, [8] = fill_8},
 };

@@ -46,11 +46,11 @@ const uint8_t fr__ktype_size[] = {1, 4, 4, 8, 8, 4, 8, 0};
 fr__ktype fr__ktype_of(int dtype)
 {
     static const uint8_t of[FR_DTYPE_COUNT] = {
-        [FR_BOOL] = FR__KB1,     [FR_UINT8] = FR__KU32,      [FR_UINT16] = FR__KU32,
-        [FR_UINT32] = FR__KU32,  [FR_UINT64] = FR__KU64,     [FR_INT8] = FR__KI32,
-        [FR_INT16] = FR__KI32,   [FR_INT32] = FR__KI32,      [FR_INT64] = FR__KI64,
-        [FR_FLOAT16] = FR__KF32, [FR_BFLOAT16] = FR__KF32,   [FR_FLOAT32] = FR__KF32,
-        [FR_FLOAT64] = FR__KF64, [FR_COMPLEX64] = FR__KNONE,
+        [FR_BOOL] = FR__KB1,     [FR_UINT8] = FR__KU32,     [FR_UINT16] = FR__KU32,
+        [FR_UINT32] = FR__KU32,  [FR_UINT64] = FR__KU64,    [FR_INT8] = FR__KI32,
+        [FR_INT16] = FR__KI32,   [FR_INT32] = FR__KI32,     [FR_INT64] = FR__KI64,
+        [FR_FLOAT16] = FR__KF32, [FR_BFLOAT16] = FR__KF32,  [FR_FLOAT32] = FR__KF32,
+        [FR_FLOAT64] = FR__KF64, [FR_COMPLEX64] = FR__KU64,
     };
     return dtype >= 0 && dtype < FR_DTYPE_COUNT ? (fr__ktype)of[dtype] : FR__KNONE;
 }

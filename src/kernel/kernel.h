@@ -35,7 +35,8 @@
  * consumer does the same, so all tiers agree bit for bit on a host.
  * Storage types narrower than the value types convert at loads and stores only: f16 and bf16
  * to KF32 (round to nearest even, NaN kept quiet), 8/16-bit integers to KI32/KU32 (store
- * truncates), bool to KB1 (a byte; stores 0 or 1; loads nonzero as true).
+ * truncates), bool to KB1 (a byte; stores 0 or 1; loads nonzero as true). A complex64 is a KU64:
+ * the real part's bits are its low half.
  */
 #ifndef FR_KERNEL_H
 #define FR_KERNEL_H

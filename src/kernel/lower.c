@@ -507,6 +507,8 @@ static int literal(state *s, const fr__tnode *n, int dtype)
     if (n->slot >= 0) {
         x = fr__k(kb, FR__K_PARAM, type, -1, -1, -1,
                   fr__kb_word(kb, FR__WORD_LITERAL, n->slot, type));
+    } else if (n->dtype == FR_COMPLEX64) {
+        x = fr__kconst_bits(kb, type, n->par[0]);
     } else if (fr__dtypes[n->dtype].kind == FR__KIND_FLOAT) {
         double v;
         memcpy(&v, n->par, sizeof v);

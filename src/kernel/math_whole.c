@@ -1,4 +1,4 @@
-/* math_whole.c - signs, rounding and division with remainder in kernel IR, for every type */
+/* math_whole.c - signs, rounding, division with remainder, parts of complex numbers in kernel IR */
 #include <math.h>
 
 #include "kernel/build.h"
@@ -70,4 +70,26 @@ int fr__math_remainder(fr__kb *kb, int x, int y)
         return r;
     int s = SEL(goes_down(kb, r, y), ADD(r, y), r);
     return is_float(kb, x) ? SEL(EQ(r, LIKE(r, 0)), COPYSIGN(r, y), s) : s;
+}
+
+/* ---- a complex64: 64 bits, the real part low --------------------------------------------- */
+
+static int float_of_word(fr__kb *kb, int x)
+{
+    return FLOAT_OF(fr__k(kb, FR__K_CVT, FR__KU32, x, -1, -1, 0));
+}
+
+int fr__math_low_float(fr__kb *kb, int x) { return float_of_word(kb, x); }
+int fr__math_high_float(fr__kb *kb, int x) { return float_of_word(kb, SHR(x, LIKE(x, 32))); }
+
+static int word_of_float(fr__kb *kb, int x)
+{
+    int bits = fr__k(kb, FR__K_BITCAST, FR__KU32, x, -1, -1, 0);
+    return fr__k(kb, FR__K_CVT, FR__KU64, bits, -1, -1, 0);
+}
+
+int fr__math_pair(fr__kb *kb, int low, int high)
+{
+    int up = word_of_float(kb, high);
+    return OR(word_of_float(kb, low), SHL(up, LIKE(up, 32)));
 }

@@ -85,6 +85,19 @@ static int64_t double_bits(double v)
 }
 
 fr_array *fr_number(double v) { return number(FR_FLOAT32, double_bits(v), FR__WEAK); }
+static int64_t complex_bits(double re, double im)
+{
+    float parts[2] = {(float)re, (float)im};
+    int64_t bits;
+    memcpy(&bits, parts, sizeof bits);
+    return bits;
+}
+
+fr_array *fr_number_complex(double re, double im)
+{
+    return number(FR_COMPLEX64, complex_bits(re, im), FR__WEAK);
+}
+
 fr_array *fr_number_bool(bool v) { return number(FR_BOOL, v, FR__WEAK); }
 
 /* An int beyond int32 makes a weak int64, so that its value survives. */
@@ -98,6 +111,8 @@ fr_array *fr__number(double v, int dtype)
     bool whole = fr__dtypes[dtype].kind != FR__KIND_FLOAT;
     if (!whole)
         return number(dtype, double_bits(v), 0);
+    if (dtype == FR_COMPLEX64)
+        return number(dtype, complex_bits(v, 0), 0);
     int64_t bits = dtype == FR_BOOL                   ? v != 0
                    : !(v >= -0x1p63)                  ? (v != v ? 0 : INT64_MIN)
                    : v < 0x1p63                       ? (int64_t)v
@@ -130,8 +145,6 @@ fr_array *fr_full(const int64_t *shape, int ndim, double value, fr_dtype dtype)
 {
     if (fr__failed() || !good_dtype("full", dtype))
         return NULL;
-    if (dtype == FR_COMPLEX64)
-        return fr__fail(FR__E_TYPE, "full: complex64 is not supported by this operation");
     fr_array *v = fr__number(value, (int)dtype);
     fr_array *x = v ? fr_broadcast_to(v, shape, ndim) : NULL;
     fr__discard(v);
@@ -151,7 +164,11 @@ fr_array *fr_arange(double start, double stop, double step, fr_dtype dtype)
 {
     if (fr__failed() || !good_dtype("arange", dtype))
         return NULL;
-    if (dtype == FR_COMPLEX64 || dtype == FR_BOOL)
+    if (dtype == FR_COMPLEX64) {
+        fr_array *x = fr_arange(start, stop, step, FR_FLOAT32);
+        return x ? fr__then(x, fr_astype(x, dtype)) : NULL;
+    }
+    if (dtype == FR_BOOL)
         return fr__fail(FR__E_TYPE, "arange: %s is not a dtype to count in",
                         fr__dtypes[dtype].name);
     double count = ceil((stop - start) / step);

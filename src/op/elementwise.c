@@ -25,7 +25,7 @@ fr_array *fr_round(fr_array *x, int decimals)
     if (!fr__operands(1, &x))
         return NULL;
     int dtype = x->dtype;
-    bool whole = !fr__is_float(dtype);
+    bool whole = !fr__is_float(dtype) && dtype != FR_COMPLEX64;
     if (decimals == 0 || (whole && decimals > 0))
         return fr_rint(x);
     fr_array *f = fr_astype(x, whole ? FR_FLOAT64 : (fr_dtype)dtype);
@@ -51,6 +51,8 @@ fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf)
 {
     if (!fr__operands(1, &x))
         return NULL;
+    if (x->dtype == FR_COMPLEX64)
+        return fr__fail(FR__E_VALUE, "nan_to_num: complex64 is not supported");
     if (!fr__is_float(x->dtype))
         return fr_rint(x); /* as it is */
     double most = greatest_finite(x->dtype);
@@ -68,7 +70,8 @@ fr_array *fr_nan_to_num(fr_array *x, double nan, double posinf, double neginf)
 
 static fr_array *as_float(fr_array *x) /* a result of its own */
 {
-    return fr_astype(x, fr__is_float(x->dtype) ? (fr_dtype)x->dtype : FR_FLOAT32);
+    bool good = fr__is_float(x->dtype) || x->dtype == FR_COMPLEX64;
+    return fr_astype(x, good ? (fr_dtype)x->dtype : FR_FLOAT32);
 }
 
 /* Equal, which infinities can be; or near, and then y is finite. */

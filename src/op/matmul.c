@@ -92,7 +92,7 @@ static int check(const fr_array *a, const fr_array *b)
             FR__E_VALUE, "matmul: inner dimensions differ: a is %s, b is %s (%lld != %lld)",
             fr__shape_text(a, ta), fr__shape_text(b, tb), (long long)ka, (long long)kb);
     int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
-    if (dtype == FR_BOOL || dtype == FR_COMPLEX64)
+    if (dtype == FR_BOOL)
         return fr__fail_int(FR__E_TYPE, "matmul: no product of %s", fr__dtypes[dtype].name);
     return 0;
 }
@@ -103,7 +103,9 @@ fr_array *(fr_matmul)(fr_array *a, fr_array *b)
     if (!fr__operands(2, both))
         return NULL;
     fr_array *y = NULL;
-    if (!check(a, b)) {
+    if (!check(a, b) && (a->dtype == FR_COMPLEX64 || b->dtype == FR_COMPLEX64)) {
+        y = fr__complex_matmul(a, b);
+    } else if (!fr__failed()) {
         int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
         if (wants_tiles(a, b, dtype)) {
             y = tiled(a, b, dtype);

@@ -38,7 +38,10 @@ const fr__op_info fr__ops[FR__OPS] = {
 
 static int strong_of_kind(int kind)
 {
-    return kind == FR__KIND_FLOAT ? FR_FLOAT32 : kind == FR__KIND_BOOL ? FR_BOOL : FR_INT32;
+    return kind == FR__KIND_COMPLEX ? FR_COMPLEX64
+           : kind == FR__KIND_FLOAT ? FR_FLOAT32
+           : kind == FR__KIND_BOOL  ? FR_BOOL
+                                    : FR_INT32;
 }
 
 /* Strong operands promote; a weak number counts only where its kind is higher. */
@@ -67,11 +70,17 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     int d = promoted(n - select, x + select);
     int kind = fr__dtypes[d].kind;
     fr__dtypes_rule bad = {FR_DTYPE_COUNT, FR_DTYPE_COUNT};
-    if (kind == FR__KIND_COMPLEX) {
-        fr__fail(FR__E_TYPE, "%s: complex64 is not supported by this operation", info->name);
+    if (info->rule == FR__RULE_PAIR) {
+        if (kind != FR__KIND_COMPLEX)
+            return (fr__dtypes_rule){FR_FLOAT32, FR_COMPLEX64};
+        fr__fail(FR__E_TYPE, "%s: the parts of a complex number are real", info->name);
         return bad;
     }
+    if (kind == FR__KIND_COMPLEX)
+        return (fr__dtypes_rule){d, info->rule == FR__RULE_PART ? FR_FLOAT32 : d};
     switch ((fr__rule)info->rule) {
+    case FR__RULE_PART:
+    case FR__RULE_PAIR:
     case FR__RULE_SAME:
     case FR__RULE_SELECT: return (fr__dtypes_rule){d, d};
     case FR__RULE_NUMBER:
@@ -176,6 +185,17 @@ static fr_array *operand(fr_array *x, int dtype, int ndim, const int64_t *shape)
     return y;
 }
 
+/* Whether it is made of operations on the parts of complex numbers. */
+static bool by_parts(int op, int n, fr_array *const *x, const fr__dtypes_rule *rule)
+{
+    int kind = fr__ops[op].rule;
+    if (kind == FR__RULE_PART)
+        return rule->compute != FR_COMPLEX64;
+    return rule->compute == FR_COMPLEX64 ||
+           ((kind == FR__RULE_SELECT || kind == FR__RULE_LOGICAL) &&
+            (x[0]->dtype == FR_COMPLEX64 || x[n - 1]->dtype == FR_COMPLEX64));
+}
+
 fr_array *fr__elementwise(int op, int n, fr_array *const *x)
 {
     if (FR__UNLIKELY(!fr__operands(n, x)))
@@ -186,7 +206,8 @@ fr_array *fr__elementwise(int op, int n, fr_array *const *x)
     if (rule.compute == FR_DTYPE_COUNT)
         goto done;
     int ndim = x[0]->ndim;
-    bool simple = true; /* all of one shape and the right dtype: nothing to convert */
+    /* all of one shape and the right dtype: nothing to convert */
+    bool decompose = by_parts(op, n, x, &rule), simple = !decompose;
     for (int i = 0; i < n; i++)
         simple &= !is_literal(x[i]) && x[i]->dtype == rule.compute &&
                   same_shape(x[i], ndim, x[0]->dims);
@@ -196,6 +217,10 @@ fr_array *fr__elementwise(int op, int n, fr_array *const *x)
     }
     if ((ndim = common_shape(fr__ops[op].name, n, x, shape)) < 0)
         goto done;
+    if (decompose) {
+        y = fr__complex_elementwise(op, n, x);
+        goto done;
+    }
     bool select = fr__ops[op].rule == FR__RULE_SELECT, good = true, weak = true;
     for (int i = 0; i < n; i++) {
         in[i] = operand(x[i], select && !i ? FR_BOOL : rule.compute, ndim, shape);
@@ -239,12 +264,12 @@ fr_array *fr_astype(fr_array *x, fr_dtype dtype)
         return NULL;
     if ((unsigned)dtype >= FR_DTYPE_COUNT)
         return fr__fail(FR__E_TYPE, "astype: %d is no dtype", (int)dtype);
-    if (dtype == FR_COMPLEX64 || x->dtype == FR_COMPLEX64)
-        return fr__fail(FR__E_TYPE, "astype: complex64 is not supported by this operation");
     fr_array *y;
     if (x->dtype == (int)dtype && !fr__flag(x, FR__WEAK)) {
         fr__own_result(fr__ref(x));
         y = fr__failed() ? NULL : x;
+    } else if ((int)dtype != x->dtype && (dtype == FR_COMPLEX64 || x->dtype == FR_COMPLEX64)) {
+        y = fr__complex_cast(x, (int)dtype);
     } else {
         y = fr__node(FR__OP_CAST, (int)dtype, x->ndim, x->dims, 1, &x, 0);
     }

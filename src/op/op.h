@@ -59,6 +59,8 @@ typedef enum fr__rule {
     FR__RULE_SUM,
     FR__RULE_BITS,
     FR__RULE_SHIFT,
+    FR__RULE_PART,
+    FR__RULE_PAIR,
 } fr__rule;
 
 enum { FR__INPUTS = 8 }; /* of a node that can be captured, at most */
@@ -109,6 +111,16 @@ fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 /* CONTRACT: floats of one dtype, the first nbatch dimensions equal, k the last nk of a and the nk of
  * b after batch. Owned as a result. */
 fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk);
+
+/* complex.c: operations with a complex64 among their operands, made of real ones on the parts.
+ * Floating operands stay the caller's. mask: axes of the reduction. */
+fr_array *fr__complex_elementwise(int op, int n, fr_array *const *x);
+fr_array *fr__complex_cast(fr_array *x, int dtype);
+fr_array *fr__complex_reduce(int op, fr_array *x, int64_t mask);
+fr_array *fr__complex_matmul(fr_array *a, fr_array *b);
+fr_array *fr__complex_logsumexp(fr_array *x, const fr_reduce_options *o);
+fr_array *fr__complex_softmax(fr_array *x, const fr_reduce_options *o);
+
 /* One axis by Python's rules; -1 with an error. */
 int fr__axis(int axis, int ndim, const char *op);
 /* A literal of this dtype, owned as a result. */

@@ -43,6 +43,7 @@ static fr_array *reduce(int op, fr_array *x, int64_t mask, bool keepdims)
     fr__dtypes_rule rule = fr__apply_rule(op, 1, &x);
     if (rule.compute == FR_DTYPE_COUNT)
         return NULL;
+    bool parts = x->dtype == FR_COMPLEX64 && mask;
     char text[FR__SHAPE_TEXT];
     if ((op == FR__OP_REDUCE_max || op == FR__OP_REDUCE_min) && x->size == 0 &&
         reduced_size(x, mask) == 0)
@@ -53,10 +54,12 @@ static fr_array *reduce(int op, fr_array *x, int64_t mask, bool keepdims)
     for (int i = 0; i < x->ndim; i++)
         if (!(mask >> i & 1))
             shape[ndim++] = x->dims[i];
-    fr_array *from = fr_astype(x, (fr_dtype)rule.compute), *y;
+    fr_array *from = parts ? x : fr_astype(x, (fr_dtype)rule.compute), *y;
     if (!from)
         return NULL;
-    if (mask == 0) {
+    if (parts) {
+        y = fr__complex_reduce(op, x, mask);
+    } else if (mask == 0) {
         y = from;
     } else {
         y = fr__node(op, rule.result, ndim, shape, 1, &from, 1);
@@ -87,10 +90,23 @@ REDUCTION(all)
 
 /* ---- composed ----------------------------------------------------------------------- */
 
-/* x as a float, a result of its own. */
+/* x as a float (or complex), a result of its own. */
 static fr_array *as_float(fr_array *x)
 {
-    return fr_astype(x, fr__is_float(x->dtype) ? (fr_dtype)x->dtype : FR_FLOAT32);
+    bool good = fr__is_float(x->dtype) || x->dtype == FR_COMPLEX64;
+    return fr_astype(x, good ? (fr_dtype)x->dtype : FR_FLOAT32);
+}
+
+/* |x|^2 */
+static fr_array *squared(fr_array *x)
+{
+    if (x->dtype != FR_COMPLEX64)
+        return fr_square(x);
+    fr_array *re = fr_real(x), *im = fr_imag(x), *a = fr_square(re), *b = fr_square(im);
+    fr_array *y = (fr_add)(a, b), *made[] = {re, im, a, b};
+    for (int i = 0; i < FR__COUNT(made); i++)
+        fr__discard(made[i]);
+    return y;
 }
 
 static fr_array *scaled(fr_array *x, double by)
@@ -133,7 +149,7 @@ fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
     fr__discard(f);
     if (!d)
         return NULL;
-    fr_array *sq = fr_square(d);
+    fr_array *sq = squared(d);
     fr__discard(d);
     if (!sq)
         return NULL;
@@ -154,6 +170,8 @@ fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *o)
     if (!fr__operands(1, &x))
         return NULL;
     int64_t mask = axis_mask("logsumexp", x, o);
+    if (mask >= 0 && x->dtype == FR_COMPLEX64 && reduced_size(x, mask))
+        return fr__complex_logsumexp(x, o);
     fr_array *f = mask < 0 ? NULL : as_float(x);
     if (!f)
         return NULL;
@@ -189,6 +207,8 @@ fr_array *fr_softmax(fr_array *x, const fr_reduce_options *o)
     if (!fr__operands(1, &x))
         return NULL;
     int64_t mask = axis_mask("softmax", x, o);
+    if (mask >= 0 && x->dtype == FR_COMPLEX64 && reduced_size(x, mask))
+        return fr__complex_softmax(x, o);
     fr_array *f = mask < 0 ? NULL : as_float(x);
     if (!f)
         return NULL;

@@ -205,7 +205,28 @@ static int one_element(fr_array *x, const char *doing, double *v, int64_t *i)
     if (x->size != 1)
         return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one",
                             fr__shape_text(x, text), (long long)x->size);
+    if (x->dtype == FR_COMPLEX64)
+        return fr__fail_int(FR__E_TYPE, "item: complex64 is no real number");
     read_element(x->data, x->dtype, v, i);
+    return 0;
+}
+
+int fr_item_complex(fr_array *x, double to[2])
+{
+    if (x && x->dtype != FR_COMPLEX64) {
+        to[1] = 0;
+        return fr_item(x, &to[0]);
+    }
+    char text[FR__SHAPE_TEXT];
+    if (evaluated(x, "item"))
+        return -1;
+    if (x->size != 1)
+        return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one",
+                            fr__shape_text(x, text), (long long)x->size);
+    float parts[2];
+    memcpy(parts, x->data, sizeof parts);
+    to[0] = (double)parts[0];
+    to[1] = (double)parts[1];
     return 0;
 }
 
@@ -296,10 +317,26 @@ static void number_text(fr__text *to, double v)
         fr__text_f(to, "%.*f", n, v);
 }
 
+static void complex_text(fr__text *to, const char *p)
+{
+    float parts[2];
+    memcpy(parts, p, sizeof parts);
+    for (int k = 0; k < 2; k++) {
+        if (k && !signbit(parts[k]))
+            fr__text_char(to, '+');
+        number_text(to, (double)parts[k]);
+    }
+    fr__text_char(to, 'j');
+}
+
 static void element_text(fr__text *to, const fr_array *x, const char *p)
 {
     double v;
     int64_t i;
+    if (x->dtype == FR_COMPLEX64) {
+        complex_text(to, p);
+        return;
+    }
     read_element(p, x->dtype, &v, &i);
     if (x->dtype == FR_BOOL)
         fr__text_add(to, i ? "True" : "False");

@@ -274,6 +274,9 @@ static fr_array *count_true(fr_array *x, int64_t mask, int dtype)
 #define COS(x) fr_cos(x)
 #define SINH(x) fr_sinh(x)
 #define COSH(x) fr_cosh(x)
+#define COMPLEX(x, y) fr_complex(x, y)
+#define REAL(x) fr_real(x)
+#define IMAG(x) fr_imag(x)
 
 static void elementwise_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
                             fr_array **to)
@@ -337,7 +340,7 @@ static fr_array *reduce_vjp(fr_array *reduced, fr_array *cotangent, fr_array *a)
 
 /* ---- which, and all ------------------------------------------------------------------------ */
 
-static bool is_whole(const fr_array *x) { return fr__dtypes[x->dtype].kind != FR__KIND_FLOAT; }
+static bool is_whole(const fr_array *x) { return fr__dtypes[x->dtype].kind < FR__KIND_FLOAT; }
 
 uint64_t fr__differentiable(const fr_array *x)
 {

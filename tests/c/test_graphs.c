@@ -436,7 +436,7 @@ static bool make_up(recipe *r, step *s)
         s->kind = ELEMENT;
         do
             s->op = (int)below(FR__OPS);
-        while (fr__ops[s->op].class != FR__ELEMENTWISE);
+        while (fr__ops[s->op].class != FR__ELEMENTWISE || fr__ops[s->op].rule == FR__RULE_PAIR);
         fr_array *x[3];
         int64_t common[FR_MAX_NDIM], n = 1;
         int ndim = -1, nin = fr__ops[s->op].nin;

@@ -115,7 +115,7 @@ TEST(checker_names_the_instruction)
     m.k.nword--;
     CHECK(complains("is not in [1, 3)"));
     gelu_kernel(x, x, 4);
-    m.bufs[0].dtype = FR_COMPLEX64;
+    m.bufs[0].dtype = FR_DTYPE_COUNT;
     CHECK(complains("cannot be loaded"));
     gelu_kernel(x, x, 4);
     m.axis[0].unroll = 3;

@@ -120,6 +120,9 @@ MEANING(isposinf, a == (double)INFINITY, 0)
 MEANING(isneginf, a == -(double)INFINITY, 0)
 MEANING(isfinite, isfinite(a) != 0, 1)
 BOTH(logical_not, !a)
+BOTH(real, a)
+BOTH(imag, 0 * (a == 0))
+BOTH(complex, 0) /* test_complex.c */
 BOTH(add, a + b)
 BOTH(sub, a - b)
 MEANING(mul, a *b, product(a, b))
@@ -458,7 +461,7 @@ TEST(elementwise)
     for (int k = 0; k < FR__COUNT(table); k++) {
         const operation *o = &table[k];
         complaints = 0;
-        for (int d = 0; d < DTYPES && !o->reduce; d++) {
+        for (int d = 0; d < DTYPES && !o->reduce && o->rule != FR__RULE_PAIR; d++) {
             if (computing(o, d) == FR_DTYPE_COUNT) {
                 fr_scope *s = fr_scope_open();
                 fr_array *x = fr_ones(NULL, 0, (fr_dtype)d);
