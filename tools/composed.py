@@ -125,7 +125,7 @@ def check(row, where, seen, string_value, dtypes, error):
         names = row.slots[0]
     except SyntaxError as wrong:
         raise error(f"{where}: the signature is not Python's: {wrong.msg}") from None
-    if names[-1] != "stream" and "stream" in names:
+    if names[-1:] != ["stream"] and "stream" in names:
         raise error(f"{where}: stream must be the last parameter")
 
 
@@ -136,7 +136,7 @@ def binding(rows, c_string):
     for row in rows:
         names, required, positional, positional_only = row.slots
         doc = c_string(f"{row.python}({row.arguments()})\n--\n\n{row.manual}")
-        quoted = ", ".join(c_string(name) for name in names)
+        quoted = ", ".join(c_string(name) for name in names) or "NULL"
         out.append(
             f"PY_FUNCTION({row.python}, {required}, {positional}, {positional_only},\n"
             f"    {doc},\n    {quoted})\n"

@@ -172,6 +172,11 @@ int py_read_int(PyObject *value, int *to)
     return 0;
 }
 
+int py_read_int64(PyObject *value, int64_t *to, const char *function, const char *what)
+{
+    return value ? read_integer(value, to, function, what) : 0;
+}
+
 int py_read_number(PyObject *value, double *to)
 {
     if (!value || value == Py_None)

@@ -26,6 +26,12 @@ PY_CALL(zeros)
     return filled(fr_zeros, PY_SIGNATURE(zeros), args, n, names);
 }
 
+PY_CALL(empty)
+{
+    (void)self;
+    return filled(fr_zeros, PY_SIGNATURE(empty), args, n, names);
+}
+
 PY_CALL(ones)
 {
     (void)self;
@@ -47,6 +53,11 @@ static PyObject *filled_like(filler *function, const py_signature *signature, Py
 PY_CALL(zeros_like)
 {
     return filled_like(fr_zeros, PY_SIGNATURE(zeros_like), self, args, n, names);
+}
+
+PY_CALL(empty_like)
+{
+    return filled_like(fr_zeros, PY_SIGNATURE(empty_like), self, args, n, names);
 }
 
 PY_CALL(ones_like)
@@ -144,3 +155,45 @@ PY_CALL(arange)
     py_stream_leave(&guard);
     return result;
 }
+
+PY_CALL(linspace)
+{
+    py_call c;
+    double start = 0, stop = 0;
+    int64_t count = 50;
+    bool endpoint = true;
+    fr_dtype dtype = FR_FLOAT32;
+    (void)self;
+    if (py_begin_bare_call(&c, PY_SIGNATURE(linspace), args, n, names))
+        return NULL;
+    if (py_read_number(c.at[0], &start) || py_read_number(c.at[1], &stop) ||
+        py_read_int64(c.at[2], &count, "linspace", "num") || py_read_bool(c.at[3], &endpoint) ||
+        py_read_dtype(c.at[4], &dtype, "linspace"))
+        return py_fail_call(&c);
+    return py_end_call(&c, fr_linspace(start, stop, count, endpoint, dtype));
+}
+
+typedef fr_array *window(int64_t n);
+
+static PyObject *windowed(window *function, const py_signature *signature,
+                          PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    py_call c;
+    int64_t points = 0;
+    if (py_begin_bare_call(&c, signature, args, n, names))
+        return NULL;
+    if (py_read_int64(c.at[0], &points, c.function, "M"))
+        return py_fail_call(&c);
+    return py_end_call(&c, function(points));
+}
+
+#define WINDOW(name)                                                                           \
+    PY_CALL(name)                                                                              \
+    {                                                                                          \
+        (void)self;                                                                            \
+        return windowed(fr_##name, PY_SIGNATURE(name), args, n, names);                        \
+    }
+WINDOW(hanning)
+WINDOW(hamming)
+WINDOW(blackman)
+WINDOW(bartlett)

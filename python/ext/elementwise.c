@@ -91,3 +91,12 @@ PY_CALL(array_equal)
         return py_fail_call(&c);
     return py_end_call(&c, fr_array_equal(c.x, y, equal_nan));
 }
+
+/* The array itself: a handle of its own, as nodes never change. */
+PY_CALL(positive)
+{
+    py_call c;
+    if (py_begin_call(&c, PY_SIGNATURE(positive), self, args, n, names))
+        return NULL;
+    return py_end_call_with(&c, fr_keep(c.x));
+}

@@ -12,7 +12,7 @@
  *   index.c    x[...], x[...] = value
  *   ops.c      functions: one for each row of the table of operations; the tables of functions
  *   call.c     calls of the composed functions (src/op/functions.def), whose bodies are in
- *              elementwise.c reduce.c shape.c create.c update.c
+ *              elementwise.c reduce.c shape.c layout.c create.c update.c
  *   compile.c  mx.compile
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
  *   state.c    the containers that a compiled function captures
@@ -84,8 +84,12 @@ int py_read_dtype(PyObject *dtype, fr_dtype *to, const char *function); /* NULL,
 int py_read_bool(PyObject *value, bool *to);                            /* NULL: as is */
 int py_read_int(PyObject *value, int *to);                              /* NULL: as is */
 int py_read_number(PyObject *value, double *to);                        /* NULL, None: as is */
+/* A 64-bit integer, no bool; `what` is its name in messages. NULL: as is. */
+int py_read_int64(PyObject *value, int64_t *to, const char *function, const char *what);
 /* The arrays of a sequence as references of the caller's (py_free_arrays); their number, or -1. */
 Py_ssize_t py_read_arrays(PyObject *value, const char *function, fr_array ***to);
+Py_ssize_t py_take_arrays(PyObject *const *items, Py_ssize_t n, const char *function,
+                          fr_array ***to);
 void py_free_arrays(fr_array **arrays, Py_ssize_t n);
 
 /* Arrays, numbers (weak) and buffers as operands. `owned` is what must be freed, or NULL.

@@ -60,3 +60,25 @@ PY_CALL(softmax)
         return py_fail_call(&c);
     return py_end_call(&c, fr_softmax(c.x, &options));
 }
+
+PY_CALL(count_nonzero)
+{
+    return py_reduce(fr_count_nonzero, PY_SIGNATURE(count_nonzero), self, args, n, names);
+}
+
+PY_CALL(minmax)
+{
+    py_call c;
+    py_axes axes;
+    fr_reduce_options options = {0};
+    if (py_begin_call(&c, PY_SIGNATURE(minmax), self, args, n, names))
+        return NULL;
+    if (read_options(&c, c.at[1], c.at[2], &axes, &options))
+        return py_fail_call(&c);
+    PyObject *low = py_wrap(fr_min(c.x, &options));
+    PyObject *high = low ? py_wrap(fr_max(c.x, &options)) : NULL;
+    PyObject *both = high ? PyTuple_Pack(2, low, high) : NULL;
+    Py_XDECREF(low);
+    Py_XDECREF(high);
+    return py_end_call_object(&c, both);
+}

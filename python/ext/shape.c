@@ -38,19 +38,43 @@ PY_CALL(reshape)
     return failed ? NULL : py_end_call(&c, fr_reshape(c.x, shape, ndim));
 }
 
-PY_CALL(transpose)
+static PyObject *transposed(const py_signature *signature, PyObject *self,
+                            PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     py_call c;
     py_axes axes;
     PyObject *packed = NULL, *with[4];
     if (n > 0 && pack_numbers(self, &args, &n, names, &packed, with))
         return NULL;
-    int failed = py_begin_call(&c, PY_SIGNATURE(transpose), self, args, n, names);
+    int failed = py_begin_call(&c, signature, self, args, n, names);
     if (!failed && py_read_axes(c.at[1], &axes, "transpose"))
         failed = (py_fail_call(&c), -1);
     Py_XDECREF(packed);
     return failed ? NULL
                   : py_end_call(&c, fr_transpose(c.x, axes.all ? NULL : axes.at, axes.n));
+}
+
+PY_CALL(transpose) { return transposed(PY_SIGNATURE(transpose), self, args, n, names); }
+PY_CALL(permute_dims) { return transposed(PY_SIGNATURE(permute_dims), self, args, n, names); }
+
+PY_CALL(matrix_transpose)
+{
+    py_call c;
+    if (py_begin_call(&c, PY_SIGNATURE(matrix_transpose), self, args, n, names))
+        return NULL;
+    return py_end_call(&c, fr_matrix_transpose(c.x));
+}
+
+PY_CALL(unflatten)
+{
+    py_call c;
+    int axis = 0, ndim;
+    int64_t shape[FR_MAX_NDIM];
+    if (py_begin_call(&c, PY_SIGNATURE(unflatten), self, args, n, names))
+        return NULL;
+    if (py_read_int(c.at[1], &axis) || py_read_shape(c.at[2], shape, &ndim, "unflatten"))
+        return py_fail_call(&c);
+    return py_end_call(&c, fr_unflatten(c.x, axis, shape, ndim));
 }
 
 typedef fr_array *axis_pair(fr_array *x, int first, int second);

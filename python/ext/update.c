@@ -5,32 +5,38 @@
  */
 #include "ext.h"
 
-Py_ssize_t py_read_arrays(PyObject *value, const char *function, fr_array ***to)
+Py_ssize_t py_take_arrays(PyObject *const *items, Py_ssize_t n, const char *function,
+                          fr_array ***to)
 {
-    PyObject *items = PySequence_Fast(value, "wanted a list or tuple of arrays");
-    if (!items)
-        return -1;
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(items), made = 0;
     fr_array **arrays = PyMem_Calloc((size_t)n + 1, sizeof *arrays);
     if (!arrays) {
-        Py_DECREF(items);
         PyErr_NoMemory();
         return -1;
     }
+    Py_ssize_t made = 0;
     for (; made < n; made++) {
-        fr_array *owned = NULL;
-        fr_array *x = py_need_operand(PySequence_Fast_GET_ITEM(items, made), &owned, function);
+        fr_array *owned = NULL, *x = py_need_operand(items[made], &owned, function);
         if (!x)
             break;
         arrays[made] = owned ? owned : fr_keep(x);
     }
-    Py_DECREF(items);
     if (made == n) {
         *to = arrays;
         return n;
     }
     py_free_arrays(arrays, made);
     return -1;
+}
+
+Py_ssize_t py_read_arrays(PyObject *value, const char *function, fr_array ***to)
+{
+    PyObject *items = PySequence_Fast(value, "wanted a list or tuple of arrays");
+    if (!items)
+        return -1;
+    Py_ssize_t n = py_take_arrays(PySequence_Fast_ITEMS(items), PySequence_Fast_GET_SIZE(items),
+                                  function, to);
+    Py_DECREF(items);
+    return n;
 }
 
 void py_free_arrays(fr_array **arrays, Py_ssize_t n)
@@ -148,21 +154,37 @@ static int read_widths(PyObject *value, int ndim, int64_t *before, int64_t *afte
     return 0;
 }
 
+/* -1: constant; -2: raised. */
+static int read_mode(PyObject *value)
+{
+    static const char *const modes[] = {"edge", "reflect", "symmetric", "wrap"};
+    if (!value ||
+        (PyUnicode_Check(value) && !PyUnicode_CompareWithASCIIString(value, "constant")))
+        return -1;
+    for (int i = 0; PyUnicode_Check(value) && i < 4; i++)
+        if (!PyUnicode_CompareWithASCIIString(value, modes[i]))
+            return i;
+    PyErr_Format(PyExc_ValueError,
+                 "pad: mode is 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', not %R",
+                 value);
+    return -2;
+}
+
 PY_CALL(pad)
 {
     py_call c;
     if (py_begin_call(&c, PY_SIGNATURE(pad), self, args, n, names))
         return NULL;
     int64_t before[FR_MAX_NDIM], after[FR_MAX_NDIM];
-    fr_array *value = NULL;
     if (read_widths(c.at[1], fr_ndim(c.x), before, after))
         return py_fail_call(&c);
-    if (c.at[2] &&
-        (!PyUnicode_Check(c.at[2]) || PyUnicode_CompareWithASCIIString(c.at[2], "constant"))) {
-        PyErr_Format(PyExc_ValueError, "pad: mode %R is not supported; 'constant' is", c.at[2]);
+    int mode = read_mode(c.at[2]);
+    if (mode < -1)
         return py_fail_call(&c);
-    }
-    if (c.at[3] && !(value = py_call_operand(&c, 3)))
+    if (mode >= 0)
+        return py_end_call(&c, fr_pad_with(c.x, before, after, (fr_pad_mode)mode));
+    fr_array *value = c.at[3] ? py_call_operand(&c, 3) : NULL;
+    if (c.at[3] && !value)
         return py_fail_call(&c);
     return py_end_call(&c, fr_pad(c.x, before, after, value));
 }
