@@ -137,6 +137,10 @@ FR_API bool fr_is_weak(const fr_array *x);
 /* Computes x, and what stands on the way that somebody holds. 0, or -1. */
 FR_API int fr_eval(fr_array *x);
 FR_API int fr_eval_all(int n, fr_array *const *x);
+/* For bindings: while this thread computes, poll(ctx) is called between two kernels, at most ten
+ * times a second. Nonzero stops the evaluation with a CALLBACK error (or one that poll has set);
+ * nothing has changed then. NULL: no more. */
+FR_API void fr_set_poll(int (*poll)(void *ctx), void *ctx);
 /* The one element of x (any shape of size 1); evaluates. -1: more elements, complex64 where a real
  * number is asked for (TYPE), or as fr_eval. */
 FR_API int fr_item(fr_array *x, double *to);

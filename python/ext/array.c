@@ -35,9 +35,31 @@ static void array_dealloc(PyObject *self)
     Py_TYPE(self)->tp_free(self);
 }
 
+/* Ctrl-C: what Python does about a signal waits until this thread asks. */
+static int ask_for_signals(void *unused)
+{
+    (void)unused;
+    if (_Py_IsFinalizing())
+        return 0;
+    PyGILState_STATE state = PyGILState_Ensure();
+    int raised = PyErr_CheckSignals();
+    PyGILState_Release(state);
+    return raised;
+}
+
+void py_listen(void)
+{
+    static _Thread_local bool listens;
+    if (!listens) {
+        fr_set_poll(ask_for_signals, NULL);
+        listens = true;
+    }
+}
+
 int py_eval_all(int n, fr_array *const *x)
 {
     int failed;
+    py_listen();
     Py_BEGIN_ALLOW_THREADS failed = n == 1 ? fr_eval(x[0]) : fr_eval_all(n, x);
     Py_END_ALLOW_THREADS if (failed) return py_raise_int();
     return py_warn();

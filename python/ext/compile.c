@@ -634,6 +634,7 @@ static PyObject *run(fr_program *program, const call *c)
             return PyErr_NoMemory();
     }
     int failed;
+    py_listen();
     Py_BEGIN_ALLOW_THREADS failed =
         fr_program_run(program, c->flat.n, c->flat.arrays, n_out, out);
     Py_END_ALLOW_THREADS PyObject *result = NULL;

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "base/base.h"
+#include "base/fork.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,13 +20,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* A fork while another thread holds the lock must not leave it locked in the child. */
-static void lock_it(void) { pthread_mutex_lock(&lock); }
-static void unlock_it(void) { pthread_mutex_unlock(&lock); }
-__attribute__((constructor)) static void at_load(void)
-{
-    pthread_atfork(lock_it, unlock_it, unlock_it);
-}
+__attribute__((constructor)) static void at_load(void) { fr__fork_guard(&lock, FR__RANK_ENV); }
 
 /* ---- complaints --------------------------------------------------------------------- */
 
@@ -39,14 +34,14 @@ static void complain(const char *name, const char *value, const char *wanted)
 {
     char line[256];
     snprintf(line, sizeof line, "FERRULE_%s=%.60s is not %s", name, value, wanted);
-    lock_it();
+    pthread_mutex_lock(&lock);
     const char *before = atomic_load(&complaints);
     if (version_count < VERSIONS && !strstr(before, line)) {
         char *now = versions[version_count++];
         snprintf(now, VERSION_BYTES, "%s%s%s", before, *before ? "; " : "", line);
         atomic_store(&complaints, now);
     }
-    unlock_it();
+    pthread_mutex_unlock(&lock);
 }
 
 const char *fr__env_complaints(void) { return atomic_load(&complaints); }
@@ -152,10 +147,10 @@ static void *sink_ctx;
 
 void fr__debug_sink(void (*sink)(void *ctx, const char *text), void *ctx)
 {
-    lock_it();
+    pthread_mutex_lock(&lock);
     sink_now = sink;
     sink_ctx = ctx;
-    unlock_it();
+    pthread_mutex_unlock(&lock);
 }
 
 void fr__debug_print(const char *fmt, ...)
@@ -172,10 +167,10 @@ void fr__debug_print(const char *fmt, ...)
         text = large;
     }
     va_end(again);
-    lock_it();
+    pthread_mutex_lock(&lock);
     void (*sink)(void *, const char *) = sink_now;
     void *ctx = sink_ctx;
-    unlock_it();
+    pthread_mutex_unlock(&lock);
     if (n < 0)
         ;
     else if (sink)

@@ -26,6 +26,7 @@
 #define _GNU_SOURCE
 #include "core/alloc.h"
 #include "base/base.h"
+#include "base/fork.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -252,21 +253,10 @@ static void start(void)
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 static void ensure_started(void) { pthread_once(&started, start); }
 
-static void lock_all(void)
-{
-    pthread_mutex_lock(&memory.small_lock);
-    pthread_mutex_lock(&memory.large_lock);
-}
-
-static void unlock_all(void)
-{
-    pthread_mutex_unlock(&memory.large_lock);
-    pthread_mutex_unlock(&memory.small_lock);
-}
-
 __attribute__((constructor)) static void at_load(void)
 {
-    pthread_atfork(lock_all, unlock_all, unlock_all);
+    fr__fork_guard(&memory.small_lock, FR__RANK_SMALL);
+    fr__fork_guard(&memory.large_lock, FR__RANK_LARGE);
 }
 
 /* A thread that ends after the library went must not come back into it. */

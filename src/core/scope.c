@@ -1,6 +1,8 @@
 /* scope.c - scopes own temporaries; streams; warnings: what belongs to a thread or the process */
 #include "core/scope.h"
 
+#include "base/fork.h"
+
 #include <pthread.h>
 #include <stdio.h>
 
@@ -100,6 +102,10 @@ int fr_synchronize(fr_stream s)
 
 enum { MAX_WARNINGS = 16 };
 static pthread_mutex_t warn_lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&warn_lock, FR__RANK_WARNINGS);
+}
 static char warnings[MAX_WARNINGS][400];
 static int nwarnings;
 static _Atomic int ntold, nmade;

@@ -9,6 +9,8 @@
 #define _GNU_SOURCE
 #include "kernel/llvm.h"
 
+#include "base/fork.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -177,6 +179,11 @@ static void on_diagnostic(LLVMDiagnosticInfoRef info, void *context)
 
 /* Machines for the host that are not in use: making one anew costs a fifth of a compilation. */
 static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&idle_lock, FR__RANK_LLVM);
+}
+
 static LLVMTargetMachineRef idle[8];
 static int nidle;
 

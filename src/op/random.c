@@ -5,11 +5,17 @@
  */
 #include <pthread.h>
 
+#include "base/fork.h"
 #include "core/scope.h"
 #include "op/op.h"
 #include "op/threefry.h"
 
 static pthread_mutex_t sequence_lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&sequence_lock, FR__RANK_RANDOM);
+}
+
 static uint32_t sequence[2] = {0, 0}; /* the process's key: that of seed 0 */
 
 static fr_array *key_of(const uint32_t words[2])

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/fork.h"
 #include "core/array.h"
 #include "run/diskcache.h"
 
@@ -17,6 +18,13 @@ int64_t fr_count(fr_counter what)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* the table */
 static pthread_mutex_t maker = PTHREAD_MUTEX_INITIALIZER; /* code being made */
+
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&lock, FR__RANK_KERNELS);
+    fr__fork_guard(&maker, FR__RANK_MAKER);
+}
+
 static fr__map table;
 static fr__kentry *newest, *oldest;
 static int count;

@@ -6,6 +6,7 @@
  */
 #include "run/plan.h"
 
+#include "base/fork.h"
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -158,34 +159,15 @@ static int by_size(const void *x, const void *y, void *plan)
                    : ((const lifetime *)x)->stored - ((const lifetime *)y)->stored;
 }
 
-/* Largest first; each where it fits below or between those that live at the same time. With very
- * many temporaries only the latest placed are looked at, and the rest go on top. */
-static int place_temporaries(fr__plan *p)
+/* Few temporaries: largest first, each where it fits below or between those that live at the
+ * same time. */
+static void place_by_size(fr__plan *p, lifetime *life, int n)
 {
-    lifetime *life = fr__malloc(sizeof *life * (size_t)(p->nstored + 1));
-    if (!life)
-        return -1;
-    for (int i = 0; i < p->nstored; i++)
-        life[i] = (lifetime){i, -1, -1};
-    for (int k = 0; k < p->nsteps; k++)
-        for (int j = 0; j < p->steps[k].npatches; j++) {
-            const fr__patch *q = &p->steps[k].patches[j];
-            if (q->is_leaf)
-                continue;
-            if (life[q->index].from < 0)
-                life[q->index].from = k;
-            life[q->index].to = k;
-        }
-    int n = 0;
-    for (int i = 0; i < p->nstored; i++)
-        if (p->stored[i].output < 0)
-            life[n++] = life[i];
     qsort_r(life, (size_t)n, sizeof *life, by_size, p);
-    enum { LOOK_AT = 256 };
     for (int i = 0; i < n; i++) {
         fr__stored *s = &p->stored[life[i].stored];
-        size_t bytes = (s->bytes + 127) & ~(size_t)63, place = i > LOOK_AT ? p->temporary : 0;
-        for (bool moved = i <= LOOK_AT; moved;) {
+        size_t bytes = (s->bytes + 127) & ~(size_t)63, place = 0;
+        for (bool moved = true; moved;) {
             moved = false;
             for (int j = 0; j < i; j++) {
                 const fr__stored *o = &p->stored[life[j].stored];
@@ -200,8 +182,104 @@ static int place_temporaries(fr__plan *p)
         s->place = place;
         p->temporary = place + bytes > p->temporary ? place + bytes : p->temporary;
     }
-    fr__free(life);
+}
+
+static int by_end(const void *x, const void *y)
+{
+    const lifetime *a = x, *b = y;
+    return a->to != b->to ? (a->to < b->to ? -1 : 1) : a->stored - b->stored;
+}
+
+static int by_begin(const void *x, const void *y)
+{
+    const lifetime *a = x, *b = y;
+    return a->from != b->from ? (a->from < b->from ? -1 : 1) : a->stored - b->stored;
+}
+
+/* Classes of sizes, eight to each power of two. *bytes becomes that of the class. */
+static int size_class(size_t *bytes)
+{
+    size_t units = *bytes / 64;
+    if (units < 8)
+        return (int)units;
+    int shift = 60 - __builtin_clzll(units);
+    units = (units + ((size_t)1 << shift) - 1) >> shift; /* 8 to 16 */
+    *bytes = (units << shift) * 64;
+    return shift * 8 + (int)units;
+}
+
+/* Many: in the order of time, each in a place of its size that is free again, or on top. */
+static int place_by_time(fr__plan *p, lifetime *life, int n)
+{
+    enum { CLASSES = 512, LARGER = 8 };
+    struct block {
+        int class, next;
+    } *blocks = fr__malloc(sizeof *blocks * (size_t)(p->nstored + 1));
+    lifetime *ends = fr__malloc(sizeof *ends * (size_t)(n + 1));
+    int free_of[CLASSES + LARGER + 1];
+    if (!blocks || !ends) {
+        fr__free(blocks);
+        fr__free(ends);
+        return -1;
+    }
+    memset(free_of, -1, sizeof free_of);
+    memcpy(ends, life, sizeof *ends * (size_t)n);
+    qsort(life, (size_t)n, sizeof *life, by_begin);
+    qsort(ends, (size_t)n, sizeof *ends, by_end);
+    for (int i = 0, ended = 0; i < n; i++) {
+        for (; ends[ended].to < life[i].from; ended++) { /* never past i itself */
+            struct block *b = &blocks[ends[ended].stored];
+            b->next = free_of[b->class];
+            free_of[b->class] = ends[ended].stored;
+        }
+        fr__stored *s = &p->stored[life[i].stored];
+        size_t bytes = (s->bytes + 127) & ~(size_t)63;
+        int class = size_class(&bytes), last = class + LARGER;
+        while (class < last && free_of[class] < 0)
+            class ++;
+        int from = free_of[class];
+        if (from >= 0) {
+            free_of[class] = blocks[from].next;
+            s->place = p->stored[from].place;
+        } else {
+            class = last - LARGER;
+            s->place = p->temporary;
+            p->temporary += bytes;
+        }
+        blocks[life[i].stored].class = class;
+    }
+    fr__free(blocks);
+    fr__free(ends);
     return 0;
+}
+
+static int place_temporaries(fr__plan *p)
+{
+    enum { FEW = 256 };
+    lifetime *life = fr__malloc(sizeof *life * (size_t)(p->nstored + 1));
+    if (!life)
+        return -1;
+    for (int i = 0; i < p->nstored; i++)
+        life[i] = (lifetime){i, -1, -1};
+    for (int k = 0; k < p->nsteps; k++)
+        for (int j = 0; j < p->steps[k].npatches; j++) {
+            const fr__patch *q = &p->steps[k].patches[j];
+            if (q->is_leaf)
+                continue;
+            if (life[q->index].from < 0)
+                life[q->index].from = k;
+            life[q->index].to = k;
+        }
+    int n = 0, status = 0;
+    for (int i = 0; i < p->nstored; i++)
+        if (p->stored[i].output < 0)
+            life[n++] = life[i];
+    if (n <= FEW)
+        place_by_size(p, life, n);
+    else
+        status = place_by_time(p, life, n);
+    fr__free(life);
+    return status;
 }
 
 /* ---- outputs ------------------------------------------------------------------------ */
@@ -372,6 +450,11 @@ void fr__plan_release(fr__plan *p)
 /* ---- the cache of programs ---------------------------------------------------------- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&lock, FR__RANK_PROGRAMS);
+}
+
 static fr__map table;
 static fr__plan *newest, *oldest;
 static int count;

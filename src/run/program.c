@@ -1,7 +1,7 @@
 /* program.c - runs a plan
  *
  * All memory is taken and all code generated before the first kernel starts; what has started on
- * the CPU cannot fail. So a run that gives an error has changed nothing.
+ * the CPU cannot fail, only be stopped (fr_set_poll). A run that gives an error has changed nothing.
  */
 #include "base/pool.h"
 #include "core/alloc.h"
@@ -145,6 +145,32 @@ static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t
                         fn ? "machine code" : "interpreter", 1e6 * (fr__now() - start));
 }
 
+/* ---- somebody asks whether to go on ----------------------------------------------------- */
+
+static _Thread_local struct {
+    int (*ask)(void *ctx);
+    void *ctx;
+    double last;
+} asker;
+
+void fr_set_poll(int (*ask)(void *ctx), void *ctx)
+{
+    asker.ask = ask;
+    asker.ctx = ctx;
+}
+
+/* What was computed so far is thrown away: kernels write to memory of this run only. */
+static int stopped(void)
+{
+    double now = fr__now();
+    if (now - asker.last < 0.1)
+        return 0;
+    asker.last = now;
+    if (!asker.ask(asker.ctx))
+        return 0;
+    return fr__fail_int(FR__E_CALLBACK, "the evaluation was stopped");
+}
+
 int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot,
                  fr__buffer **buffers)
 {
@@ -186,14 +212,16 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
             goto out;
         stored[i] = buffers[made++]->data;
     }
-    status = 0;
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
+        if (i && asker.ask && stopped())
+            goto out;
         if (s->native)
             run_native(s, leaves, stored, space, threads);
         else
             run_step(p, s, fns[i], words, leaves, literals, stored, space, threads);
     }
+    status = 0;
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
     for (int i = 0; i < p->nsteps; i++)
         if (!fns[i] && !p->steps[i].native)
