@@ -1,4 +1,8 @@
-/* contract.c - CONTRACT: products of matrices, over stored arrays of any strides */
+/* contract.c - CONTRACT and CONV: products of matrices, over stored arrays of any strides
+ *
+ * A convolution is one: the places of a window over an array, by its taps and channels, are a matrix
+ * that lies in memory already, overlapping itself.
+ */
 #include "native/gemm.h"
 #include "native/native.h"
 
@@ -7,22 +11,12 @@ typedef struct {
     fr__gemm_cut cut;
 } product;
 
-/* Dimensions [from, to) of x as one flat index: those of size 1 left out, neighbours merged. */
+/* Dimensions [from, to) of x as one flat index. */
 static fr__gemm_dims dims_of(const fr__native_array *x, int from, int to)
 {
     fr__gemm_dims d = {0};
-    for (int i = from; i < to; i++) {
-        int64_t size = x->shape[i], stride = x->strides[i];
-        if (size == 1)
-            continue;
-        if (d.n && d.stride[d.n - 1] == stride * size) {
-            d.size[d.n - 1] *= size;
-            d.stride[d.n - 1] = stride;
-        } else {
-            d.size[d.n] = size;
-            d.stride[d.n++] = stride;
-        }
-    }
+    for (int i = from; i < to; i++)
+        fr__gemm_dim(&d, x->shape[i], x->strides[i]);
     return d;
 }
 
@@ -34,23 +28,57 @@ static int64_t count(const fr__native_array *x, int from, int to)
     return n;
 }
 
-static int prepare(fr__native_call *c, fr__arena *arena, int threads)
+static void prepare_product(fr__native_call *c, fr__gemm *g)
 {
-    product *p = fr__arena_zalloc(arena, sizeof *p);
-    if (!p)
-        return -1;
     int nbatch = (int)c->par[0], nk = (int)c->par[1];
     const fr__native_array *a = &c->in[0], *b = &c->in[1];
-    fr__gemm *g = &p->g;
     g->dtype = a->dtype;
     g->batches = count(a, 0, nbatch);
     g->m = count(a, nbatch, a->ndim - nk);
     g->k = count(b, nbatch, nbatch + nk);
     g->n = count(b, nbatch + nk, b->ndim);
+    g->ldc = g->n;
+    g->next = g->m * g->n;
     g->a = (fr__gemm_operand){NULL, dims_of(a, 0, nbatch), dims_of(a, nbatch, a->ndim - nk),
                               dims_of(a, a->ndim - nk, a->ndim)};
     g->b = (fr__gemm_operand){NULL, dims_of(b, 0, nbatch), dims_of(b, nbatch + nk, b->ndim),
                               dims_of(b, nbatch, nbatch + nk)};
+}
+
+/* The rows of A are the places of the window, k goes over the taps and the channels. */
+static void prepare_conv(fr__native_call *c, fr__gemm *g)
+{
+    const fr__native_array *x = &c->in[0], *w = &c->in[1], *y = &c->out;
+    int n = x->ndim - 2, last = n + 1;
+    const int64_t *stride = c->par, *dilation = c->par + n;
+    int64_t groups = c->par[2 * n], channels = w->shape[last], filters = w->shape[0] / groups;
+    g->dtype = x->dtype;
+    g->batches = groups;
+    g->m = count(y, 0, last);
+    g->k = count(w, 1, last + 1);
+    g->n = filters;
+    g->ldc = w->shape[0];
+    g->next = filters;
+    fr__gemm_dim(&g->a.batch, groups, channels * x->strides[last]);
+    fr__gemm_dim(&g->b.batch, groups, filters * w->strides[0]);
+    fr__gemm_dim(&g->b.outer, filters, w->strides[0]);
+    fr__gemm_dim(&g->a.outer, x->shape[0], x->strides[0]);
+    for (int d = 0; d < n; d++) {
+        fr__gemm_dim(&g->a.outer, y->shape[d + 1], x->strides[d + 1] * stride[d]);
+        fr__gemm_dim(&g->a.k, w->shape[d + 1], x->strides[d + 1] * dilation[d]);
+        fr__gemm_dim(&g->b.k, w->shape[d + 1], w->strides[d + 1]);
+    }
+    fr__gemm_dim(&g->a.k, channels, x->strides[last]);
+    fr__gemm_dim(&g->b.k, channels, w->strides[last]);
+}
+
+static int prepare(fr__native_call *c, fr__arena *arena, int threads)
+{
+    product *p = fr__arena_zalloc(arena, sizeof *p);
+    if (!p)
+        return -1;
+    fr__gemm *g = &p->g;
+    (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
     p->cut = fr__gemm_cut_up(g, threads);
     c->own = p;
     c->temporary = fr__gemm_packed_bytes(g, &p->cut);
@@ -82,3 +110,4 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
 }
 
 const fr__native fr__native_contract = {"matmul", prepare, run};
+const fr__native fr__native_conv = {"convolution", prepare, run};

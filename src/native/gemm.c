@@ -272,13 +272,13 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int
         u.packed_a = scratch + p.a;
         u.tile = scratch + p.tile;
         int64_t first = u.panel * u.nr, width = fr__min64(u.panels * u.nr, g->n - first);
-        char *c = g->c + fr__dsize(g->dtype) * (u.product * g->m * g->n + u.row * g->n + first);
+        char *c = g->c + fr__dsize(g->dtype) * (u.product * g->next + u.row * g->ldc + first);
         bool half = is_half(g->dtype);
         u.c = half ? scratch + p.c : c;
-        u.ldc = half ? width : g->n;
+        u.ldc = half ? width : g->ldc;
         unit_run(&u);
         for (int64_t r = 0; half && r < u.rows; r++)
             isa()->narrow[g->dtype == FR_BFLOAT16]((const float *)u.c + r * width, width,
-                                                   (uint16_t *)c + r * g->n);
+                                                   (uint16_t *)c + r * g->ldc);
     }
 }

@@ -27,12 +27,28 @@ typedef struct fr__gemm_operand {
     fr__gemm_dims batch, outer, k; /* outer: rows of A, columns of B */
 } fr__gemm_operand;
 
-/* One product, or a batch of them. c is row-major and contiguous. */
+/* Adds a dimension inside those that are there, as one with the last where strides allow. */
+static inline void fr__gemm_dim(fr__gemm_dims *d, int64_t size, int64_t stride)
+{
+    if (size == 1)
+        return;
+    if (d->n && d->stride[d->n - 1] == stride * size) {
+        d->size[d->n - 1] *= size;
+        d->stride[d->n - 1] = stride;
+    } else {
+        d->size[d->n] = size;
+        d->stride[d->n++] = stride;
+    }
+}
+
+/* One product, or a batch of them. */
 typedef struct fr__gemm {
     int dtype; /* of all three */
     int64_t batches, m, n, k;
     fr__gemm_operand a, b;
     char *c;
+    int64_t ldc,
+        next;     /* elements from one row of c to the next; from one product's to the next's */
     char *packed; /* fr__gemm_packed_bytes, 64-byte aligned; NULL where that is 0 */
 } fr__gemm;
 

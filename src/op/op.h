@@ -28,6 +28,8 @@
     X(TAKE, TAKE, "in[0]'s elements at the indices in[1] along axis par[0]")                 \
     X(CONTRACT, NATIVE, "in[0][batch, rows, k] in[1][batch, k, columns] summed over k: a product of\n"\
                         "matrices; par: how many dimensions are batch, and how many k")          \
+    X(CONV, NATIVE, "in[0][N, spatial, C] under the window in[1][O, taps, C / groups], inside only;\n"\
+                    "par: strides, dilations of the window, groups; op/correlate.h")               \
     X(ATTENTION, NATIVE, "softmax(in[0] in[1]^T * scale + mask in[3]) in[2]; op/attention.h")      \
     X(ATTENTION_GRAD, NATIVE, "gradients of in[0], in[1] and in[2], one behind the other")         \
     X(CAST, CAST, "the same values in another dtype")                                        \

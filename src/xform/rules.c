@@ -11,6 +11,7 @@
 #include "core/scope.h"
 #include "core/tape.h"
 #include "op/attention.h"
+#include "op/correlate.h"
 
 /* ---- views and copies ---------------------------------------------------------------- */
 
@@ -116,6 +117,90 @@ static void contract_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t
         fr_array *a = turned(in[0], nbatch, rows);
         to[1] = a ? fr__contract(a, g, nbatch, rows) : NULL;
     }
+}
+
+/* ---- convolutions ------------------------------------------------------------------------ */
+
+/* x with its first and its last dimension in the other's place, in groups of channels: of
+ * [groups * p, spatial, q] (first: the groups stand there, else at the end) to [groups * q or q,
+ * spatial, p or groups * p]. */
+static fr_array *swapped(fr_array *x, int64_t groups, bool first, bool to_first)
+{
+    int n = x->ndim, at = first ? 0 : n - 1, axes[7], k = 0;
+    int64_t shape[7];
+    for (int d = 0; d < n; d++) {
+        if (d == at)
+            shape[k++] = groups;
+        shape[k++] = d == at ? x->dims[d] / groups : x->dims[d];
+    }
+    int group = at, head = first ? 1 : 0, tail = n;
+    k = 0;
+    if (to_first)
+        axes[k++] = group;
+    axes[k++] = tail;
+    for (int d = 0; d <= n; d++)
+        if (d != group && d != head && d != tail)
+            axes[k++] = d;
+    if (!to_first)
+        axes[k++] = group;
+    axes[k++] = head;
+    fr_array *y = fr_transpose(fr_reshape(x, shape, n + 1), axes, n + 1);
+    if (!y)
+        return NULL;
+    int64_t to[6];
+    k = 0;
+    for (int d = 0; d <= n; d++) {
+        bool join = to_first ? d == 0 : d == n - 1;
+        to[k++] = join ? y->dims[d] * y->dims[d + 1] : y->dims[d];
+        d += join;
+    }
+    return fr_reshape(y, to, n);
+}
+
+/* Both gradients are windows again: the flipped one over g, spread by the stride; and g, spread so,
+ * over x, with examples in the place of channels. */
+static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                     fr_array **to)
+{
+    fr__window w = fr__window_of(y), back = w;
+    int n = y->ndim - 2;
+    int64_t low[3], high[3], start[5] = {0}, step[5] = {1, 1, 1, 1, 1}, count[5];
+    for (int d = 0; d < n; d++) {
+        int64_t taps = in[1]->dims[d + 1], reach = (taps - 1) * w.dilation[d];
+        low[d] = reach;
+        high[d] = in[0]->dims[d + 1] - (y->dims[d + 1] - 1) * w.stride[d] - 1;
+        back.stride[d] = 1;
+        start[d + 1] = taps - 1;
+        step[d + 1] = -1;
+    }
+    if (need & 1) {
+        fr_array *turned = fr_slice(in[1], start, step, in[1]->dims);
+        turned = turned ? swapped(turned, w.groups, true, true) : NULL;
+        fr_array *spread = fr__spread(g, w.stride, low, high);
+        to[0] = turned && spread ? fr__correlate(spread, turned, &back) : NULL;
+    }
+    if (!(need & 2))
+        return;
+    fr__window over = {.groups = w.groups};
+    for (int d = 0; d < n; d++) {
+        over.stride[d] = w.dilation[d];
+        over.dilation[d] = w.stride[d];
+    }
+    fr_array *x = swapped(in[0], w.groups, false, false),
+             *v = swapped(g, w.groups, false, true);
+    fr_array *r = x && v ? fr__correlate(x, v, &over) : NULL;
+    if (!r)
+        return;
+    memset(start, 0, sizeof start);
+    for (int d = 0; d < y->ndim; d++) {
+        step[d] = 1;
+        count[d] = d == 0 || d == n + 1 ? r->dims[d] : in[1]->dims[d];
+    }
+    int axes[5];
+    for (int d = 0; d < y->ndim; d++)
+        axes[d] = d == 0 ? n + 1 : d == n + 1 ? 0 : d;
+    r = fr_slice(r, start, step, count);
+    to[1] = r ? fr_transpose(r, axes, y->ndim) : NULL;
 }
 
 /* ---- attention -------------------------------------------------------------------------- */
@@ -371,6 +456,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;
     case FR__OP_TAKE: to[0] = take_vjp(y, g, in[0], in[1]); return 0;
     case FR__OP_CONTRACT: contract_vjp(y, g, in, need, to); return 0;
+    case FR__OP_CONV: conv_vjp(y, g, in, need, to); return 0;
     case FR__OP_ATTENTION: return attention_vjp(y, g, in, need, to);
     case FR__OP_ATTENTION_GRAD: return attention_grad_vjp(y, g, in, to);
     case FR__OP_CAST: /* what is cut off has no derivative */

@@ -123,7 +123,8 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
     matrix a = make(dtype, m, k, la, batch, &blocks[0]),
            b = make(dtype, k, n, lb, batch, &blocks[1]);
     int64_t each_a = batch > 2 ? 0 : (m + 2) * (k + 2) * 6, each_b = (k + 2) * (n + 2) * 6;
-    fr__gemm g = {.dtype = dtype, .batches = batch, .m = m, .n = n, .k = k};
+    fr__gemm g = {
+        .dtype = dtype, .batches = batch, .m = m, .n = n, .k = k, .ldc = n, .next = m * n};
     g.a = (fr__gemm_operand){a.data, line(batch, each_a), line(m, a.row), line(k, a.col)};
     g.b = (fr__gemm_operand){b.data, line(batch, each_b), line(n, b.col), line(k, b.row)};
     if (pick(3) == 0) { /* the same in pieces: several dimensions a side */

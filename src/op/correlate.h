@@ -1,0 +1,18 @@
+/* correlate.h - a window over an array, as a node: its derivatives are such nodes again */
+#ifndef FR_OP_CORRELATE_H
+#define FR_OP_CORRELATE_H
+
+#include "op/op.h"
+
+typedef struct fr__window {
+    int64_t stride[3], dilation[3], groups;
+} fr__window;
+
+fr__window fr__window_of(const fr_array *y); /* of a CONV */
+/* The window w over x where it lies wholly inside: a CONV. Floats of one dtype. */
+fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window);
+/* x [N, spatial..., C] with by - 1 zeros between elements, then low and high ones around it (below
+ * 0: cut off). In an open scope. */
+fr_array *fr__spread(fr_array *x, const int64_t *by, const int64_t *low, const int64_t *high);
+
+#endif
