@@ -4,7 +4,8 @@
  *
  * needs   a captured trace
  * gives   equal nodes made one; views of views merged; operations that do nothing removed; a
- *         division by a power of two as a product (exact, so the same result)
+ *         division by a power of two as a product (exact, so the same result); a transposed
+ *         product of matrices as the product of the transposed ones in turn
  * breaks  nothing: results keep every bit
  *
  * Nodes are read from the old list in order and written to a new one.
@@ -15,6 +16,7 @@ typedef struct {
     fr__trace *t;
     fr__tnode *old;
     int32_t *to;    /* old number -> new */
+    int32_t *uses;  /* of an old node, by others */
     int32_t *table; /* hash of a node -> new number + 1 */
     int room;
 } state;
@@ -236,6 +238,65 @@ static int rewrite(state *s, fr__tnode n)
     return put(s, n);
 }
 
+/* n, an old node: a product of matrices that nobody wants but turned round. */
+static bool is_turned_product(const state *s, const fr__tnode *n)
+{
+    if (n->op != FR__OP_TRANSPOSE)
+        return false;
+    const fr__tnode *c = &s->old[n->in[0]];
+    if (c->op != FR__OP_CONTRACT || s->uses[n->in[0]] != 1 || c->flags & FR__T_OUTPUT)
+        return false;
+    int nbatch = (int)c->par[0], rows = s->old[c->in[0]].ndim - nbatch - (int)c->par[1];
+    int columns = c->ndim - nbatch - rows;
+    for (int d = 0; d < n->ndim; d++)
+        if (n->par[d] != (d < nbatch ? d : d < nbatch + columns ? d + rows : d - columns))
+            return false;
+    return true;
+}
+
+/* An operand of a product [batch, p, q] as [batch, q, p]; p has np dimensions. */
+static int put_operand(state *s, int i, int nbatch, int np)
+{
+    fr__tnode n = *node(s, i);
+    int nq = n.ndim - nbatch - np;
+    int64_t *shape = fr__arena_alloc(&s->t->arena, sizeof *shape * 2 * (size_t)n.ndim);
+    if (!shape)
+        return -1;
+    int64_t *par = shape + n.ndim;
+    for (int d = 0; d < n.ndim; d++) {
+        par[d] = d < nbatch ? d : d < nbatch + nq ? d + np : d - nq;
+        shape[d] = n.shape[par[d]];
+    }
+    return put(s, (fr__tnode){.op = FR__OP_TRANSPOSE,
+                              .dtype = n.dtype,
+                              .ndim = n.ndim,
+                              .nin = 1,
+                              .npar = n.ndim,
+                              .in = {i, -1, -1, -1, -1, -1, -1, -1},
+                              .slot = -1,
+                              .shape = shape,
+                              .par = par,
+                              .size = n.size,
+                              .group = -1,
+                              .next = -1});
+}
+
+/* (A B)^T = B^T A^T. n: the transposition, its input a new number. */
+static int put_turned(state *s, const fr__tnode *n)
+{
+    fr__tnode c = *node(s, n->in[0]);
+    int nbatch = (int)c.par[0], nk = (int)c.par[1];
+    int b = put_operand(s, c.in[1], nbatch, nk);
+    int a = b < 0 ? -1 : put_operand(s, c.in[0], nbatch, node(s, c.in[0])->ndim - nbatch - nk);
+    if (a < 0)
+        return -1;
+    c.in[0] = b;
+    c.in[1] = a;
+    c.shape = n->shape;
+    c.flags = 0;
+    return put(s, c);
+}
+
 /* A literal that was given a shape is that literal, where an operand may be one. */
 static int literal_below(const state *s, int i)
 {
@@ -255,8 +316,12 @@ int fr__simplify(fr__trace *t)
     s.table = fr__calloc((size_t)s.room, sizeof *s.table);
     t->nodes.at = NULL;
     t->nodes.n = t->nodes.room = 0;
-    if (!s.to || !s.table)
+    s.uses = fr__calloc((size_t)n + 1, sizeof *s.uses);
+    if (!s.to || !s.table || !s.uses)
         goto out;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < s.old[i].nin; j++)
+            s.uses[s.old[i].in[j]]++;
     for (int i = 0; i < n; i++) {
         fr__tnode node_ = s.old[i];
         for (int j = 0; j < node_.nin; j++) {
@@ -271,7 +336,8 @@ int fr__simplify(fr__trace *t)
             if (s.to[i] >= 0)
                 t->leaves.at[node_.slot].node = s.to[i];
         } else {
-            s.to[i] = rewrite(&s, node_);
+            s.to[i] =
+                is_turned_product(&s, &s.old[i]) ? put_turned(&s, &node_) : rewrite(&s, node_);
         }
         if (s.to[i] < 0)
             goto out;
@@ -284,6 +350,7 @@ int fr__simplify(fr__trace *t)
 out:
     fr__free(s.old);
     fr__free(s.to);
+    fr__free(s.uses);
     fr__free(s.table);
     return status;
 }
