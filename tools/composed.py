@@ -29,6 +29,7 @@ CLASSES = {
     "create": "Creation",
     "matrix": "Diagonals and triangles",
     "product": "Products",
+    "conv": "Convolutions",
 }
 COLUMNS = [
     "kind",

@@ -334,6 +334,10 @@ PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, boo
 extern PyMethodDef py_transform_functions[];
 int py_transform_init(PyObject *module);
 
+/* ---- conv.c --------------------------------------------------------------------------- */
+
+extern PyMethodDef py_conv_functions[];
+
 /* ---- compile.c, stream.c, random.c, memory.c ------------------------------------------ */
 
 extern PyTypeObject py_compiled_type;

@@ -20,6 +20,7 @@
     X(TRANSPOSE, VIEW, "par[i]: the input's axis that axis i is")                            \
     X(BROADCAST, VIEW, "axes aligned at the right; sizes 1 repeat")                          \
     X(SLICE, VIEW, "par: start of each axis, then step")                                     \
+    X(WINDOWS, VIEW, "axis par[0] as two: windows, par[1] apart, of elements par[2] apart")  \
     X(PIECES, VIEW, "split only: to each element the value of its piece")                    \
     X(COPY, COPY, "the same values, contiguous")                                             \
     X(FRESH, COPY, "the same values in a buffer that nothing else uses, for PUT")           \

@@ -23,10 +23,8 @@ static fr_array *itself(fr_array *x)
     return fr__failed() ? NULL : x;
 }
 
-/* A node of a view operation, or the view itself where x has values. par is read before the
- * node is made. */
-static fr_array *view(int op, fr_array *x, int ndim, const int64_t *shape, int npar,
-                      const int64_t *par)
+fr_array *fr__view(int op, fr_array *x, int ndim, const int64_t *shape, int npar,
+                   const int64_t *par)
 {
     int64_t strides[FR_MAX_NDIM], offset = 0;
     bool there = fr__done(x) && fr__view_strides(op, par, ndim, shape, x->ndim, x->dims,
@@ -89,7 +87,7 @@ fr_array *fr_reshape(fr_array *x, const int64_t *shape, int ndim)
         return fr__fail(FR__E_VALUE, "reshape: %s has %lld elements and cannot have shape [%s]",
                         fr__shape_text(x, have), (long long)x->size,
                         fr__dims_text(shape, ndim, want));
-    return same_shape(x, ndim, to) ? itself(x) : view(FR__OP_RESHAPE, x, ndim, to, 0, NULL);
+    return same_shape(x, ndim, to) ? itself(x) : fr__view(FR__OP_RESHAPE, x, ndim, to, 0, NULL);
 }
 
 fr_array *fr_transpose(fr_array *x, const int *axes, int naxes)
@@ -114,7 +112,7 @@ fr_array *fr_transpose(fr_array *x, const int *axes, int naxes)
         shape[i] = x->dims[a];
         same &= a == i;
     }
-    return same ? itself(x) : view(FR__OP_TRANSPOSE, x, x->ndim, shape, x->ndim, par);
+    return same ? itself(x) : fr__view(FR__OP_TRANSPOSE, x, x->ndim, shape, x->ndim, par);
 }
 
 fr_array *fr_broadcast_to(fr_array *x, const int64_t *shape, int ndim)
@@ -129,7 +127,7 @@ fr_array *fr_broadcast_to(fr_array *x, const int64_t *shape, int ndim)
         return fr__fail(FR__E_VALUE, "broadcast_to: %s does not broadcast to [%s]",
                         fr__shape_text(x, have), fr__dims_text(shape, ndim, want));
     return same_shape(x, ndim, shape) ? itself(x)
-                                      : view(FR__OP_BROADCAST, x, ndim, shape, 0, NULL);
+                                      : fr__view(FR__OP_BROADCAST, x, ndim, shape, 0, NULL);
 }
 
 fr_array *fr_squeeze(fr_array *x, const int *axes, int naxes)
@@ -154,7 +152,7 @@ fr_array *fr_squeeze(fr_array *x, const int *axes, int naxes)
     for (int i = 0; i < x->ndim; i++)
         if (axes ? !(gone >> i & 1) : x->dims[i] != 1)
             shape[ndim++] = x->dims[i];
-    return ndim == x->ndim ? itself(x) : view(FR__OP_RESHAPE, x, ndim, shape, 0, NULL);
+    return ndim == x->ndim ? itself(x) : fr__view(FR__OP_RESHAPE, x, ndim, shape, 0, NULL);
 }
 
 fr_array *fr_expand_dims(fr_array *x, const int *axes, int naxes)
@@ -176,7 +174,7 @@ fr_array *fr_expand_dims(fr_array *x, const int *axes, int naxes)
     int64_t shape[FR_MAX_NDIM];
     for (int i = 0; i < ndim; i++)
         shape[i] = fresh >> i & 1 ? 1 : x->dims[from++];
-    return naxes ? view(FR__OP_RESHAPE, x, ndim, shape, 0, NULL) : itself(x);
+    return naxes ? fr__view(FR__OP_RESHAPE, x, ndim, shape, 0, NULL) : itself(x);
 }
 
 fr_array *fr_flatten(fr_array *x, int start, int end)
@@ -225,7 +223,7 @@ fr_array *fr_slice(fr_array *x, const int64_t *start, const int64_t *step, const
         par[x->ndim + i] = step[i];
         whole &= count[i] == x->dims[i] && step[i] == 1;
     }
-    return whole ? itself(x) : view(FR__OP_SLICE, x, x->ndim, count, 2 * x->ndim, par);
+    return whole ? itself(x) : fr__view(FR__OP_SLICE, x, x->ndim, count, 2 * x->ndim, par);
 }
 
 fr_array *fr_contiguous(fr_array *x)

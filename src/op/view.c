@@ -78,6 +78,12 @@ bool fr__view_strides(int op, const int64_t *par, int ndim, const int64_t *shape
             strides[i] = in_strides[i] * par[ndim + i];
         }
         return true;
+    case FR__OP_WINDOWS:
+        for (int i = 0; i < ndim; i++)
+            strides[i] = in_strides[i > par[0] ? i - 1 : i];
+        strides[par[0]] *= par[1];
+        strides[par[0] + 1] *= par[2];
+        return true;
     default: return false;
     }
 }

@@ -12,6 +12,10 @@
 bool fr__view_strides(int op, const int64_t *par, int ndim, const int64_t *shape, int in_ndim,
                       const int64_t *in_shape, const int64_t *in_strides, int64_t *strides,
                       int64_t *offset);
+/* A node of a view operation, or the view itself where x has values. par is read before the
+ * node is made. */
+fr_array *fr__view(int op, fr_array *x, int ndim, const int64_t *shape, int npar,
+                   const int64_t *par);
 bool fr__is_contiguous(int ndim, const int64_t *shape, const int64_t *strides);
 
 #endif

@@ -71,6 +71,9 @@ static fr_array *view(const node *n)
             step[d + 1] = x->par[x->ndim + d];
         }
         return fr_slice(n->batch[0], start, step, shape);
+    case FR__OP_WINDOWS:
+        return fr_windows(n->batch[0], 1 + (int)x->par[0], x->dims[x->par[0] + 1], x->par[1],
+                          x->par[2]);
     case FR__OP_STOP: return fr_stop_gradient(n->batch[0]);
     case FR__OP_ALIAS: return n->batch[0];
     default: return NULL;

@@ -49,6 +49,37 @@ static fr_array *unsliced(const fr_array *y, fr_array *g, const fr_array *x)
     return fr_slice_update(zeros, g, y->par, y->par + y->ndim, y->dims);
 }
 
+/* To x[l] goes the sum over j of g[i, j] where step i + dilation j = l. Each j's line is written, with
+ * zeros between and after, into a row of n + dilation; read in rows of n, what lies in one row l
+ * belongs to l. */
+static fr_array *unwindowed(const fr_array *y, fr_array *g, const fr_array *x)
+{
+    int a = (int)y->par[0], axes[FR_MAX_NDIM], ndim = y->ndim;
+    int64_t n = x->dims[a], k = y->dims[a + 1], step[FR_MAX_NDIM];
+    int64_t start[FR_MAX_NDIM] = {0}, shape[FR_MAX_NDIM], count[FR_MAX_NDIM];
+    for (int d = 0; d < ndim; d++) {
+        axes[d] = d == a ? a + 1 : d == a + 1 ? a : d;
+        step[d] = 1;
+        shape[d] = count[d] = y->dims[axes[d]];
+    }
+    shape[a + 1] = n + y->par[2];
+    step[a + 1] = y->par[1];
+    fr_array *rows = fr_zeros(shape, ndim, (fr_dtype)x->dtype);
+    rows = fr_slice_update(rows, fr_transpose(g, axes, ndim), start, step, count);
+    int64_t flat[FR_MAX_NDIM];
+    for (int d = 0; d < x->ndim; d++) {
+        flat[d] = x->dims[d];
+        step[d] = 1;
+    }
+    flat[a] = k * shape[a + 1];
+    rows = fr_reshape(rows, flat, x->ndim);
+    flat[a] = k * n;
+    rows = fr_slice(rows, start, step, flat);
+    shape[a + 1] = n;
+    fr_reduce_options over = {.axes = &a, .naxes = 1};
+    return fr_sum(fr_reshape(rows, shape, ndim), &over);
+}
+
 /* y: in[0] written over a part of in[1]. Parts of a concatenation don't overlap: what is below
  * another takes its part of the same g. */
 static void put_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need, fr_array **to)
@@ -450,6 +481,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_TRANSPOSE: to[0] = untransposed(y, g); return 0;
     case FR__OP_BROADCAST: to[0] = sum_repeated(g, in[0]); return 0;
     case FR__OP_SLICE: to[0] = unsliced(y, g, in[0]); return 0;
+    case FR__OP_WINDOWS: to[0] = unwindowed(y, g, in[0]); return 0;
     case FR__OP_COPY:
     case FR__OP_FRESH:
     case FR__OP_ALIAS: to[0] = g; return 0;
