@@ -1,5 +1,5 @@
-"""mx.fast: what transformers spend their time in. Each is its composition, in float32 where the
-operands are narrower, and fuses with what stands around it."""
+"""mx.fast: what transformers spend their time in, in float32 where the operands are narrower. All
+but attention are compositions, and fuse with what stands around them."""
 
 from . import _core as _mx
 
@@ -104,7 +104,8 @@ def _masked(scores, mask, shape):
 def scaled_dot_product_attention(
     q, k, v, *, scale, mask=None, sinks=None, force_fused=False, stream=None
 ):
-    """softmax(scale q k^T) v, the softmax in float32.
+    """softmax(scale q k^T) v, the softmax in float32, in one pass over the keys: memory is linear
+    in the lengths.
 
     q [B, N, T, D], k and v [B, M, S, D], where M divides N: neighbouring heads of q share one. mask:
     bool (False: not to be seen), or added to the scores, broadcast to [B, N, T, S]; "causal": the
@@ -120,6 +121,11 @@ def scaled_dot_product_attention(
         raise ValueError(f"{name}: q {q.shape}, k {k.shape} and v {v.shape} don't fit")
     if not groups or heads % groups:
         raise ValueError(f"{name}: {heads} heads of q for {groups} of k")
+    if sinks is None and q.dtype == k.dtype == v.dtype and scale > 0:
+        causal = isinstance(mask, str) and mask == "causal"
+        if isinstance(mask, str) and not causal:
+            raise ValueError(f"{name}: a mask is an array or 'causal', not '{mask}'")
+        return _mx._attention(q, k, v, scale, None if causal else mask, causal)
     shared = heads // groups
     q = q.reshape(batch, groups, shared, queries, dims)
     scores = _wide((q * scale) @ k[:, :, None].swapaxes(-1, -2))
