@@ -61,8 +61,33 @@ static int common_batch(const fr_array *a, const fr_array *b, int64_t *batch)
     return n;
 }
 
+/* One matrix for all of a batch: the batch counts as more rows, so that the gradient of b is one
+ * product, not one for each and their sum. */
+static fr_array *with_one(fr_array *a, fr_array *b, int dtype)
+{
+    fr_array *x = fr_astype(a, (fr_dtype)dtype), *z = fr_astype(b, (fr_dtype)dtype);
+    int64_t shape[FR_MAX_NDIM];
+    int more = z ? z->ndim - a->ndim : 0; /* leading sizes 1 of b alone: the result's too */
+    if (x && more > 0) {
+        for (int d = 0; d < z->ndim; d++)
+            shape[d] = d < more ? 1 : a->dims[d - more];
+        x = fr__then(x, fr_reshape(x, shape, z->ndim));
+    }
+    if (z)
+        z = fr__then(z, fr_reshape(z, z->dims + z->ndim - 2, 2));
+    fr_array *y = x && z ? fr__contract(x, z, 0, 1) : NULL;
+    fr__discard(x);
+    fr__discard(z);
+    return y;
+}
+
 static fr_array *tiled(fr_array *a, fr_array *b, int dtype)
 {
+    int64_t each = 1;
+    for (int d = 0; d < b->ndim - 2; d++)
+        each *= b->dims[d];
+    if (each == 1)
+        return with_one(a, b, dtype);
     int64_t batch[FR_MAX_NDIM];
     int n = common_batch(a, b, batch);
     if (n < 0)
