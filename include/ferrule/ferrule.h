@@ -284,7 +284,10 @@ typedef struct fr_function fr_function;
 typedef struct fr_compile_options {
     const char *name;            /* for messages; copied */
     void (*free_ctx)(void *ctx); /* called when the function goes */
-    int cache_limit;             /* programs kept, least recently used go first; 0: 256 */
+    int cache_limit;             /* programs kept, least recently used go first; 0: the
+                                  * process's limit (fr_compile_cache_limit) */
+    bool strict;                 /* VALUE where it uses an array that isn't handed to it, which
+                                  * would be a constant of the program */
     /* Captured state: variables of yours that hold arrays (references of yours, never NULL). The
      * function reads and assigns them plainly (no fr_keep, no fr_free); each call reads them before and puts new arrays
      * there after (references of yours; the old ones are freed). A call that fails leaves them as
@@ -299,12 +302,19 @@ FR_API fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *o
 FR_API int fr_call(fr_function *f, int n_in, fr_array *const *in, int n_out, fr_array **out);
 FR_API fr_array *fr_call1(fr_function *f, fr_array *x); /* one in, one out */
 FR_API void fr_function_free(fr_function *f);
+FR_API void fr_function_clear(fr_function *f); /* forgets its programs */
+/* How many programs each function keeps that has no limit of its own: sets it if above 0, gives
+ * what it was. 256, or what FERRULE_COMPILE_CACHE_LIMIT says. */
+FR_API int fr_compile_cache_limit(int programs);
+/* True if this thread is inside a trace: a compiled function called there runs inline. */
+FR_API bool fr_is_tracing(void);
 
 /* The pieces fr_call is made of, for bindings whose arguments have structure. key: bytes that
  * tell apart whatever of a call is not an array (structure, numbers, strings ...). */
 typedef struct fr_program fr_program;
 typedef struct fr_trace fr_trace;
-FR_API fr_function *fr_function_new(const char *name, int cache_limit); /* 0: 256 programs */
+FR_API fr_function *fr_function_new(const char *name, int cache_limit); /* 0: the process's */
+FR_API void fr_function_strict(fr_function *f, bool strict);
 /* The program of this key and these inputs' dtypes and shapes, a reference of the caller's; NULL
  * without an error: there is none yet. */
 FR_API fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in,
@@ -327,6 +337,7 @@ FR_API void fr_program_attach(fr_program *p, void *data, void (*release)(void *d
 FR_API void *fr_program_attached(const fr_program *p);
 /* The arrays that were captured as constants: how many, and their bytes. */
 FR_API int fr_program_captured(const fr_program *p, size_t *bytes);
+FR_API fr_array *fr_program_constant(const fr_program *p, int i); /* the program's; or NULL */
 /* The programs kept, last used first: writes references to the first `room`, gives how many. */
 FR_API int fr_function_programs(fr_function *f, int room, fr_program **to);
 

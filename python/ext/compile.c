@@ -14,201 +14,12 @@
  * method, and hold nothing of Python's but constants of results and types in keys. Functions
  * with captured state share programs while they live and capture the same containers.
  */
-#include "ext.h"
+#include "compile.h"
 
 #include <frameobject.h>
 #include <structmember.h>
 
-/* ---- the programs of one function ----------------------------------------------------- */
-
-typedef struct programs {
-    PyObject_HEAD fr_function *function;
-    PyObject *pinned;   /* types whose address is in a key: a set, or NULL */
-    PyObject *patterns; /* {a call but for its numbers: what is known of it}, or NULL */
-    PyObject *plain; /* {the same without shapes: bits of the numbers that matter}, or NULL */
-    PyObject *notes; /* what was found out about numbers, for explain: a list, or NULL */
-    PyObject *weak;
-    PyThread_type_lock lock; /* held by calls that capture state, or NULL */
-    unsigned long owner;     /* the thread that holds it, 0: none */
-} programs;
-
-static void programs_dealloc(PyObject *self)
-{
-    programs *p = (programs *)self;
-    PyObject_GC_UnTrack(self);
-    if (p->weak)
-        PyObject_ClearWeakRefs(self);
-    fr_function_free(p->function);
-    Py_XDECREF(p->pinned);
-    Py_XDECREF(p->patterns);
-    Py_XDECREF(p->plain);
-    Py_XDECREF(p->notes);
-    if (p->lock)
-        PyThread_free_lock(p->lock);
-    PyObject_GC_Del(self);
-}
-
-static int programs_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    Py_VISIT(((programs *)self)->pinned);
-    return 0;
-}
-
-static int programs_clear(PyObject *self)
-{
-    Py_CLEAR(((programs *)self)->pinned);
-    return 0;
-}
-
-static PyTypeObject programs_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule._core.programs",
-    .tp_basicsize = sizeof(programs),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "The programs of one compiled function.",
-    .tp_dealloc = programs_dealloc,
-    .tp_traverse = programs_traverse,
-    .tp_clear = programs_clear,
-    .tp_weaklistoffset = offsetof(programs, weak),
-};
-
-/* {id of the function, or (id of function, id of self): (programs, weak references ...)} */
-static PyObject *known;
-
-static PyObject *forget(PyObject *key, PyObject *reference)
-{
-    (void)reference;
-    if (PyDict_DelItem(known, key))
-        PyErr_Clear();
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef forget_method = {"forget", forget, METH_O, NULL};
-
-static PyObject *programs_new(PyObject *fun)
-{
-    PyObject *name = PyObject_GetAttrString(fun, "__name__");
-    if (!name)
-        PyErr_Clear();
-    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-    if (!text) {
-        PyErr_Clear();
-        text = Py_TYPE(fun)->tp_name;
-    }
-    programs *made = PyObject_GC_New(programs, &programs_type);
-    if (made) {
-        made->pinned = made->patterns = made->plain = made->notes = made->weak = NULL;
-        made->lock = NULL;
-        made->owner = 0;
-        made->function = fr_function_new(text, 0);
-        PyObject_GC_Track(made);
-        if (!made->function) {
-            py_raise();
-            Py_CLEAR(made);
-        }
-    }
-    Py_XDECREF(name);
-    return (PyObject *)made;
-}
-
-/* What must live for the programs to be of use: the function; of a bound method its self too. */
-static int parts_of(PyObject *fun, PyObject *parts[2])
-{
-    parts[0] = fun;
-    if (!PyMethod_Check(fun))
-        return 1;
-    parts[0] = PyMethod_GET_FUNCTION(fun);
-    parts[1] = PyMethod_GET_SELF(fun);
-    return 2;
-}
-
-/* The entry (programs, references) of a function not known yet; NULL without an exception: it
- * can't be referred to weakly, so its programs are its own. */
-static PyObject *remember(PyObject *key, PyObject *made, PyObject *const *parts, int n)
-{
-    PyObject *callback = PyCFunction_New(&forget_method, key);
-    PyObject *entry = callback ? PyTuple_New(n + 1) : NULL;
-    for (int i = 0; entry && i < n; i++) {
-        PyObject *reference = PyWeakref_NewRef(parts[i], callback);
-        if (!reference) {
-            if (PyErr_ExceptionMatches(PyExc_TypeError))
-                PyErr_Clear();
-            Py_CLEAR(entry);
-        } else {
-            PyTuple_SET_ITEM(entry, i + 1, reference);
-        }
-    }
-    if (entry) {
-        Py_INCREF(made);
-        PyTuple_SET_ITEM(entry, 0, made);
-        if (PyDict_SetItem(known, key, entry))
-            Py_CLEAR(entry);
-    }
-    Py_XDECREF(callback);
-    return entry;
-}
-
-static PyObject *programs_of(PyObject *fun)
-{
-    PyObject *parts[2];
-    int n = parts_of(fun, parts);
-    PyObject *key = n == 1 ? PyLong_FromVoidPtr(parts[0])
-                           : Py_BuildValue("(NN)", PyLong_FromVoidPtr(parts[0]),
-                                           PyLong_FromVoidPtr(parts[1]));
-    if (!key)
-        return NULL;
-    PyObject *entry = PyDict_GetItemWithError(known, key), *made = NULL;
-    if (entry) {
-        made = PyTuple_GET_ITEM(entry, 0);
-        Py_INCREF(made);
-    } else if (!PyErr_Occurred() && (made = programs_new(fun))) {
-        Py_XDECREF(remember(key, made, parts, n));
-        if (PyErr_Occurred())
-            Py_CLEAR(made);
-    }
-    Py_DECREF(key);
-    return made;
-}
-
-/* The programs of a function with captured state: by identity of all of them, which live at
- * least as long as the compiled functions, and so these programs, do. */
-static PyObject *programs_of_state(PyObject *fun, PyObject *inputs, PyObject *outputs)
-{
-    PyObject *parts[2] = {NULL, NULL}, *made = NULL;
-    parts_of(fun, parts);
-    PyObject *key =
-        Py_BuildValue("(NNNN)", PyLong_FromVoidPtr(parts[0]), PyLong_FromVoidPtr(parts[1]),
-                      PyLong_FromVoidPtr(inputs), PyLong_FromVoidPtr(outputs));
-    PyObject *entry = key ? PyDict_GetItemWithError(known, key) : NULL;
-    if (entry && (made = PyWeakref_GetObject(entry)) != Py_None) {
-        Py_DECREF(key);
-        Py_INCREF(made);
-        return made;
-    }
-    if (key && !PyErr_Occurred() && (made = programs_new(fun))) {
-        PyObject *callback = PyCFunction_New(&forget_method, key);
-        PyObject *reference = callback ? PyWeakref_NewRef(made, callback) : NULL;
-        ((programs *)made)->lock = PyThread_allocate_lock();
-        if (!((programs *)made)->lock)
-            PyErr_NoMemory();
-        if (PyErr_Occurred() || PyDict_SetItem(known, key, reference))
-            Py_CLEAR(made);
-        Py_XDECREF(reference);
-        Py_XDECREF(callback);
-    }
-    Py_XDECREF(key);
-    return made;
-}
-
 /* ---- a compiled function -------------------------------------------------------------- */
-
-typedef struct compiled {
-    PyObject_HEAD vectorcallfunc call;
-    PyObject *fun;
-    PyObject *inputs, *outputs; /* captured containers, or NULL */
-    programs *programs;
-    PyObject *attributes; /* its __dict__, or NULL */
-    PyObject *weak;
-} compiled;
 
 /* "train.py:31" of the innermost Python frame. */
 void py_caller_text(char *to, size_t room)
@@ -236,18 +47,6 @@ const char *py_name_of(PyObject *fun, PyObject **held)
     PyErr_Clear();
     return name ? name : Py_TYPE(fun)->tp_name;
 }
-
-/* One call on its way. */
-typedef struct call {
-    compiled *self;
-    PyObject *const *args;
-    Py_ssize_t n;
-    PyObject *names;
-    py_flat flat; /* arrays of arguments, then of captured inputs */
-    int arguments;
-    py_seen *seen; /* captured inputs; NULL: the function captures nothing */
-    bool taped;    /* a trace met what is being differentiated: no constant of a program */
-} call;
 
 /* Runs the function with placeholders; its result. */
 static PyObject *call_with(const call *c, fr_array *const *placeholders,
@@ -369,7 +168,7 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
     return program;
 }
 
-static fr_program *trace(call *c, fr_function *function, PyObject *const *numbers)
+fr_program *py_trace_call(call *c, fr_function *function, PyObject *const *numbers)
 {
     fr_array *few[8], **placeholders = few;
     if (c->flat.n > 8 &&
@@ -380,245 +179,6 @@ static fr_program *trace(call *c, fr_function *function, PyObject *const *number
     fr_program *program = trace_into(c, function, numbers, placeholders);
     if (placeholders != few)
         PyMem_Free(placeholders);
-    return program;
-}
-
-/* ---- calls that differ in numbers only --------------------------------------------------- */
-
-enum { PATTERNS = 256, TRIALS = 4 };
-
-/* What is known of calls of one pattern; the bytes of their base's key follow. */
-typedef struct record {
-    uint32_t verified; /* numbers that the function doesn't look at */
-    int trials;
-    double value[PY_NUMBERS]; /* of the base */
-} record;
-
-static int keep_record(call *c, const py_numbers *numbers, record r, const void *key,
-                       size_t key_bytes)
-{
-    PyObject **patterns = &c->self->programs->patterns;
-    if (!*patterns && !(*patterns = PyDict_New()))
-        return -1;
-    if (PyDict_Size(*patterns) >= PATTERNS)
-        PyDict_Clear(*patterns);
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(sizeof r + key_bytes));
-    if (!bytes)
-        return -1;
-    memcpy(PyBytes_AS_STRING(bytes), &r, sizeof r);
-    memcpy(PyBytes_AS_STRING(bytes) + sizeof r, key, key_bytes);
-    int failed = PyDict_SetItem(*patterns, numbers->pattern, bytes);
-    Py_DECREF(bytes);
-    return failed;
-}
-
-/* This call becomes the base of its pattern. */
-static int keep_base(call *c, const py_numbers *numbers, int trials)
-{
-    record r = {.trials = trials};
-    memcpy(r.value, numbers->value, sizeof r.value);
-    return keep_record(c, numbers, r, c->flat.key, c->flat.key_bytes);
-}
-
-static int note_numbers(call *c, uint32_t which, bool good)
-{
-    PyObject **notes = &c->self->programs->notes;
-    if (!*notes && !(*notes = PyList_New(0)))
-        return -1;
-    for (int i = 0; i < PY_NUMBERS && PyList_GET_SIZE(*notes) < 64; i++) {
-        if (!(which & 1u << i))
-            continue;
-        PyObject *path = py_path_of_number(c->args, c->n, c->names, i);
-        PyObject *text = path
-                             ? PyUnicode_FromFormat(
-                                   good ? "%U: one program serves all its values"
-                                        : "%U: a program for each value: the function looks at "
-                                          "it, or computes with it",
-                                   path)
-                             : NULL;
-        int there = text ? PySequence_Contains(*notes, text) : -1;
-        int failed = there < 0 || (!there && PyList_Append(*notes, text));
-        Py_XDECREF(text);
-        Py_XDECREF(path);
-        if (failed)
-            return -1;
-    }
-    return 0;
-}
-
-/* The call but for its numbers and shapes: bytes. */
-static PyObject *plain_key(const call *c, const py_numbers *all)
-{
-    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(all->pattern),
-                                     (Py_ssize_t)c->flat.key_bytes);
-}
-
-/* Numbers that the function was found to look at, in calls like this of any shapes. */
-static int plain_numbers(const call *c, const py_numbers *all, uint32_t *bits)
-{
-    PyObject *plain = c->self->programs->plain;
-    PyObject *key = plain ? plain_key(c, all) : NULL;
-    PyObject *found = key ? PyDict_GetItemWithError(plain, key) : NULL;
-    *bits = found ? (uint32_t)PyLong_AsUnsignedLong(found) : 0;
-    Py_XDECREF(key);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static int keep_plain(call *c, uint32_t which)
-{
-    PyObject **plain = &c->self->programs->plain;
-    py_numbers all;
-    uint32_t before;
-    if ((!*plain && !(*plain = PyDict_New())) || note_numbers(c, which, false) ||
-        py_numbers_read(&all, &c->flat, 0))
-        return -1;
-    if (PyDict_Size(*plain) >= PATTERNS)
-        PyDict_Clear(*plain);
-    int failed = plain_numbers(c, &all, &before);
-    PyObject *key = failed ? NULL : plain_key(c, &all);
-    PyObject *bits = key ? PyLong_FromUnsignedLong(before | which) : NULL;
-    failed = !bits || PyDict_SetItem(*plain, key, bits);
-    Py_XDECREF(bits);
-    Py_XDECREF(key);
-    Py_XDECREF(all.pattern);
-    return failed ? -1 : 0;
-}
-
-/* The changes from the base's numbers to this call's; bits of those that differ. */
-static uint32_t changes_of(const py_numbers *numbers, const record *r,
-                           fr_number_change *changes, int *n)
-{
-    uint32_t differ = 0;
-    *n = 0;
-    for (int i = 0; i < numbers->n; i++)
-        if (numbers->vary & 1u << i && numbers->value[i] != r->value[i]) {
-            differ |= 1u << i;
-            changes[(*n)++] =
-                (fr_number_change){numbers->whole[i], r->value[i], numbers->value[i]};
-        }
-    return differ;
-}
-
-/* Traces with stand-ins for these numbers. NULL without an exception: the function does more
- * with *looked of them than their values' change allows. */
-static fr_program *trial(call *c, const py_numbers *numbers, uint32_t which, uint32_t *looked)
-{
-    PyObject *stand_ins[PY_NUMBERS] = {NULL}, *held;
-    fr_program *program = NULL;
-    bool good = true;
-    for (int i = 0; good && i < numbers->n; i++)
-        if (which & 1u << i) {
-            PyObject *value = numbers->whole[i] ? PyLong_FromDouble(numbers->value[i])
-                                                : PyFloat_FromDouble(numbers->value[i]);
-            stand_ins[i] = value ? py_number_new(value) : NULL;
-            Py_XDECREF(value);
-            good = stand_ins[i] != NULL;
-        }
-    const char *name = py_name_of(c->self->fun, &held);
-    fr_function *function = good ? fr_function_new(name, 1) : NULL;
-    Py_XDECREF(held);
-    if (function)
-        program = trace(c, function, stand_ins);
-    else if (good)
-        py_raise();
-    fr_function_free(function);
-    if (!program && PyErr_ExceptionMatches(PyExc_Exception) &&
-        !PyErr_ExceptionMatches(PyExc_MemoryError))
-        PyErr_Clear();
-    *looked = 0;
-    for (int i = 0; i < PY_NUMBERS; i++)
-        if (stand_ins[i]) {
-            if (py_number_looked(stand_ins[i]))
-                *looked |= 1u << i;
-            py_number_retire(stand_ins[i]);
-            Py_DECREF(stand_ins[i]);
-        }
-    if (program && *looked) {
-        fr_program_free(program);
-        program = NULL;
-    }
-    if (!program && !*looked)
-        *looked = which;
-    return program;
-}
-
-/* The base with this call's numbers, after a trial of those not known yet. NULL without an
- * exception: this call has to be traced as it is. */
-static fr_program *vary(call *c, const py_numbers *numbers, const record *known_so_far,
-                        const char *key, size_t key_bytes)
-{
-    record r = *known_so_far;
-    fr_number_change changes[PY_NUMBERS];
-    int n;
-    uint32_t differ = changes_of(numbers, &r, changes, &n), looked;
-    fr_program *base = fr_function_find(c->self->programs->function, key, key_bytes, c->flat.n,
-                                        c->flat.arrays);
-    if (!base || !differ) {
-        fr_program_free(base);
-        if (fr_error() != FR_OK)
-            py_raise();
-        else
-            keep_base(c, numbers, r.trials);
-        return NULL;
-    }
-    fr_program *result = NULL;
-    if (differ & ~r.verified) {
-        fr_program *tried = trial(c, numbers, differ, &looked);
-        if (PyErr_Occurred())
-            goto done;
-        if (!tried) {
-            keep_plain(c, looked);
-            goto done;
-        }
-        bool same = fr_program_same_but(base, tried, n, changes) &&
-                    py_same_structure(fr_program_attached(base), fr_program_attached(tried));
-        fr_program_free(tried);
-        if (!same && ++r.trials >= TRIALS) {
-            keep_plain(c, differ);
-            goto done;
-        }
-        if (!same) {
-            keep_base(c, numbers, r.trials);
-            goto done;
-        }
-        r.verified |= differ;
-        if (note_numbers(c, differ, true) || keep_record(c, numbers, r, key, key_bytes))
-            goto done;
-    }
-    result = fr_program_with(base, n, changes);
-    if (!result)
-        py_raise();
-done:
-    fr_program_free(base);
-    return result;
-}
-
-static fr_program *by_numbers(call *c)
-{
-    py_numbers numbers;
-    uint32_t plain;
-    if (py_numbers_read(&numbers, &c->flat, 0) || !numbers.vary)
-        return NULL;
-    int failed = plain_numbers(c, &numbers, &plain);
-    if (plain || failed) {
-        Py_DECREF(numbers.pattern);
-        if (failed || py_numbers_read(&numbers, &c->flat, plain) || !numbers.vary)
-            return NULL;
-    }
-    PyObject *patterns = c->self->programs->patterns;
-    PyObject *found = patterns ? PyDict_GetItemWithError(patterns, numbers.pattern) : NULL;
-    fr_program *program = NULL;
-    if (found) {
-        record r;
-        memcpy(&r, PyBytes_AS_STRING(found), sizeof r);
-        Py_INCREF(found);
-        program = vary(c, &numbers, &r, PyBytes_AS_STRING(found) + sizeof r,
-                       (size_t)PyBytes_GET_SIZE(found) - sizeof r);
-        Py_DECREF(found);
-    } else if (!PyErr_Occurred()) {
-        keep_base(c, &numbers, 0);
-    }
-    Py_DECREF(numbers.pattern);
     return program;
 }
 
@@ -679,7 +239,8 @@ static PyObject *call_program(call *c)
     c->arguments = c->flat.n;
     if (self->inputs && py_flatten_state(&c->flat, self->inputs, c->seen))
         return NULL;
-    if (any_traced(&c->flat)) /* a compiled function within another: part of its graph */
+    if (fr_is_tracing() ||
+        any_traced(&c->flat)) /* a compiled function within another: part of its graph */
         return call_inline(c);
     if (any_pending(&c->flat) &&
         py_eval_all(c->flat.n, c->flat.arrays)) /* while others may use the GIL */
@@ -691,9 +252,9 @@ static PyObject *call_program(call *c)
     if (new &&fr_error() != FR_OK)
         return py_raise();
     if (new && c->flat.numbers)
-        program = by_numbers(c);
+        program = py_by_numbers(c);
     if (!program && !PyErr_Occurred())
-        program = trace(c, function, NULL);
+        program = py_trace_call(c, function, NULL);
     if (!program && c->taped && !PyErr_Occurred())
         return call_inline(c);
     if (!program)
@@ -854,6 +415,16 @@ static int read_captured(PyObject **captured, const char *name)
         return 0;
     }
     bool good = PyList_Check(*captured) || PyDict_Check(*captured) || PyTuple_Check(*captured);
+    if (!good) { /* a module or an optimizer stands for its state */
+        PyObject *state = PyObject_GetAttrString(*captured, "state");
+        PyErr_Clear();
+        good = state && Py_REFCNT(state) > 1 && (PyList_Check(state) || PyDict_Check(state));
+        if (good)
+            *captured = state; /* which the object holds, and we will */
+        Py_XDECREF(state);
+        if (good)
+            return 0;
+    }
     PyObject *wrong = *captured;
     for (Py_ssize_t i = 0; good && PyTuple_Check(*captured) && i < PyTuple_GET_SIZE(*captured);
          i++) {
@@ -874,11 +445,14 @@ static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_
 {
     (void)module;
     static const py_signature signature = {
-        "compile", 1, 3, 0, {"fun", "inputs", "outputs", NULL}};
-    PyObject *at[3];
+        "compile", 1, 4, 0, {"fun", "inputs", "outputs", "shapeless", "strict", NULL}};
+    PyObject *at[5];
+    bool shapeless = false, strict = false;
     if (py_parse(&signature, args, n, names, at) || read_captured(&at[1], "inputs") ||
-        read_captured(&at[2], "outputs"))
+        read_captured(&at[2], "outputs") || py_read_bool(at[3], &shapeless) ||
+        py_read_bool(at[4], &strict))
         return NULL;
+    int options = (shapeless ? PY_SHAPELESS : 0) | (strict ? PY_STRICT : 0);
     PyObject *fun = at[0], *inputs = at[1], *outputs = at[2];
     if (!PyCallable_Check(fun)) {
         PyErr_Format(PyExc_TypeError, "compile: wanted a function, not %s",
@@ -888,14 +462,22 @@ static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_
     bool state = inputs || outputs;
     if (Py_IS_TYPE(fun, &py_compiled_type)) {
         const compiled *inner = (compiled *)fun;
-        if (!state || (inputs == inner->inputs && outputs == inner->outputs)) {
+        bool same = !state || (inputs == inner->inputs && outputs == inner->outputs);
+        if (same && (inner->options | options) == inner->options) {
             Py_INCREF(fun);
             return fun;
         }
-        if (!inner->inputs && !inner->outputs)
+        if (same) { /* with more options */
+            inputs = inner->inputs;
+            outputs = inner->outputs;
+            state = inputs || outputs;
+            options |= inner->options;
+            fun = inner->fun;
+        } else if (!inner->inputs && !inner->outputs)
             fun = inner->fun;
     }
-    PyObject *its = state ? programs_of_state(fun, inputs, outputs) : programs_of(fun);
+    PyObject *its = state ? py_programs_of_state(fun, inputs, outputs, options)
+                          : py_programs_of(fun, options);
     if (!its)
         return NULL;
     compiled *made = PyObject_GC_New(compiled, &py_compiled_type);
@@ -911,6 +493,7 @@ static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_
     made->inputs = inputs;
     made->outputs = outputs;
     made->programs = (programs *)its;
+    made->options = options;
     made->attributes = made->weak = NULL;
     PyObject_GC_Track(made);
     return (PyObject *)made;
@@ -941,6 +524,49 @@ static PyObject *call_explain(PyObject *module, PyObject *const *args, Py_ssize_
     return result;
 }
 
+static PyObject *call_cache_limit(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                  PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"compile_cache_limit", 0, 1, 0, {"programs", NULL}};
+    PyObject *at[1];
+    int limit = 0;
+    if (py_parse(&signature, args, n, names, at))
+        return NULL;
+    if (at[0] && at[0] != Py_None) {
+        limit = PyLong_Check(at[0]) ? _PyLong_AsInt(at[0]) : 0;
+        if (limit <= 0) {
+            if (!PyErr_Occurred())
+                PyErr_Format(PyExc_ValueError,
+                             "compile_cache_limit: wanted a positive int, not %R", at[0]);
+            return NULL;
+        }
+    }
+    return PyLong_FromLong(fr_compile_cache_limit(limit));
+}
+
+static PyObject *call_clear_compiled(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"clear_compiled", 0, 1, 0, {"compiled", NULL}};
+    PyObject *at[1];
+    if (py_parse(&signature, args, n, names, at))
+        return NULL;
+    if (at[0] == Py_None)
+        at[0] = NULL;
+    if (at[0] && !Py_IS_TYPE(at[0], &py_compiled_type)) {
+        PyErr_Format(PyExc_TypeError, "clear_compiled: wanted a compiled function, not %s",
+                     Py_TYPE(at[0])->tp_name);
+        return NULL;
+    }
+    if (at[0])
+        py_programs_clear(((compiled *)at[0])->programs);
+    else if (py_programs_clear_all())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *call_enable_compile(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -960,15 +586,27 @@ static PyObject *call_disable_compile(PyObject *module, PyObject *ignored)
 PyMethodDef py_compile_functions[] = {
     PY_METHOD(
         "compile", call_compile,
-        "compile(fun, inputs=None, outputs=None)\n--\n\n"
+        "compile(fun, inputs=None, outputs=None, shapeless=False, *, strict=False, "
+        "check=False)\n--\n\n"
         "A function with the same results, traced once for each combination of its\n"
         "arguments' structure, constants, dtypes and shapes: afterwards its program runs.\n"
-        "Arrays in the containers `inputs` are arguments as well, those in `outputs` results."),
+        "Arrays in the containers `inputs` are arguments as well, those in `outputs` results.\n"
+        "shapeless: a program serves other sizes too where that is safe.\n"
+        "strict: an array from outside the arguments and `inputs` is an error, not a "
+        "constant."),
     PY_METHOD(
         "explain", call_explain,
         "explain(compiled, *, as_dict=False)\n--\n\n"
         "The programs that a compiled function has, why each was traced, and its kernels:\n"
         "a text, or a list of dicts."),
+    PY_METHOD(
+        "compile_cache_limit", call_cache_limit,
+        "compile_cache_limit(programs=None)\n--\n\n"
+        "How many programs each compiled function keeps; the least recently used go first.\n"
+        "Sets it if given, and gives what it was."),
+    PY_METHOD("clear_compiled", call_clear_compiled,
+              "clear_compiled(compiled=None)\n--\n\n"
+              "Forgets the programs of a compiled function; of all if none is given."),
     {"enable_compile", call_enable_compile, METH_NOARGS,
      "enable_compile()\n--\n\ncompiled functions run their programs"},
     {"disable_compile", call_disable_compile, METH_NOARGS,
@@ -979,10 +617,8 @@ PyMethodDef py_compile_functions[] = {
 int py_compile_init(PyObject *module)
 {
     (void)module;
-    if (PyType_Ready(&programs_type) || PyType_Ready(&py_compiled_type) ||
-        PyType_Ready(&py_number_type))
-        return -1;
-    if (!known)
-        known = PyDict_New();
-    return known ? 0 : -1;
+    return py_programs_init() || PyType_Ready(&py_compiled_type) ||
+                   PyType_Ready(&py_number_type)
+               ? -1
+               : 0;
 }

@@ -73,7 +73,7 @@ static int describe(PyObject *list, PyObject *value, const path *at, const char 
         return 0;
     if (py_is_array(value))
         return note(list, at, root, "array", array_text(py_node(value)));
-    if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value))
+    if (py_is_plain(value) || (seen && PyDict_Check(value)))
         return describe_items(list, value, at, root, seen);
     if (PyFloat_CheckExact(value) || PyLong_CheckExact(value))
         return note(list, at, root, "number", PyObject_Repr(value));
@@ -86,7 +86,14 @@ static int describe(PyObject *list, PyObject *value, const path *at, const char 
         return failed;
     }
     PyErr_Clear();
-    return note(list, at, root, "object", PyUnicode_FromString(Py_TYPE(value)->tp_name));
+    PyObject *tree = NULL;
+    int known = py_take_apart(value, false, &tree);
+    if (known < 0 ||
+        note(list, at, root, "object", PyUnicode_FromString(Py_TYPE(value)->tp_name)))
+        known = -1;
+    int failed = known < 0 || (!known && describe(list, tree, at, root, seen));
+    Py_XDECREF(tree);
+    return failed ? -1 : 0;
 }
 
 PyObject *py_signature_of_call(PyObject *const *args, Py_ssize_t n, PyObject *names,

@@ -13,8 +13,9 @@
  *   ops.c      functions: one for each row of the table of operations; the tables of functions
  *   call.c     calls of the composed functions (src/op/functions.def), whose bodies are in
  *              elementwise.c reduce.c shape.c layout.c create.c update.c
- *   compile.c  mx.compile
+ *   compile.c  mx.compile; programs.c, vary.c
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
+ *   objects.c  what ferrule._containers says of other objects
  *   state.c    the containers that a compiled function captures
  *   number.c   number arguments whose value doesn't matter to a trace
  *   explain.c  why programs were traced, and what they are

@@ -424,8 +424,9 @@ static PyObject *build(writing *w, PyObject *here)
     case DICT: return build_container(w, p, here);
     case TUPLE:
     case NAMEDTUPLE: return build_tuple(w, p, here);
+    case OBJECT: break; /* of results only */
     }
-    Py_INCREF(result);
+    Py_XINCREF(result);
     return result;
 }
 

@@ -36,10 +36,11 @@ static void fail_at(const path *at, const char *root, PyObject *value)
 {
     PyObject *text = py_path_text(at, root);
     if (text)
-        PyErr_Format(PyExc_TypeError,
-                     "compile: %U is a %s; wanted arrays, numbers, strings, None, and lists, "
-                     "tuples and dicts of them",
-                     text, Py_TYPE(value)->tp_name);
+        PyErr_Format(
+            PyExc_TypeError,
+            "compile: %U is a %s; wanted arrays, numbers, strings, None, lists, tuples "
+            "and dicts of them, and types known to register_pytree",
+            text, Py_TYPE(value)->tp_name);
     Py_XDECREF(text);
 }
 
@@ -343,13 +344,48 @@ static int flatten_seen(py_flat *flat, PyObject *value)
     return result ? result : push_count(flat, '=', number);
 }
 
+/* Of a dict with attributes (a module) in captured state: those that are constants. */
+static int flatten_attributes(py_flat *flat, PyObject *value)
+{
+    PyObject **dict = _PyObject_GetDictPtr(value), *keys;
+    if (!dict || !*dict || !(keys = py_sorted_keys(*dict)))
+        return PyErr_Occurred() ? -1 : 0;
+    int failed = push_tag(flat, '@');
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(keys); i++) {
+        PyObject *item = PyDict_GetItemWithError(*dict, PyList_GET_ITEM(keys, i));
+        if (item && py_is_constant(item))
+            failed = push_dict_key(flat, PyList_GET_ITEM(keys, i)) || push_constant(flat, item);
+    }
+    Py_DECREF(keys);
+    return failed || push_tag(flat, '.') ? -1 : 0;
+}
+
+/* A registered type, a dataclass, a module, a function ... */
+static int flatten_object(py_flat *flat, PyObject *value, const path *at)
+{
+    PyObject *tree = NULL;
+    int result = flat->seen ? 1 : py_take_apart(value, false, &tree);
+    if (result > 0)
+        fail_at(at, flat->root, value);
+    if (result)
+        return -1;
+    if (Py_EnterRecursiveCall(" in arguments of a compiled function"))
+        result = -1;
+    else {
+        result = push_tag(flat, 'O') || push_type(flat, value) || flatten(flat, tree, at);
+        Py_LeaveRecursiveCall();
+    }
+    Py_DECREF(tree);
+    return result ? -1 : 0;
+}
+
 static int flatten_node(py_flat *flat, PyObject *value, const path *at)
 {
     note_number(flat, value);
     int result = push_constant(flat, value);
     if (result <= 0)
         return result;
-    bool container = PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value);
+    bool container = py_is_plain(value) || (flat->seen && PyDict_Check(value));
     if (flat->seen && !container && PyCallable_Check(value)) /* an activation among layers */
         return push_object(flat, value, 'f');
     if (flat->seen && !PyTuple_Check(value)) {
@@ -357,11 +393,14 @@ static int flatten_node(py_flat *flat, PyObject *value, const path *at)
         if (result <= 0)
             return result;
     }
+    /* In captured state what is a dict is changed in place, whatever its type. */
     if (container) {
         if (Py_EnterRecursiveCall(" in arguments of a compiled function"))
             return -1;
         result = PyDict_Check(value) ? flatten_dict(flat, value, at)
                                      : flatten_items(flat, value, at);
+        if (!result && flat->seen && PyDict_Check(value) && !PyDict_CheckExact(value))
+            result = flatten_attributes(flat, value);
         Py_LeaveRecursiveCall();
         return result;
     }
@@ -369,8 +408,7 @@ static int flatten_node(py_flat *flat, PyObject *value, const path *at)
         fr_array *made = py_from_buffer(value, true);
         return !made || push_tag(flat, 'A') || py_push_array(flat, made) ? -1 : 0;
     }
-    fail_at(at, flat->root, value);
-    return -1;
+    return flatten_object(flat, value, at);
 }
 
 static int flatten(py_flat *flat, PyObject *value, const path *at)
@@ -495,10 +533,18 @@ static PyObject *rebuild(PyObject *value, rebuilding *r)
 {
     if (py_is_array(value) || (!py_is_constant(value) && py_is_buffer(value)))
         return py_adopt(fr_keep(*r->next++));
-    if (PyDict_Check(value))
+    if (PyDict_CheckExact(value))
         return rebuild_dict(value, r);
     if (PyList_Check(value) || PyTuple_Check(value))
         return rebuild_items(value, r);
+    PyObject *tree;
+    if (!py_is_constant(value)) {
+        if (py_take_apart(value, false, &tree))
+            return NULL;
+        PyObject *made = py_put_together(value, rebuild(tree, r));
+        Py_DECREF(tree);
+        return made;
+    }
     if (r->numbers && (PyFloat_CheckExact(value) || PyLong_CheckExact(value))) {
         int number = r->number++;
         if (number < PY_NUMBERS && r->numbers[number])
@@ -640,19 +686,31 @@ static int split(py_structure *s, PyObject *value, const char *function, const p
         Py_INCREF(value);
         return py_push_piece(s, CONSTANT, 0, value);
     }
-    if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value)) {
-        if (Py_EnterRecursiveCall(" in the result of a compiled function"))
+    bool plain = py_is_plain(value);
+    PyObject *tree = NULL, *shell = NULL;
+    int known = plain ? 0 : py_take_apart(value, true, &tree);
+    if (!known) {
+        if (Py_EnterRecursiveCall(" in the result of a compiled function")) {
+            Py_XDECREF(tree);
             return -1;
-        int result = PyDict_Check(value) ? split_dict(s, value, function, at, flat)
-                                         : split_items(s, value, function, at, flat);
+        }
+        int result = !plain
+                         ? !(shell = py_shell(value)) || py_push_piece(s, OBJECT, 0, shell) ||
+                               split(s, tree, function, at, flat)
+                     : PyDict_Check(value) ? split_dict(s, value, function, at, flat)
+                                           : split_items(s, value, function, at, flat);
         Py_LeaveRecursiveCall();
-        return result;
+        Py_XDECREF(tree);
+        return result ? -1 : 0;
     }
+    if (known < 0)
+        return -1;
     PyObject *text = py_path_text(at, "output");
     if (text)
         PyErr_Format(PyExc_TypeError,
                      "compile: '%s': %U is a %s; a compiled function returns arrays, numbers, "
-                     "strings, None, and lists, tuples and dicts of them",
+                     "strings, None, lists, tuples and dicts of them, and types known to "
+                     "register_pytree",
                      function, text, Py_TYPE(value)->tp_name);
     Py_XDECREF(text);
     return -1;
@@ -700,6 +758,7 @@ static PyObject *join(const piece **next, fr_array ***arrays)
                 PyTuple_SET_ITEM(result, i, item);
         }
         return p->kind == NAMEDTUPLE && result ? py_make_namedtuple(p->object, result) : result;
+    case OBJECT: return py_put_together(p->object, join(next, arrays));
     case AGAIN:
     case SAME: break; /* of state only */
     case DICT:
@@ -759,12 +818,21 @@ static int collect(PyObject *value, py_flat *flat)
 {
     if (py_is_array(value))
         return py_push_array(flat, fr_keep(py_node(value)));
-    if (!PyList_Check(value) && !PyTuple_Check(value) && !PyDict_Check(value))
-        return 0;
-    if (Py_EnterRecursiveCall(" in nested containers"))
+    PyObject *tree;
+    bool plain = py_is_plain(value) || PyDict_Check(value);
+    int known = plain || py_is_constant(value) ? 1 : py_take_apart(value, true, &tree);
+    if (!plain && known)
+        return known < 0 ? -1 : 0;
+    if (Py_EnterRecursiveCall(" in nested containers")) {
+        if (!plain)
+            Py_DECREF(tree);
         return -1;
+    }
     int failed = 0;
-    if (PyDict_Check(value)) {
+    if (!plain) {
+        failed = collect(tree, flat);
+        Py_DECREF(tree);
+    } else if (PyDict_Check(value)) {
         PyObject *key, *item;
         Py_ssize_t at = 0;
         while (!failed && PyDict_Next(value, &at, &key, &item))

@@ -20,6 +20,7 @@ typedef enum piece_kind {
     TUPLE,
     NAMEDTUPLE,
     DICT,
+    OBJECT, /* of ferrule._containers: then the tree that it is taken apart into */
     AGAIN,
     SAME
 } piece_kind;
@@ -31,7 +32,7 @@ typedef struct piece {
     Py_ssize_t count; /* items of a container; AGAIN and SAME: the number */
     Py_ssize_t
         place; /* of state: which container it is; PLACE_NEW, PLACE_HERE: the one there */
-    PyObject *object; /* the constant, a namedtuple's type, a dict's keys (a list) */
+    PyObject *object; /* the constant, a namedtuple's type, a dict's keys (a list), a shell */
 } piece;
 
 struct py_structure {
@@ -50,5 +51,16 @@ bool py_is_namedtuple(PyObject *value);
 bool py_is_constant(PyObject *value);
 PyObject *py_make_namedtuple(PyObject *type, PyObject *items); /* takes over items */
 PyObject *py_sorted_keys(PyObject *dict);
+
+/* Objects that are neither arrays nor constants nor plain containers: ferrule._containers. */
+static inline bool py_is_plain(PyObject *value) /* a container that C walks itself */
+{
+    return PyList_Check(value) || PyTuple_Check(value) || PyDict_CheckExact(value);
+}
+/* 0: *tree is a new reference; 1: not known; -1: raised. result: of what a function returns. */
+int py_take_apart(PyObject *value, bool result, PyObject **tree);
+PyObject *py_put_together(PyObject *like,
+                          PyObject *tree); /* takes tree over; NULL in, NULL out */
+PyObject *py_shell(PyObject *value);
 
 #endif

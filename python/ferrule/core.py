@@ -8,6 +8,7 @@ import sys as _sys
 
 from . import _core, fast
 from ._array_api import __array_namespace_info__  # noqa: F401
+from ._containers import register_pytree  # noqa: F401
 from ._core import *  # noqa: F401,F403
 from ._core import __version__, _rebuild_array  # noqa: F401
 from ._printing import (  # noqa: F401

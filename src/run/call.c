@@ -25,6 +25,7 @@ fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
         }
         f->nslots = options->nslots;
     }
+    f->strict = options && options->strict;
     f->fn = fn;
     f->ctx = ctx;
     f->free_ctx = options ? options->free_ctx : NULL;
@@ -126,7 +127,7 @@ static int call_inline(fr_function *f, int n_in, fr_array *const *in, int n_out,
 static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_out,
                 fr_array **out)
 {
-    bool traced = false;
+    bool traced = fr_is_tracing(); /* part of the outer function's graph */
     for (int i = 0; i < n_all; i++)
         traced |= fr__flag(in[i], FR__TRACED) || fr__is_taped(in[i]);
     if (traced || !fr_compile_enabled())

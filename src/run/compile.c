@@ -17,7 +17,7 @@ struct fr_trace {
     int n_in;
     fr_array **placeholders;
     fr_scope *scope; /* inside it results are the caller's */
-    fr__text key;    /* of the inputs */
+    bool counted;    /* in `tracing` */
 };
 
 /* ---- switches ----------------------------------------------------------------------- */
@@ -36,6 +36,35 @@ bool fr_compile_enabled(void)
 }
 
 void fr_compile_enable(bool on) { atomic_store(&enabled, on); }
+
+static _Thread_local int tracing; /* traces that this thread is inside */
+
+bool fr_is_tracing(void) { return tracing > 0; }
+
+enum { LIMIT = 256 };
+static _Atomic int cache_limit; /* 0: not asked for yet */
+
+static int limit_now(void)
+{
+#ifdef FERRULE_HARD
+    return 2;
+#else
+    int n = atomic_load_explicit(&cache_limit, memory_order_relaxed);
+    if (!n) {
+        n = (int)fr__env_int("COMPILE_CACHE_LIMIT", LIMIT, 1, 1 << 24);
+        atomic_store_explicit(&cache_limit, n, memory_order_relaxed);
+    }
+    return n;
+#endif
+}
+
+int fr_compile_cache_limit(int programs)
+{
+    int before = limit_now();
+    if (programs > 0)
+        atomic_store(&cache_limit, programs);
+    return before;
+}
 
 /* ---- programs ----------------------------------------------------------------------- */
 
@@ -97,6 +126,11 @@ int fr_program_captured(const fr_program *p, size_t *bytes)
     for (int i = 0; i < p->ncaptured; i++)
         *bytes += fr_nbytes(p->captured[i]);
     return p->ncaptured;
+}
+
+fr_array *fr_program_constant(const fr_program *p, int i)
+{
+    return i >= 0 && i < p->ncaptured ? p->captured[i] : NULL;
 }
 
 /* ---- numbers ------------------------------------------------------------------------ */
@@ -190,10 +224,13 @@ static size_t input_words(const fr_array *x, int64_t *to)
     return n;
 }
 
+/* How many inputs, and the stream that the nodes of a trace record. */
+static int64_t call_word(int n_in) { return n_in | (int64_t)fr_stream_current().id << 32; }
+
 static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *const *in,
                      fr__text *to)
 {
-    int64_t words[2 * FR_MAX_NDIM + 1], head[2] = {(int64_t)key_bytes, n_in};
+    int64_t words[2 * FR_MAX_NDIM + 1], head[2] = {(int64_t)key_bytes, call_word(n_in)};
     fr__text_addn(to, (const char *)head, sizeof head);
     fr__text_addn(to, key, key_bytes);
     for (int i = 0; i < n_in; i++)
@@ -203,16 +240,13 @@ static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *cons
 
 /* ---- functions ---------------------------------------------------------------------- */
 
-fr_function *fr_function_new(const char *name, int cache_limit)
+fr_function *fr_function_new(const char *name, int limit)
 {
     fr_function *f = fr__calloc(1, sizeof *f);
     if (!f)
         return NULL;
     f->refs = 1;
-    f->limit = cache_limit > 0 ? cache_limit : 256;
-#ifdef FERRULE_HARD
-    f->limit = 2;
-#endif
+    f->limit = limit > 0 ? limit : 0;
     snprintf(f->name, sizeof f->name, "%s", name ? name : "function");
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutexattr_t again; /* a function may call itself */
@@ -237,16 +271,29 @@ static void link_newest(fr_function *f, fr_program *p)
     f->newest = p;
 }
 
+void fr_function_strict(fr_function *f, bool strict) { f->strict = strict; }
+
+void fr_function_clear(fr_function *f)
+{
+    pthread_mutex_lock(&f->lock);
+    fr_program *p = f->newest;
+    f->newest = f->oldest = NULL;
+    f->count = 0;
+    fr__map_free(&f->table);
+    pthread_mutex_unlock(&f->lock);
+    while (p) { /* what it holds may be anything: freed without the lock */
+        fr_program *older = p->older;
+        p->newer = p->older = NULL;
+        fr_program_free(p);
+        p = older;
+    }
+}
+
 void fr_function_free(fr_function *f)
 {
     if (!f || atomic_fetch_sub(&f->refs, 1) != 1)
         return;
-    while (f->oldest) {
-        fr_program *p = f->oldest;
-        unlink_program(f, p);
-        fr_program_free(p);
-    }
-    fr__map_free(&f->table);
+    fr_function_clear(f);
     pthread_mutex_destroy(&f->lock);
     pthread_mutex_destroy(&f->calls);
     fr__free(f->slots);
@@ -288,7 +335,7 @@ fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, 
     for (int i = 0; small && i < n_in; i++)
         small = in[i]->ndim <= 7;
     if (small) {
-        int64_t head[2] = {(int64_t)key_bytes, n_in}, words[2 * FR_MAX_NDIM + 1];
+        int64_t head[2] = {(int64_t)key_bytes, call_word(n_in)}, words[2 * FR_MAX_NDIM + 1];
         memcpy(room, head, sizeof head);
         if (key_bytes)
             memcpy(room + sizeof head, key, key_bytes);
@@ -342,6 +389,7 @@ static void release_trace(fr_trace *t)
         if (t->placeholders[i])
             fr__unref(t->placeholders[i]);
     fr_scope_close(t->scope);
+    tracing -= t->counted;
     fr_function_free(t->f);
     fr__free(t->placeholders);
     fr__free(t);
@@ -390,6 +438,8 @@ fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array
     if (atomic_fetch_sub(&origin->refs, 1) == 1)
         fr__free(origin);
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_TRACES], 1, memory_order_relaxed);
+    tracing++;
+    t->counted = true;
     return t;
 }
 
@@ -516,6 +566,29 @@ out:
     return p;
 }
 
+/* A strict function has no constants: all that it computes with is handed to it. */
+static int refuse_constants(const fr_function *f, const fr_program *p)
+{
+    enum { NAMED = 4 };
+    if (!f->strict || !p->ncaptured)
+        return 0;
+    size_t bytes;
+    fr__text text = {0};
+    fr_program_captured(p, &bytes);
+    for (int i = 0; i < p->ncaptured && i < NAMED; i++) {
+        char shape[FR__SHAPE_TEXT];
+        fr__text_f(&text, i ? ", %s" : "%s", fr__shape_text(p->captured[i], shape));
+    }
+    fr__fail(FR__E_VALUE,
+             "compile: '%s' is strict and uses %d array%s that %s not among its arguments or "
+             "captured inputs: %s%s (%zu bytes)",
+             f->name, p->ncaptured, p->ncaptured == 1 ? "" : "s",
+             p->ncaptured == 1 ? "is" : "are", text.at ? text.at : "",
+             p->ncaptured > NAMED ? " ..." : "", bytes);
+    fr__text_free(&text);
+    return -1;
+}
+
 static int keep_program(fr_function *f, fr_program *p)
 {
     fr_program *gone = NULL;
@@ -528,10 +601,12 @@ static int keep_program(fr_function *f, fr_program *p)
         atomic_fetch_add(&p->refs, 1);
         link_newest(f, p);
         f->count += !other;
-        if (f->count > f->limit) {
-            gone = f->oldest;
-            unlink_program(f, gone);
-            fr__map_remove(&f->table, gone->key, gone->key_bytes, gone->hash);
+        while (f->count > (f->limit ? f->limit : limit_now())) {
+            fr_program *least = f->oldest;
+            unlink_program(f, least);
+            fr__map_remove(&f->table, least->key, least->key_bytes, least->hash);
+            least->older = gone;
+            gone = least;
             f->count--;
         }
     } else {
@@ -539,7 +614,12 @@ static int keep_program(fr_function *f, fr_program *p)
     }
     pthread_mutex_unlock(&f->lock);
     fr_program_free(other);
-    fr_program_free(gone);
+    while (gone) {
+        fr_program *next = gone->older;
+        gone->older = NULL;
+        fr_program_free(gone);
+        gone = next;
+    }
     return status;
 }
 
@@ -556,7 +636,7 @@ fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_o
             fr__fail(FR__E_VALUE, "%s: result %d is NULL", t->f->name, i);
             good = false;
         }
-    if (good && (p = make_program(t, n_out, out)) &&
+    if (good && (p = make_program(t, n_out, out)) && !refuse_constants(t->f, p) &&
         !whole_key(key, key_bytes, t->n_in, t->placeholders, &whole)) {
         p->key = whole.at;
         p->key_bytes = whole.n;

@@ -27,7 +27,8 @@ struct fr_function {
     _Atomic int refs;
     pthread_mutex_t lock;
     char name[96];
-    int limit, count;
+    int limit, count; /* limit 0: the process's */
+    bool strict;      /* captures no arrays */
     fr__map table;
     fr_program *newest, *oldest;
     fr_fn *fn;

@@ -486,7 +486,7 @@ def test_wrong_captures():
     with pytest.raises(TypeError, match=r"inputs\[0\]\['a'\]\[0\] is a object"):
         fun()
     with pytest.raises(TypeError):
-        mx.compile(lambda: None, shapeless=True)
+        mx.compile(lambda: None, [], [], False, [])
     assert mx.compile(lambda: 3, inputs=None, outputs=None)() == 3
 
 
