@@ -306,7 +306,8 @@ FR_API void fr_function_clear(fr_function *f); /* forgets its programs */
 /* How many programs each function keeps that has no limit of its own: sets it if above 0, gives
  * what it was. 256, or what FERRULE_COMPILE_CACHE_LIMIT says. */
 FR_API int fr_compile_cache_limit(int programs);
-/* True if this thread is inside a trace: a compiled function called there runs inline. */
+/* True if this thread is inside a trace. A compiled function called there with arrays that have
+ * values is run; with placeholders, its own or captured ones, it is a part of the graph. */
 FR_API bool fr_is_tracing(void);
 
 /* The pieces fr_call is made of, for bindings whose arguments have structure. key: bytes that

@@ -255,6 +255,10 @@ static PyObject *call_program(call *c)
         program = py_by_numbers(c);
     if (!program && !PyErr_Occurred())
         program = py_trace_call(c, function, NULL);
+    if (!program && fr_is_tracing() && PyErr_ExceptionMatches(py_trace_error)) {
+        PyErr_Clear(); /* it uses placeholders of the trace around it */
+        return call_inline(c);
+    }
     if (!program && c->taped && !PyErr_Occurred())
         return call_inline(c);
     if (!program)

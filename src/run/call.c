@@ -127,7 +127,7 @@ static int call_inline(fr_function *f, int n_in, fr_array *const *in, int n_out,
 static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_out,
                 fr_array **out)
 {
-    bool traced = fr_is_tracing(); /* part of the outer function's graph */
+    bool traced = false;
     for (int i = 0; i < n_all; i++)
         traced |= fr__flag(in[i], FR__TRACED) || fr__is_taped(in[i]);
     if (traced || !fr_compile_enabled())
@@ -135,6 +135,8 @@ static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_
     fr_program *p = fr_function_find(f, &n_out, sizeof n_out, n_all, in);
     if (!p && !fr__failed())
         p = trace_function(f, n_in, in, n_out);
+    if (!p && fr_is_tracing() && fr_error() == FR_ERROR_TRACE)
+        fr_error_clear(); /* it uses placeholders of the trace around it */
     if (!p)
         return fr__failed() ? -1 : call_inline(f, n_in, in, n_out, out);
     int status = fr_program_run(p, n_all, in, n_out + f->nslots, out);
