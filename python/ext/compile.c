@@ -590,8 +590,7 @@ static PyObject *call_disable_compile(PyObject *module, PyObject *ignored)
 PyMethodDef py_compile_functions[] = {
     PY_METHOD(
         "compile", call_compile,
-        "compile(fun, inputs=None, outputs=None, shapeless=False, *, strict=False, "
-        "check=False)\n--\n\n"
+        "compile(fun, inputs=None, outputs=None, shapeless=False, *, strict=False)\n--\n\n"
         "A function with the same results, traced once for each combination of its\n"
         "arguments' structure, constants, dtypes and shapes: afterwards its program runs.\n"
         "Arrays in the containers `inputs` are arguments as well, those in `outputs` results.\n"
