@@ -68,6 +68,39 @@ FR_API int fr_batch_end(fr_batch *b, int n_out, fr_array *const *out, const int 
                         fr_array **results);
 FR_API void fr_batch_abandon(fr_batch *b);
 
+/* ---- functions with rules of their own ---------------------------------------------------------- */
+
+/* What transformations do instead of going through a function. Each may be NULL: they go through
+ * it. Results are written as an operation's (in a scope); 0, or nonzero as an fr_fn. */
+typedef struct fr_custom_rules {
+    /* Cotangents of the arguments, NULL (as they are at first) for zero. What the function captured
+     * gets none. */
+    int (*vjp)(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array *const *cotangents,
+               fr_array *const *out, fr_array **grads);
+    /* tangents[i] NULL: zero. changes: all of them. Linear in the tangents. */
+    int (*jvp)(void *ctx, int n_in, fr_array *const *in, fr_array *const *tangents, int n_out,
+               fr_array **changes);
+    /* Results for a batch: in_axes[i] 0 or FR_NO_AXIS; out_axes to be set. */
+    int (*vmap)(void *ctx, int n_in, fr_array *const *in, const int *in_axes, int n_out,
+                fr_array **out, int *out_axes);
+    /* In place of vjp: the function again, whose derivative is taken then (and of what it
+     * captured too), so that nothing of its first run need be kept. */
+    fr_fn *again;
+    void (*free_ctx)(void *ctx); /* when no array needs the rules any more; from any thread */
+} fr_custom_rules;
+
+/* out = fn(in), with these rules; ctx is fn's and theirs. */
+FR_API int fr_custom(fr_fn *fn, const fr_custom_rules *rules, void *ctx, int n_in,
+                     fr_array *const *in, int n_out, fr_array **out);
+/* The same with the function run already: marked[i] stands for out[i]. */
+FR_API int fr_custom_results(const fr_custom_rules *rules, void *ctx, int n_in,
+                             fr_array *const *in, int n_out, fr_array *const *out,
+                             fr_array **marked);
+/* out = fn(in); where it is differentiated fn runs once more, on the same arguments, instead of its
+ * intermediate values being kept. fn and ctx must last until then. */
+FR_API int fr_checkpoint(fr_fn *fn, void *ctx, int n_in, fr_array *const *in, int n_out,
+                         fr_array **out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,12 +8,7 @@
  */
 #include "transforms.h"
 
-typedef struct axes {
-    int *at;
-    int n, room;
-} axes;
-
-static int push_axis(axes *to, int axis)
+static int push_axis(py_axis_list *to, int axis)
 {
     if (to->n == to->room) {
         int room = to->room ? 2 * to->room : 16;
@@ -38,22 +33,20 @@ static int not_a_prefix(const char *name, PyObject *spec, PyObject *value)
     return -1;
 }
 
-static int read_axes(PyObject *spec, PyObject *value, const char *name, axes *to);
-
-static int read_items(PyObject *spec, PyObject *value, const char *name, axes *to)
+static int read_items(PyObject *spec, PyObject *value, const char *name, py_axis_list *to)
 {
     Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
     bool same = PyList_Check(spec) || PyTuple_Check(spec);
     if (!same || PySequence_Fast_GET_SIZE(spec) != n)
         return not_a_prefix(name, spec, value);
     for (Py_ssize_t i = 0; i < n; i++)
-        if (read_axes(PySequence_Fast_GET_ITEM(spec, i), PySequence_Fast_GET_ITEM(value, i),
-                      name, to))
+        if (py_read_axes_of(PySequence_Fast_GET_ITEM(spec, i),
+                            PySequence_Fast_GET_ITEM(value, i), name, to))
             return -1;
     return 0;
 }
 
-static int read_dict(PyObject *spec, PyObject *value, const char *name, axes *to)
+static int read_dict(PyObject *spec, PyObject *value, const char *name, py_axis_list *to)
 {
     PyObject *key, *item;
     if (!PyDict_Check(spec) || PyDict_Size(spec) != PyDict_Size(value))
@@ -62,14 +55,14 @@ static int read_dict(PyObject *spec, PyObject *value, const char *name, axes *to
         PyObject *axis = PyDict_GetItemWithError(spec, key);
         if (!axis)
             return PyErr_Occurred() ? -1 : not_a_prefix(name, spec, value);
-        if (read_axes(axis, item, name, to))
+        if (py_read_axes_of(axis, item, name, to))
             return -1;
     }
     return 0;
 }
 
 /* The axis of each array in value, in order: a number or None stands for all below it. */
-static int read_axes(PyObject *spec, PyObject *value, const char *name, axes *to)
+int py_read_axes_of(PyObject *spec, PyObject *value, const char *name, py_axis_list *to)
 {
     bool none = spec == Py_None, number = PyLong_Check(spec) && !PyBool_Check(spec);
     if (py_is_array(value)) {
@@ -96,31 +89,31 @@ static int read_axes(PyObject *spec, PyObject *value, const char *name, axes *to
 }
 
 /* in_axes is for the tuple of arguments; of one argument it may be for itself. */
-static int read_in_axes(PyObject *spec, PyObject *args, axes *to)
+static int read_in_axes(PyObject *spec, PyObject *args, py_axis_list *to)
 {
     bool tuple = PyTuple_Check(spec) || PyList_Check(spec);
     Py_ssize_t n = PyTuple_GET_SIZE(args);
     if (n == 1 && (!tuple || PySequence_Fast_GET_SIZE(spec) != 1))
-        return read_axes(spec, PyTuple_GET_ITEM(args, 0), "in_axes", to);
-    return read_axes(spec, args, "in_axes", to);
+        return py_read_axes_of(spec, PyTuple_GET_ITEM(args, 0), "in_axes", to);
+    return py_read_axes_of(spec, args, "in_axes", to);
 }
 
 /* The function's result on placeholders: the arrays of it and their axes. */
 static PyObject *run(const py_transform *self, PyObject *args, fr_array *const *placeholders,
-                     py_flat *out, axes *to)
+                     py_flat *out, py_axis_list *to)
 {
     fr_array *const *next = placeholders;
     PyObject *given = py_with_leaves(args, &next);
     PyObject *result = given ? PyObject_Call(self->fun, given, NULL) : NULL;
     Py_XDECREF(given);
     if (result && (py_leaves(result, out, "vmap", "the result") ||
-                   read_axes(self->second, result, "out_axes", to)))
+                   py_read_axes_of(self->second, result, "out_axes", to)))
         Py_CLEAR(result);
     return result;
 }
 
 static PyObject *batched(const py_transform *self, PyObject *args, const py_flat *in,
-                         const axes *in_axes)
+                         const py_axis_list *in_axes)
 {
     char place[256];
     py_caller_text(place, sizeof place);
@@ -128,7 +121,7 @@ static PyObject *batched(const py_transform *self, PyObject *args, const py_flat
     const char *name = py_name_of(self->fun, &held);
     fr_array **given = PyMem_Calloc((size_t)in->n + 1, sizeof *given), **made = NULL;
     py_flat out;
-    axes out_axes = {0};
+    py_axis_list out_axes = {0};
     py_flat_begin(&out);
     fr_batch *batch =
         given ? fr_batch_begin(in->n, in->arrays, in_axes->at, given, name, place) : NULL;
@@ -184,7 +177,7 @@ static PyObject *vmap_call(PyObject *object, PyObject *const *args, size_t nargs
         PyTuple_SET_ITEM(all, i, args[i]);
     }
     py_flat in;
-    axes in_axes = {0};
+    py_axis_list in_axes = {0};
     py_flat_begin(&in);
     if (!py_leaves(all, &in, "vmap", "the arguments") &&
         !read_in_axes(self->first, all, &in_axes))

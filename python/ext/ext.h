@@ -21,6 +21,7 @@
  *   explain.c  why programs were traced, and what they are
  *   transforms.c  mx.grad, value_and_grad, vjp
  *   batch.c    mx.vmap
+ *   custom.c   mx.custom_function, checkpoint
  *   leaves.c   the arrays in nested containers, for transformations
  *   stream.c   devices and streams
  *   random.c   mx.random

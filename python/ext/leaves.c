@@ -28,7 +28,9 @@ int py_leaves(PyObject *value, py_flat *flat, const char *strict, const char *wh
     return failed;
 }
 
-/* What takes the place of an array. */
+PyObject *py_hole;
+
+/* What takes the place of an array or a hole: one of these, or a hole. */
 typedef struct source {
     fr_array *const **arrays;
     PyObject *const **objects;
@@ -69,10 +71,10 @@ static PyObject *dict_again(PyObject *value, const source *from)
 
 static PyObject *again(PyObject *value, const source *from)
 {
-    if (py_is_array(value)) {
+    if (py_is_array(value) || value == py_hole) {
         if (from->arrays)
             return py_adopt(fr_keep(*(*from->arrays)++));
-        PyObject *object = *(*from->objects)++;
+        PyObject *object = from->objects ? *(*from->objects)++ : py_hole;
         Py_INCREF(object);
         return object;
     }
@@ -96,6 +98,57 @@ PyObject *py_with_leaves(PyObject *value, fr_array *const **next)
 PyObject *py_with_objects(PyObject *value, PyObject *const **next)
 {
     return again(value, &(source){NULL, next});
+}
+
+PyObject *py_form(PyObject *value)
+{
+    if (!py_hole && !(py_hole = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type)))
+        return NULL;
+    return again(value, &(source){NULL, NULL});
+}
+
+static int misfit(PyObject *value, const char *what)
+{
+    PyErr_Format(PyExc_ValueError, "%s: a %s stands where the structure has something else",
+                 what, Py_TYPE(value)->tp_name);
+    return -1;
+}
+
+int py_fit_form(PyObject *form, PyObject *value, const char *what, fr_array ***next)
+{
+    if (form == py_hole) {
+        fr_array *x = py_is_array(value) ? py_node(value) : NULL;
+        if (!x && value != Py_None)
+            return misfit(value, what);
+        if (x && !(x = fr_astype(x, fr_dtype_of(x)))) /* itself, as a result */
+            return py_raise_int();
+        *(*next)++ = x;
+        return 0;
+    }
+    if (PyDict_Check(form)) {
+        PyObject *key, *item;
+        if (value != Py_None && !PyDict_Check(value))
+            return misfit(value, what);
+        for (Py_ssize_t at = 0; PyDict_Next(form, &at, &key, &item);) {
+            PyObject *one = value == Py_None ? Py_None : PyDict_GetItemWithError(value, key);
+            if (!one)
+                return PyErr_Occurred() ? -1 : misfit(value, what);
+            if (py_fit_form(item, one, what, next))
+                return -1;
+        }
+        return 0;
+    }
+    if (!PyList_Check(form) && !PyTuple_Check(form))
+        return 0;
+    bool none = value == Py_None, items = PyList_Check(value) || PyTuple_Check(value);
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(form);
+    if (!none && (!items || PySequence_Fast_GET_SIZE(value) != n))
+        return misfit(value, what);
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (py_fit_form(PySequence_Fast_GET_ITEM(form, i),
+                        none ? Py_None : PySequence_Fast_GET_ITEM(value, i), what, next))
+            return -1;
+    return 0;
 }
 
 int py_read_array_list(PyObject *value, py_flat *flat, const char *function, const char *what)

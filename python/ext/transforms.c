@@ -669,6 +669,11 @@ PyMethodDef py_transform_functions[] = {
         "A function that does for all elements of a batch what fun does for one. in_axes: the\n"
         "axis of each argument that counts the batch, None: the same for all; out_axes: where\n"
         "results have it. Containers of axes go with containers of arrays."),
+    PY_METHOD(
+        "checkpoint", py_call_checkpoint,
+        "checkpoint(fun)\n--\n\n"
+        "fun, but where it is differentiated it runs once more, instead of its intermediate\n"
+        "values being kept."),
     PY_METHOD("stop_gradient", call_stop_gradient,
               "stop_gradient(a, /, *, stream=None)\n--\n\n"
               "a, a constant to whatever differentiates."),
@@ -677,6 +682,8 @@ PyMethodDef py_transform_functions[] = {
 
 int py_transform_init(PyObject *module)
 {
-    (void)module;
-    return PyType_Ready(&py_transform_type);
+    if (PyType_Ready(&py_transform_type) || PyType_Ready(&py_custom_type))
+        return -1;
+    Py_INCREF(&py_custom_type);
+    return PyModule_AddObject(module, "custom_function", (PyObject *)&py_custom_type);
 }

@@ -21,6 +21,17 @@ PyObject *py_call_on_list(PyObject *fun, int n, fr_array *const *arrays); /* fun
 int py_read_results(PyObject *result, py_flat *flat, const char *function);
 
 /* batch.c */
+typedef struct py_axis_list {
+    int *at; /* PyMem's */
+    int n, room;
+} py_axis_list;
+/* The axis of each array in value, in order, from a prefix tree of axes. */
+int py_read_axes_of(PyObject *spec, PyObject *value, const char *name, py_axis_list *to);
 PyObject *py_call_vmap(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *names);
+
+/* custom.c */
+extern PyTypeObject py_custom_type;
+PyObject *py_call_checkpoint(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                             PyObject *names);
 
 #endif

@@ -157,7 +157,9 @@ static void free_all(fr_array *dead)
             drop(x->in[i], &dead);
         if (x->op == FR__CORE_PLACEHOLDER && pending)
             origin_release(x->origin);
-        else
+        else if (x->op == FR__CORE_BUNDLE && x->record)
+            x->record->release(x->record);
+        else if (x->op != FR__CORE_BUNDLE)
             fr__buffer_release(x->buf);
         fr__free(x);
     }

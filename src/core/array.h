@@ -40,8 +40,13 @@ typedef struct fr__origin {
 } fr__origin;
 
 enum { FR__PENDING, FR__DONE };
-/* The two operations that the core knows; op.h lists all, these first. */
-enum { FR__CORE_LEAF, FR__CORE_PLACEHOLDER };
+/* The operations that the core knows; op.h lists all, these first. */
+enum { FR__CORE_LEAF, FR__CORE_PLACEHOLDER, FR__CORE_BUNDLE };
+
+/* What a bundle has beside its inputs; let go with it. */
+typedef struct fr__record {
+    void (*release)(struct fr__record *record);
+} fr__record;
 enum {
     FR__WEAK = 1,     /* a number whose dtype gives way */
     FR__TRACED = 2,   /* has a placeholder among its ancestors, or is one */
@@ -62,6 +67,7 @@ struct fr_array {
     union {
         fr__buffer *buf;    /* done; NULL for size 0 */
         fr__origin *origin; /* placeholder */
+        fr__record *record; /* bundle; or NULL */
     };
     int64_t *par;   /* the operation's parameters; a number's bits */
     fr_array **in;  /* pending: references */

@@ -144,7 +144,8 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
     for (int i = 0; i < nin; i++)
         in[i] = *seen_node(seen, inputs[i]);
     /* Past this point an alias is its input: a view that changes nothing. */
-    int op = fr__is_alias(x->op) ? FR__OP_RESHAPE : x->op;
+    bool alias = fr__is_alias(x->op);
+    int op = alias ? FR__OP_RESHAPE : x->op, npar = alias ? 0 : x->npar;
     int node = fr__trace_add(t, op, x->dtype, x->ndim, x->dims, nin, in, x->npar, x->par);
     if (node < 0)
         return -1;
@@ -161,7 +162,7 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
         return node;
     }
     if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) ||
-        push_words(t, x->npar, x->par))
+        push_words(t, npar, x->par))
         return -1;
     for (int i = 0; i < nin; i++) {
         int64_t word = in[i];
@@ -175,7 +176,7 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
 
 typedef struct {
     fr_array *x;
-    int next, nin, pins; /* inputs looked at; how many; where their pins begin */
+    int next, nin, pins; /* inputs looked at; how many to look at; where their pins begin */
 } frame;
 
 typedef struct {
@@ -250,17 +251,18 @@ static int begin(walk *w, fr_array *x)
         fr__unref(x);
         return -1;
     }
-    frame f = {.x = x, .nin = x->nin, .pins = w->pins.n};
-    int room = f.nin ? f.nin : 1;
+    /* Of an alias only the first input has to do with its value. */
+    frame f = {.x = x, .nin = fr__is_alias(x->op) ? 1 : x->nin, .pins = w->pins.n};
+    int room = x->nin ? x->nin : 1;
     if (fr__vec_reserve(&w->pins, room) || fr__vec_reserve(&w->stack, 1)) {
         fr__unref(x);
         return -1;
     }
     if (!fr__pin_inputs(x, w->pins.at + w->pins.n)) /* done by another thread since */
         return keep_node(w, x, add_leaf(w->c->t, x));
-    w->pins.n += f.nin;
+    w->pins.n += x->nin;
     if (seen_put(&w->seen, x, IN_PROGRESS)) {
-        for (int i = 0; i < f.nin; i++)
+        while (w->pins.n > f.pins)
             fr__unref(w->pins.at[--w->pins.n]);
         fr__unref(x);
         return -1;

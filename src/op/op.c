@@ -7,7 +7,8 @@
 #include "core/scope.h"
 
 _Static_assert((int)FR__OP_LEAF == (int)FR__CORE_LEAF &&
-                   (int)FR__OP_PLACEHOLDER == (int)FR__CORE_PLACEHOLDER,
+                   (int)FR__OP_PLACEHOLDER == (int)FR__CORE_PLACEHOLDER &&
+                   (int)FR__OP_BUNDLE == (int)FR__CORE_BUNDLE,
                "the core's operations come first");
 
 const fr__op_info fr__ops[FR__OPS] = {

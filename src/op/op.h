@@ -13,6 +13,7 @@
 #define FR__STRUCTURAL(X)                                                                    \
     X(LEAF, SOURCE, "an array with values")                                                  \
     X(PLACEHOLDER, SOURCE, "an argument of a function that is being traced")                 \
+    X(BUNDLE, SOURCE, "its inputs, for CUSTOM: never computed")                              \
     X(NUMBER, SOURCE, "a literal; par[0]: the bits of a double or an int64")                 \
     X(IOTA, GENERATE, "its own row-major index, int32 or int64")                             \
     X(RANDOM_BITS, GENERATE, "uint32 random bits of its index under key in[0], uint32[2]")   \
@@ -35,7 +36,8 @@
     X(ATTENTION_GRAD, NATIVE, "gradients of in[0], in[1] and in[2], one behind the other")         \
     X(CAST, CAST, "the same values in another dtype")                                        \
     X(ALIAS, VIEW, "in[0] itself: where differentiation begins")                             \
-    X(STOP, VIEW, "in[0] itself: where differentiation ends")
+    X(STOP, VIEW, "in[0] itself: where differentiation ends")                                \
+    X(CUSTOM, VIEW, "in[0] itself: result par[0] of a function with rules of its own, in[1]: a BUNDLE")
 // clang-format on
 
 typedef enum fr__class {
@@ -107,7 +109,10 @@ typedef struct fr__dtypes_rule {
 fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x);
 
 /* Whether it is in[0] itself to whatever computes values. */
-static inline bool fr__is_alias(int op) { return op == FR__OP_ALIAS || op == FR__OP_STOP; }
+static inline bool fr__is_alias(int op)
+{
+    return op == FR__OP_ALIAS || op == FR__OP_STOP || op == FR__OP_CUSTOM;
+}
 /* x itself by another node of op ALIAS or STOP; on this tape (0: on x's). */
 fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 

@@ -501,7 +501,8 @@ static int evaluate_constants(int n_out, fr_array *const *out)
                 status = fr__vec_push(&w.constants, x);
             continue;
         }
-        for (int i = 0; !status && i < x->nin; i++)
+        int n = fr__is_alias(x->op) ? 1 : x->nin;
+        for (int i = 0; !status && i < n; i++)
             status = look_at(&w, x->in[i]);
     }
     if (!status && w.constants.n)

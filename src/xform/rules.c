@@ -12,6 +12,7 @@
 #include "core/tape.h"
 #include "op/attention.h"
 #include "op/correlate.h"
+#include "xform/custom.h"
 
 /* ---- views and copies ---------------------------------------------------------------- */
 
@@ -458,20 +459,29 @@ static fr_array *reduce_vjp(fr_array *reduced, fr_array *cotangent, fr_array *a)
 
 static bool is_whole(const fr_array *x) { return fr__dtypes[x->dtype].kind < FR__KIND_FLOAT; }
 
-uint64_t fr__differentiable(const fr_array *x)
+static uint64_t differentiable(const fr_array *x, bool forward)
 {
     if (!fr__is_taped(x) || x->dtype == FR_BOOL)
         return 0;
+    const fr__custom *c;
     switch (x->op) {
     case FR__OP_STOP:
     case FR__OP_RANDOM_BITS: return 0;
     case FR__OP_TAKE: return 1;
     case FR__OP_where: return 6;
+    case FR__OP_CUSTOM: /* its rules, or the function itself */
+        c = fr__custom_of(x);
+        return (forward ? c->rules.jvp != NULL : c->rules.vjp || c->rules.again) ? 2 : 1;
+    case FR__OP_BUNDLE: /* results come last: what they depend on counts for `again` only */
+        c = fr__custom_of(x);
+        return !c || (!forward && c->rules.again) ? ~(uint64_t)0
+                                                  : ((uint64_t)1 << (x->nin - 1)) - 1;
     default: return ~(uint64_t)0;
     }
 }
 
-uint64_t fr__differentiable_forward(const fr_array *x) { return fr__differentiable(x); }
+uint64_t fr__differentiable(const fr_array *x) { return differentiable(x, false); }
+uint64_t fr__differentiable_forward(const fr_array *x) { return differentiable(x, true); }
 
 static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
                           fr_array **to)
@@ -484,6 +494,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_WINDOWS: to[0] = unwindowed(y, g, in[0]); return 0;
     case FR__OP_COPY:
     case FR__OP_FRESH:
+    case FR__OP_CUSTOM:
     case FR__OP_ALIAS: to[0] = g; return 0;
     case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;
     case FR__OP_TAKE: to[0] = take_vjp(y, g, in[0], in[1]); return 0;

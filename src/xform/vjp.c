@@ -8,7 +8,7 @@
  */
 #include "core/scope.h"
 #include "core/tape.h"
-#include "xform/function.h"
+#include "xform/custom.h"
 #include "xform/rules.h"
 
 /* ---- functions -------------------------------------------------------------------------- */
@@ -90,9 +90,26 @@ void fr_tape_end(fr_tape *t)
 
 /* ---- the walk back ------------------------------------------------------------------------- */
 
+/* From results to sources. */
+typedef struct {
+    fr__follow *follow;
+    int n;
+    fr_array *const *sources;
+    fr__walk walk;
+    fr_array **at;    /* the cotangent of each node so far; NULL: none yet */
+    fr_array ***many; /* of a bundle: the cotangents of its function's results */
+} way;
+
 static void accumulate(fr_array **to, fr_array *g) { *to = *to ? (fr_add)(*to, g) : g; }
 
-static int seed(const fr__walk *w, int i, fr_array *out, fr_array *cotangent, fr_array **at)
+/* Where x's cotangent is added up; NULL: x doesn't depend on a source. */
+static fr_array **place_of(const way *w, const fr_array *x)
+{
+    int n = fr__walk_find(&w->walk, x);
+    return n >= 0 && w->walk.nodes.at[n].depends ? &w->at[n] : NULL;
+}
+
+static int seed(const way *w, int i, fr_array *out, fr_array *cotangent)
 {
     char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
     if (!cotangent)
@@ -101,51 +118,126 @@ static int seed(const fr__walk *w, int i, fr_array *out, fr_array *cotangent, fr
         memcmp(cotangent->dims, out->dims, sizeof(int64_t) * out->ndim))
         return fr__fail_int(FR__E_VALUE, "vjp: output %d is %s and its cotangent %s", i,
                             fr__shape_text(out, a), fr__shape_text(cotangent, b));
-    int n = fr__walk_find(w, out);
-    if (n < 0 || !w->nodes.at[n].depends)
+    fr_array **at = place_of(w, out);
+    if (!at)
         return 0;
-    accumulate(&at[n], fr_astype(cotangent, (fr_dtype)out->dtype));
-    return at[n] ? 0 : -1;
+    accumulate(at, fr_astype(cotangent, (fr_dtype)out->dtype));
+    return *at ? 0 : -1;
+}
+
+static int pull(fr__follow *follow, int n, fr_array *const *sources, int n_out,
+                fr_array *const *out, fr_array *const *cotangents, fr_array **grads);
+
+/* A checkpoint: the function again on aliases of its arguments, and back through it: to them, and
+ * to whatever it captured that depends on the sources. */
+static int back_again(const way *w, const fr__custom *c, fr_array *const *cotangents)
+{
+    int n = c->n_in + w->n, status = -1;
+    fr_array **room = fr__malloc(sizeof *room * (size_t)(2 * n + c->n_out + 1));
+    if (!room)
+        return -1;
+    fr_array **sources = room, **grads = sources + n, **out = grads + n;
+    for (int i = 0; i < c->n_in; i++)
+        sources[i] = c->in[i];
+    for (int i = 0; i < w->n; i++)
+        sources[c->n_in + i] = w->sources[i];
+    fr_tape *again = fr_tape_begin(c->n_in, sources, sources);
+    if (again &&
+        !fr__run(c->rules.again, c->ctx, "checkpoint", c->n_in, sources, c->n_out, out))
+        status = pull(w->follow, n, sources, c->n_out, out, cotangents, grads);
+    fr_tape_end(again);
+    for (int i = 0; !status && i < n; i++) {
+        fr_array **at = place_of(w, i < c->n_in ? c->in[i] : w->sources[i - c->n_in]);
+        if (at && grads[i])
+            accumulate(at, grads[i]);
+    }
+    fr__free(room);
+    return status;
+}
+
+/* From the cotangents of a function's results to those of its arguments, by its own rules. */
+static int back_by_rules(const way *w, int i)
+{
+    const fr__custom *c = fr__custom_of(w->walk.nodes.at[i].x);
+    bool forward = w->follow == fr__differentiable_forward;
+    if (!forward && c->rules.again)
+        return back_again(w, c, w->many[i]);
+    fr_array **grads = fr__malloc(sizeof *grads * (size_t)(c->n_in + 1));
+    bool *wanted = fr__malloc(sizeof *wanted * (size_t)(c->n_in + 1));
+    int status = grads && wanted ? 0 : -1;
+    for (int j = 0; !status && j < c->n_in; j++)
+        wanted[j] = place_of(w, c->in[j]) != NULL;
+    if (!status)
+        status = fr__custom_gradients(c, forward, wanted, w->many[i], grads);
+    for (int j = 0; !status && j < c->n_in; j++)
+        if (wanted[j] && grads[j])
+            accumulate(place_of(w, c->in[j]), grads[j]);
+    fr__free(grads);
+    fr__free(wanted);
+    return status;
+}
+
+static int to_bundle(way *w, int bundle, int result, fr_array *g)
+{
+    const fr__custom *c = fr__custom_of(w->walk.nodes.at[bundle].x);
+    if (!w->many[bundle])
+        w->many[bundle] = fr__calloc((size_t)c->n_out, sizeof *w->many[bundle]);
+    if (!w->many[bundle])
+        return -1;
+    accumulate(&w->many[bundle][result], g);
+    return 0;
 }
 
 /* From a node's cotangent to those of its inputs. */
-static int step_back(const fr__walk *w, int i, fr_array **at)
+static int step_back(way *w, int i)
 {
-    const fr__visit *v = &w->nodes.at[i];
-    fr_array *to[64] = {NULL}, *const *in = w->in.at + v->first;
-    const int32_t *number = w->number.at + v->first;
+    const fr__visit *v = &w->walk.nodes.at[i];
+    fr_array *to[64] = {NULL}, *const *in = w->walk.in.at + v->first, *g = w->at[i];
+    const int32_t *number = w->walk.number.at + v->first;
     uint64_t need = 0;
+    if (w->many[i])
+        return back_by_rules(w, i);
     for (int j = 0; j < v->nin; j++)
-        if (number[j] >= 0 && w->nodes.at[number[j]].depends)
+        if (number[j] >= 0 && w->walk.nodes.at[number[j]].depends)
             need |= (uint64_t)1 << j;
-    if (!need)
+    w->at[i] = NULL;
+    if (!need || !g)
         return 0;
-    if (fr__vjp_rule(v->x, at[i], in, need, to))
+    if (v->x->op == FR__OP_CUSTOM && need & 2)
+        return to_bundle(w, number[1], (int)v->x->par[0], g);
+    if (fr__vjp_rule(v->x, g, in, need, to))
         return -1;
     for (int j = 0; j < v->nin; j++)
         if (need >> j & 1 && to[j])
-            accumulate(&at[number[j]], to[j]);
-    at[i] = NULL;
-    return fr__failed() ? -1 : 0;
+            accumulate(&w->at[number[j]], to[j]);
+    return 0;
 }
 
-static int walk_back(const fr_tape *t, const fr__walk *w, int n_out, fr_array *const *out,
-                     fr_array *const *cotangents, fr_array **grads)
+/* grads[i]: of source i, NULL where nothing comes back to it. In an open scope. */
+static int pull(fr__follow *follow, int n, fr_array *const *sources, int n_out,
+                fr_array *const *out, fr_array *const *cotangents, fr_array **grads)
 {
-    fr_array **at = fr__calloc((size_t)w->nodes.n + 1, sizeof *at);
-    int status = at ? 0 : -1;
+    way w = {.follow = follow, .n = n, .sources = sources};
+    int status = fr__walk_graph(&w.walk, n_out, out, n, sources, follow);
+    int nodes = w.walk.nodes.n;
+    w.at = fr__calloc((size_t)nodes + 1, sizeof *w.at);
+    w.many = fr__calloc((size_t)nodes + 1, sizeof *w.many);
+    if (!w.at || !w.many)
+        status = -1;
     for (int i = 0; !status && i < n_out; i++)
-        status = seed(w, i, out[i], cotangents[i], at);
-    for (int i = w->nodes.n - 1; !status && i >= 0; i--)
-        if (at[i] && w->nodes.at[i].nin)
-            status = step_back(w, i, at);
-    for (int i = 0; !status && i < t->n; i++) {
-        const fr_array *x = t->alias[i];
-        fr_array *g = at[fr__walk_find(w, x)];
-        grads[i] = g ? g : fr_zeros(x->dims, x->ndim, (fr_dtype)x->dtype);
-        status = grads[i] ? 0 : -1;
-    }
-    fr__free(at);
+        status = seed(&w, i, out[i], cotangents[i]);
+    for (int i = nodes - 1; !status && i >= 0; i--)
+        if (w.walk.nodes.at[i].nin && (w.at[i] || w.many[i]))
+            status = step_back(&w, i);
+    if (fr__failed())
+        status = -1;
+    for (int i = 0; !status && i < n; i++)
+        grads[i] = w.at[fr__walk_find(&w.walk, sources[i])];
+    for (int i = 0; w.many && i < nodes; i++)
+        fr__free(w.many[i]);
+    fr__free(w.many);
+    fr__free(w.at);
+    fr__walk_free(&w.walk);
     return status;
 }
 
@@ -157,11 +249,13 @@ int fr__gradients(fr_tape *t, fr__follow *follow, int n_out, fr_array *const *ou
     fr_scope *s = fr_scope_open();
     if (!s)
         return -1;
-    fr__walk w = {0};
-    int status = fr__walk_graph(&w, n_out, out, t->n, t->alias, follow);
-    if (!status)
-        status = walk_back(t, &w, n_out, out, cotangents, grads);
-    fr__walk_free(&w);
+    int status = pull(follow, t->n, t->alias, n_out, out, cotangents, grads);
+    for (int i = 0; !status && i < t->n; i++) {
+        const fr_array *x = t->alias[i];
+        if (!grads[i])
+            grads[i] = fr_zeros(x->dims, x->ndim, (fr_dtype)x->dtype);
+        status = grads[i] ? 0 : -1;
+    }
     return fr__hand_over(s, status, t->n, grads);
 }
 

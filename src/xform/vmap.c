@@ -9,9 +9,8 @@
 #include <stdio.h>
 
 #include "core/scope.h"
-#include "xform/function.h"
+#include "xform/custom.h"
 #include "xform/rules.h"
-#include "xform/walk.h"
 
 struct fr_batch {
     char name[96];
@@ -119,16 +118,52 @@ static uint64_t traced_inputs(const fr_array *x)
     return fr__flag(x, FR__TRACED) ? ~(uint64_t)0 : 0;
 }
 
-static int rebuild(const fr_batch *b, const fr__walk *w, int i, fr_array **to)
+/* The graph on its way: what each node is in the batch (NULL: as it was), and of a bundle the
+ * results of its function. */
+typedef struct {
+    const fr_batch *b;
+    fr__walk walk;
+    fr_array **to, ***results;
+} graph;
+
+static fr_array *in_batch(const graph *g, const fr_array *x)
 {
-    const fr__visit *v = &w->nodes.at[i];
+    int n = fr__walk_find(&g->walk, x);
+    return n < 0 ? NULL : g->to[n];
+}
+
+static int rebuild_bundle(graph *g, int i)
+{
+    fr_array *bundle = g->walk.nodes.at[i].x;
+    const fr__custom *c = fr__custom_of(bundle);
+    if (!c)
+        return 0;
+    fr_array **room = fr__malloc(sizeof *room * (size_t)(c->n_in + c->n_out + 1));
+    g->results[i] = fr__calloc((size_t)c->n_out + 1, sizeof *room);
+    int status = room && g->results[i] ? 0 : -1;
+    for (int j = 0; !status && j < c->n_in + c->n_out; j++)
+        room[j] = in_batch(g, j < c->n_in ? c->in[j] : c->out[j - c->n_in]);
+    if (!status)
+        status = fr__custom_batch(bundle, g->b->size, room, room + c->n_in, g->results[i]);
+    fr__free(room);
+    return status;
+}
+
+static int rebuild(graph *g, int i)
+{
+    const fr__visit *v = &g->walk.nodes.at[i];
+    const int32_t *number = g->walk.number.at + v->first;
     fr_array *batch[64];
-    for (int j = 0; j < v->nin && j < 64; j++) {
-        int n = w->number.at[v->first + j];
-        batch[j] = n >= 0 ? to[n] : NULL;
+    if (v->x->op == FR__OP_BUNDLE)
+        return rebuild_bundle(g, i);
+    if (v->x->op == FR__OP_CUSTOM) {
+        g->to[i] = g->results[number[1]][v->x->par[0]];
+        return 0;
     }
-    to[i] = fr__batch_rule(v->x, b->size, w->in.at + v->first, batch);
-    return to[i] ? 0 : -1;
+    for (int j = 0; j < v->nin && j < 64; j++)
+        batch[j] = number[j] >= 0 ? g->to[number[j]] : NULL;
+    g->to[i] = fr__batch_rule(v->x, g->b->size, g->walk.in.at + v->first, batch);
+    return g->to[i] ? 0 : -1;
 }
 
 /* y in the batch (NULL: it doesn't depend on it), its axis where it is wanted. */
@@ -154,28 +189,33 @@ static fr_array *result(const fr_batch *b, int i, fr_array *one, fr_array *y, in
 static int batch_graph(const fr_batch *b, int n_out, fr_array *const *out, const int *axes,
                        fr_array **results)
 {
-    fr__walk w = {0};
-    fr_array **to = NULL, **sources = fr__malloc(sizeof *sources * (size_t)b->n);
+    graph g = {.b = b};
+    fr_array **sources = fr__malloc(sizeof *sources * (size_t)b->n);
     int status = sources ? 0 : -1;
     for (int i = 0; !status && i < b->n; i++)
         sources[i] = b->in[i].placeholder;
     if (!status)
-        status = fr__walk_graph(&w, n_out, out, b->n, sources, traced_inputs);
-    if (!status && !(to = fr__calloc((size_t)w.nodes.n + 1, sizeof *to)))
+        status = fr__walk_graph(&g.walk, n_out, out, b->n, sources, traced_inputs);
+    int n = g.walk.nodes.n;
+    g.to = fr__calloc((size_t)n + 1, sizeof *g.to);
+    g.results = fr__calloc((size_t)n + 1, sizeof *g.results);
+    if (!g.to || !g.results)
         status = -1;
     for (int i = 0; !status && i < b->n; i++)
-        to[fr__walk_find(&w, sources[i])] = b->in[i].x;
-    for (int i = 0; !status && i < w.nodes.n; i++)
-        if (w.nodes.at[i].depends && !to[i])
-            status = rebuild(b, &w, i, to);
+        g.to[fr__walk_find(&g.walk, sources[i])] = b->in[i].x;
+    for (int i = 0; !status && i < n; i++)
+        if (g.walk.nodes.at[i].depends && !g.to[i])
+            status = rebuild(&g, i);
     for (int i = 0; !status && i < n_out; i++) {
-        int n = fr__walk_find(&w, out[i]);
-        results[i] = result(b, i, out[i], to[n], axes ? axes[i] : 0);
+        results[i] = result(b, i, out[i], in_batch(&g, out[i]), axes ? axes[i] : 0);
         status = results[i] ? 0 : -1;
     }
-    fr__free(to);
+    for (int i = 0; g.results && i < n; i++)
+        fr__free(g.results[i]);
+    fr__free(g.results);
+    fr__free(g.to);
     fr__free(sources);
-    fr__walk_free(&w);
+    fr__walk_free(&g.walk);
     return status;
 }
 

@@ -175,6 +175,93 @@ static void wrong(void)
     fr_scope_close(s);
 }
 
+FUNCTION(sine_times)
+{
+    UNUSED;
+    out[0] = fr_mul(fr_sin(in[0]), in[1]);
+    return 0;
+}
+
+static void forward_and_batches(void)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *in[2] = {scalar(0.5), scalar(3)}, *t[2] = {scalar(1), NULL}, *y, *dy;
+    CHECK(!fr_jvp(sine_times, NULL, 2, in, t, 1, &y, &dy));
+    CHECK(near(item(dy), 3 * cos(0.5)) && near(item(y), 3 * sin(0.5)));
+    float v[3];
+    fr_array *xs[2] = {fr_arange(0, 3, 1, FR_FLOAT32), scalar(2)};
+    int axes[2] = {0, FR_NO_AXIS};
+    CHECK(!fr_vmap(sine_times, NULL, 2, xs, axes, 1, &y, NULL));
+    CHECK(!fr_copy_out(y, v, sizeof v) && near(v[2], 2 * sin(2)));
+    CHECK(!fr_vmap(grad_of_cube, NULL, 1, xs, NULL, 1, &y, NULL));
+    CHECK(!fr_copy_out(y, v, sizeof v) && near(v[2], 12));
+    CHECK(fr_vmap(looks, NULL, 1, xs, NULL, 1, &y, NULL) == -1);
+    CHECK(fr_error() == FR_ERROR_TRACE && strstr(fr_error_message(), "vmap"));
+    fr_error_clear();
+    CHECK(fr_vmap(sine_times, NULL, 2, xs, NULL, 1, &y, NULL) == -1);
+    CHECK(fr_error() == FR_ERROR_INDEX);
+    fr_error_clear();
+    int wrong = 1, none = FR_NO_AXIS;
+    CHECK(fr_vmap(grad_of_cube, NULL, 1, xs, NULL, 1, &y, &wrong) == -1);
+    fr_error_clear();
+    CHECK(fr_vmap(grad_of_cube, NULL, 1, xs, &none, 1, &y, NULL) == -1);
+    fr_error_clear();
+    t[0] = fr_ones((int64_t[]){2}, 1, FR_FLOAT32);
+    CHECK(fr_jvp(sine_times, NULL, 2, in, t, 1, &y, &dy) == -1);
+    fr_error_clear();
+    fr_scope_close(s);
+}
+
+static int runs, freed;
+
+FUNCTION(counted)
+{
+    runs++;
+    return sine_times(ctx, n_in, in, n_out, out);
+}
+
+static int ten_times(void *ctx, int n_in, fr_array *const *in, int n_out,
+                     fr_array *const *cotangents, fr_array *const *out, fr_array **grads)
+{
+    (void)ctx, (void)n_in, (void)n_out, (void)out;
+    grads[0] = fr_mul(fr_mul(cotangents[0], 10), in[1]);
+    return 0;
+}
+
+static void count_free(void *ctx)
+{
+    (void)ctx;
+    freed++;
+}
+
+FUNCTION(custom)
+{
+    UNUSED;
+    fr_custom_rules rules = {.vjp = ten_times, .free_ctx = count_free};
+    return fr_custom(sine_times, &rules, NULL, 2, in, 1, out);
+}
+
+FUNCTION(checkpointed)
+{
+    UNUSED;
+    return fr_checkpoint(counted, NULL, 2, in, 1, out);
+}
+
+static void own_rules(void)
+{
+    size_t before = fr_memory().active;
+    fr_scope *s = fr_scope_open();
+    fr_array *in[2] = {scalar(0.5), scalar(3)}, *y, *grads[2];
+    CHECK(!fr_value_and_grad(custom, NULL, 2, in, 2, NULL, 1, &y, grads));
+    CHECK(near(item(grads[0]), 30) && item(grads[1]) == 0 && near(item(y), 3 * sin(0.5)));
+    CHECK(!custom(NULL, 2, in, 1, &y) && near(item(y), 3 * sin(0.5)));
+    CHECK(!fr_value_and_grad(checkpointed, NULL, 2, in, 2, NULL, 1, &y, grads));
+    CHECK(near(item(grads[0]), 3 * cos(0.5)) && near(item(grads[1]), sin(0.5)) && runs == 2);
+    fr_scope_close(s);
+    CHECK(freed == 2);
+    CHECK(fr_memory().active <= before);
+}
+
 /* Without a scope results are the caller's, and nothing else is left. */
 static void no_scope(void)
 {
@@ -195,6 +282,8 @@ int main(void)
     gradients();
     several();
     wrong();
+    forward_and_batches();
+    own_rules();
     no_scope();
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;
