@@ -409,6 +409,7 @@ FR_API char *fr_program_describe(const fr_program *p);
 FR_API const char *fr_next_warning(void);
 
 #include "ferrule/ops.h"
+#include "ferrule/products.h"
 #include "ferrule/shape.h"
 #include "ferrule/conv.h"
 

@@ -13,6 +13,7 @@
  *   ops.c      functions: one for each row of the table of operations; the tables of functions
  *   call.c     calls of the composed functions (src/op/functions.def), whose bodies are in
  *              elementwise.c reduce.c shape.c layout.c create.c update.c
+ *              products.c
  *   compile.c  mx.compile; programs.c, vary.c
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
  *   objects.c  what ferrule._containers says of other objects

@@ -1,4 +1,4 @@
-/* update.c - functions of several arrays: concatenate, stack, pad, take, matmul
+/* update.c - functions of several arrays: concatenate, stack, pad, take
  *
  * needs   arrays, or what operands can be; lists or tuples of them
  * gives   one array (x[...] = value is in index.c)
@@ -205,30 +205,4 @@ PY_CALL(take)
     fr_array *result = fr_take(all ? flat : c.x, indices, axis);
     fr_free(flat);
     return py_end_call(&c, result);
-}
-
-/* Both operands of `left @ right`; NotImplemented where one can't be one. */
-PyObject *py_matmul(PyObject *left, PyObject *right)
-{
-    fr_array *owned[2] = {NULL, NULL};
-    fr_array *a = py_operand(left, &owned[0]), *b = a ? py_operand(right, &owned[1]) : NULL;
-    PyObject *result = NULL;
-    if (a && b) {
-        result = py_wrap(fr_matmul(a, b));
-    } else if (!PyErr_Occurred()) {
-        Py_INCREF(Py_NotImplemented);
-        result = Py_NotImplemented;
-    }
-    fr_free(owned[0]);
-    fr_free(owned[1]);
-    return result;
-}
-
-PY_CALL(matmul)
-{
-    py_call c;
-    if (py_begin_call(&c, PY_SIGNATURE(matmul), self, args, n, names))
-        return NULL;
-    fr_array *b = py_call_operand(&c, 1);
-    return b ? py_end_call(&c, fr_matmul(c.x, b)) : py_fail_call(&c);
 }

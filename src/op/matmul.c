@@ -24,14 +24,12 @@ fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk)
     return y;
 }
 
-enum { SMALL = 512 }; /* products: below that a sum of products is as good */
-
 static bool wants_tiles(const fr_array *a, const fr_array *b, int dtype)
 {
     if (!fr__is_float(dtype) || a->ndim < 2 || b->ndim < 2 || !a->size || !b->size)
         return false;
     int64_t m = a->dims[a->ndim - 2], k = a->dims[a->ndim - 1], n = b->dims[b->ndim - 1];
-    return m > 1 && n > 1 && m * n * k >= SMALL;
+    return m > 1 && n > 1 && m * n * k >= FR__SMALL_PRODUCT;
 }
 
 /* x with the leading dimensions `batch`, as a result. */

@@ -119,6 +119,7 @@ fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 /* CONTRACT: floats of one dtype, the first nbatch dimensions equal, k the last nk of a and the nk of
  * b after batch. Owned as a result. */
 fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk);
+enum { FR__SMALL_PRODUCT = 512 }; /* multiplications: below, a sum of products is as good */
 
 /* complex.c: operations with a complex64 among their operands, made of real ones on the parts.
  * Floating operands stay the caller's. mask: axes of the reduction. */

@@ -1,0 +1,341 @@
+"""Sums of products: einsum and its kin, against numpy."""
+
+import itertools
+
+import ferrule.core as mx
+import numpy as np
+import pytest
+
+DTYPES = [mx.int8, mx.int32, mx.int64, mx.float16, mx.float32, mx.float64, mx.complex64]
+
+
+def values(shape, dtype=mx.float32, seed=0):
+    """Small whole numbers: every order of sums gives the same."""
+    rng = np.random.default_rng(seed + len(shape))
+    v = rng.integers(-3, 4, shape).astype(np.dtype(dtype.name))
+    return v + 1j * rng.integers(-2, 3, shape).astype(np.float32) if dtype.name[0] == "c" else v
+
+
+def lay(v, i=0):
+    """v in one of three layouts, in its own dtype."""
+    dtype = getattr(mx, "bool_" if v.dtype == bool else v.dtype.name)
+    if i % 3 == 1:
+        return mx.array(v.T.copy(order="C"), dtype=dtype).T
+    if i % 3 == 2 and v.ndim:
+        return mx.array(v[..., ::-1].copy(), dtype=dtype)[..., ::-1]
+    return mx.array(v, dtype=dtype)
+
+
+def same(result, wanted, dtype=None):
+    wanted = np.asarray(wanted)
+    assert result.shape == wanted.shape
+    if dtype is not None:
+        assert result.dtype == dtype
+    np.testing.assert_array_equal(np.array(result), wanted.astype(np.array(result).dtype))
+
+
+SIZES = dict(zip("abcdijklmnxyz", (2, 3, 4, 5, 3, 4, 5, 2, 6, 7, 2, 3, 4)))
+EINSUMS = [
+    "ij->ij", "ij->ji", "ij", "ji", "ij->", "ij->i", "ii", "ii->i", "iij->ij", "iii->i", "iii",
+    "i,i", "i,i->i", "i,j->ij", "i,j->ji", "i,j", "ij,jk", "ij,jk->ki", "ij,kj->ik", "ij,ij->",
+    "ij,ij->ij", "ij,ij->j", "ij,j->i", "ij,i->j", "bij,bjk->bik".replace("b", "a"),
+    "aij,ajk->ik", "aij,bjk->abik", "ijk,jil->kl", "ijk,jil", "ij,jk,kl->il", "ij,jk,kl",
+    "ij,jk,kl->lji", "a,b,c->abc", "ij,j,i->", "abc,cd,def->abef".replace("e", "x").replace("f", "y"),
+    "ii,ij->j", "ii,jj->ij", "ij,ji->", "i,->i", ",", "ij,->", "i,i,i->i", "i,i,i", "ij,kl->",
+    "ijk->kj", "xayb,cbzd->xcyadz", "iIj,jI->i".replace("I", "m"), "ij, jk -> ik", "Z,Za->aZ".replace("Z", "n"),
+    "abcd,bd->ac", "abcd,abcd->bd", "abcd,dcba->", "aab,bcc->ac",
+]  # fmt: skip
+
+
+def operands(text, dtype=mx.float32):
+    inputs = text.replace(" ", "").split("->")[0].split(",")
+    return [values([SIZES[c] for c in term], dtype, i) for i, term in enumerate(inputs)]
+
+
+@pytest.mark.parametrize("text", EINSUMS)
+def test_einsum(text):
+    for dtype in DTYPES:
+        vs = operands(text, dtype)
+        wide = [v.astype(np.complex128 if dtype == mx.complex64 else np.int64) for v in vs]
+        if dtype == mx.int8:
+            wanted = np.einsum(text, *vs)
+        else:
+            wanted = np.einsum(text, *wide)
+        for first in range(3):
+            xs = [lay(v, first + i) for i, v in enumerate(vs)]
+            same(mx.einsum(text, *xs), wanted, dtype)
+
+
+@pytest.mark.parametrize(
+    "text, shapes",
+    [
+        ("...ij,...jk->...ik", [(2, 3, 4), (4, 5)]),
+        ("...ij,...jk", [(7, 1, 3, 4), (2, 4, 5)]),
+        ("...i,...i->...", [(2, 3, 4), (3, 4)]),
+        ("i...,i...", [(2, 3), (2, 3)]),
+        ("...,...", [(2, 3), (2, 3)]),
+        ("i...->...", [(4, 2, 3)]),
+        ("...i->i...", [(4, 2, 3)]),
+        ("a...b->b...a", [(4, 2, 3, 5)]),
+        ("ij,ij->ij", [(1, 3), (4, 1)]),
+        ("ij,jk->ik", [(2, 1), (4, 3)]),
+        ("ij,jk->ik", [(1, 1), (4, 3)]),
+        ("ij,jk->ik", [(2, 0), (0, 3)]),
+        ("ij,jk->ik", [(0, 4), (4, 3)]),
+        ("ij->j", [(0, 3)]),
+        ("ij,ij->i", [(1, 3), (1, 3)]),
+    ],
+)
+def test_einsum_broadcasts(text, shapes):
+    vs = [values(s, seed=i) for i, s in enumerate(shapes)]
+    same(mx.einsum(text, *map(mx.array, vs)), np.einsum(text, *vs))
+
+
+def test_einsum_of_large_matrices():
+    """Through the engine of matrix products."""
+    vs = [values(s, seed=i) for i, s in enumerate([(4, 40, 50), (4, 50, 3, 20), (3, 70)])]
+    xs = [mx.array(v) for v in vs]
+    for text in ("aik,akjl,jm->ailm", "aik,akjl,jm->mila", "aik,akjl,jm->im"):
+        same(mx.einsum(text, *xs), np.einsum(text, *vs))
+    same(mx.tensordot(xs[0], xs[1], [[2, 0], [1, 0]]), np.tensordot(vs[0], vs[1], [[2, 0], [1, 0]]))
+    same(mx.inner(xs[0], xs[0]), np.inner(vs[0], vs[0]))
+
+
+def test_einsum_of_mixed_dtypes():
+    a, b = values((3, 4), mx.float16), values((4, 5), mx.int32)
+    same(mx.einsum("ij,jk", mx.array(a), mx.array(b)), a.astype(np.int32) @ b, mx.float16)
+    v = values((3, 4)) > 0
+    same(mx.einsum("ij,kj->ik", mx.array(v), mx.array(v)), np.einsum("ij,kj->ik", v, v), mx.bool_)
+
+
+def test_random_einsums():
+    rng = np.random.default_rng(7)
+    for _ in range(150):
+        letters = "abcd"
+        terms = [
+            "".join(rng.choice(list(letters), rng.integers(0, 4)))
+            for _ in range(rng.integers(1, 4))
+        ]
+        there = sorted(set("".join(terms)))
+        out = "".join(rng.permutation([c for c in there if rng.random() < 0.5]))
+        text = ",".join(terms) + "->" + out
+        vs = operands(text)
+        same(mx.einsum(text, *map(mx.array, vs)), np.einsum(text, *vs))
+        if text.index("->"):
+            path, _ = mx.einsum_path(text, *map(mx.array, vs))
+            assert len(path) == max(len(terms) - 1, 1)
+
+
+def test_einsum_path():
+    xs = [mx.zeros(s) for s in ((4, 4), (4, 2), (2, 4))]
+    path, told = mx.einsum_path("ij,jk,kl->il", *xs)
+    assert path == [(0, 1), (0, 1)]
+    assert told == (
+        "  Complete contraction:  ij,jk,kl->il\n         Naive scaling:  4\n"
+        "     Optimized scaling:  3\n      Naive FLOP count:  384\n  Optimized FLOP count:  128\n"
+    )
+    assert mx.einsum_path("ij->ji", xs[0])[0] == [(0,)]
+    big, thin = mx.zeros((1000, 2)), mx.zeros((2, 1000))
+    assert mx.einsum_path("ij,jk,kl->il", big, thin, big)[0] == [(1, 2), (0, 1)]
+    # an outer product is cheap, but makes the rest dear
+    path = mx.einsum_path("ab,c,bd->acd", mx.zeros((2, 3)), mx.zeros(4), mx.zeros((3, 100)))[0]
+    assert path[0] == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "text, shapes, message",
+    [
+        ("ij,jk", [(2, 3)], "1 operands|more terms"),
+        ("ij", [(2, 3), (2, 3)], "fewer terms"),
+        ("ijk", [(2, 3)], "operand 0 has 2 dimensions, its term 3 letters"),
+        ("i", [(2, 3)], "operand 0"),
+        ("...ijk", [(2, 3)], "operand 0"),
+        ("i1", [(2, 3)], "'1' is no letter"),
+        ("ij,jk", [(2, 3), (2, 3)], "axis 0 of operand 1, float32.2,3., is elsewhere of size 3"),
+        ("ii", [(2, 3)], "letter stands|elsewhere"),
+        ("ii", [(1, 3)], "letter stands"),
+        ("ij->ii", [(2, 3)], "'i' stands twice"),
+        ("ij->ik", [(2, 3)], "'k' of the result"),
+        ("ij->i->", [(2, 3)], "after the result|no letter"),
+        ("ij->i,", [(2, 3)], "after the result"),
+        ("i-j", [(2, 3)], "'-' is no letter"),
+        ("...i...", [(2, 3)], "no letter"),
+    ],
+)
+def test_einsum_errors(text, shapes, message):
+    with pytest.raises(ValueError, match="einsum: .*(" + message + ")"):
+        mx.einsum(text, *map(mx.zeros, shapes))
+
+
+def test_einsum_arguments():
+    with pytest.raises(TypeError):
+        mx.einsum()
+    with pytest.raises(TypeError):
+        mx.einsum(mx.zeros(2))
+    with pytest.raises(ValueError):
+        mx.einsum("")
+    with pytest.raises(TypeError):
+        mx.einsum("i", mx.zeros(2), optimize=True)
+    assert mx.einsum("i->", mx.ones(2), stream=mx.cpu).item() == 2
+
+
+def test_einsum_derivative():
+    a, b = values((3, 4)), values((4, 5), seed=1)
+    f = mx.grad(lambda x, y: (mx.einsum("ij,jk->ki", x, y) ** 2).sum(), argnums=(0, 1))
+    da, db = f(mx.array(a), mx.array(b))
+    same(da, 2 * a @ b @ b.T)
+    same(db, 2 * a.T @ a @ b)
+    f = mx.vmap(lambda x, y: mx.einsum("i,i->", x, y))
+    same(f(mx.array(a), mx.array(a)), (a * a).sum(1))
+
+
+TENSORDOTS = [
+    ((3, 4), (3, 4), 2), ((3, 4), (4, 3), 1), ((3, 4), (2,), 0), ((3, 4), (3, 4), [[0], [0]]),
+    ((3, 4, 5), (5, 3, 2), [[2, 0], [0, 1]]), ((3, 4, 5), (5, 3, 2), [[-1], [0]]),
+    ((), (2,), 0), ((0, 3), (3, 0), 1), ((3, 0), (0, 3), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape_a, shape_b, axes", TENSORDOTS)
+def test_tensordot(shape_a, shape_b, axes):
+    for dtype in DTYPES:
+        a, b = values(shape_a, dtype), values(shape_b, dtype, 1)
+        for i in range(3):
+            got = mx.tensordot(lay(a, i), lay(b, i + 1), axes=axes)
+            same(got, np.tensordot(a.astype(np.complex128), b.astype(np.complex128), axes)
+                 if dtype == mx.complex64 else np.tensordot(a, b, axes), dtype)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+def test_products_of_two(dtype):
+    shapes = [(), (3,), (2, 3), (4, 3), (2, 1, 3)]
+    for s, t in itertools.product(shapes, shapes):
+        a, b = values(s, dtype), values(t, dtype, 1)
+        for i in range(3):
+            x, y = lay(a, i), lay(b, i + 1)
+            same(mx.outer(x, y), np.outer(a, b), dtype)
+            same(mx.inner(x, y), np.inner(a, b), dtype)
+            same(mx.kron(x, y), np.kron(a, b), dtype)
+    for s in shapes[1:]:
+        a, b = values(s, dtype), values(s, dtype, 1)
+        same(mx.vdot(lay(a), lay(b)), np.vdot(a, b), dtype)
+        for axis in range(len(s)):
+            wanted = (a.conj() * b).sum(axis)
+            same(mx.vecdot(lay(a), lay(b), axis=axis), wanted, dtype)
+    a, b = values((2, 4, 3), dtype), values((3,), dtype, 1)
+    same(mx.vecdot(lay(a), lay(b)), (a.conj() * b).sum(-1), dtype)
+
+
+def test_addmm():
+    a, b, c = values((3, 4)), values((4, 5)), values((5,))
+    x, y, z = map(mx.array, (a, b, c))
+    same(mx.addmm(z, x, y), a @ b + c)
+    same(mx.addmm(z, x, y, 2.5, -0.5), 2.5 * (a @ b) - 0.5 * c)
+    same(mx.addmm(mx.array(1), x, y, alpha=2, beta=3), 2 * (a @ b) + 3)
+    same(mx.addmm(z[0], x[0], y), a[0] @ b + c[0])
+    half = mx.addmm(mx.array([1.0], dtype=mx.float16), x.astype(mx.float16), y.astype(mx.float16))
+    assert half.dtype == mx.float16
+    assert mx.addmm(z, x.astype(mx.float16), y.astype(mx.float16)).dtype == mx.float32
+    ints = mx.addmm(mx.array(1), x.astype(mx.int32), y.astype(mx.int32), 2, 3)
+    same(ints, 2 * (a @ b) + 3, mx.int32)
+    with pytest.raises(ValueError, match=r"addmm: c is float32\[4\]"):
+        mx.addmm(mx.zeros(4), x, y)
+    with pytest.raises(ValueError, match="addmm: c is"):
+        mx.addmm(mx.zeros((2, 3, 5)), x, y)
+    with pytest.raises(ValueError, match="matmul: inner"):
+        mx.addmm(z, x, x)
+    with pytest.raises(TypeError, match="addmm"):
+        mx.addmm(mx.array(1), x.astype(mx.int32), y.astype(mx.int32), 0.5)
+
+
+def spread(mask, block, shape):
+    return np.repeat(np.repeat(mask, block, -1), block, -2)[..., : shape[-2], : shape[-1]]
+
+
+@pytest.mark.parametrize("block", [32, 64, 5])
+def test_block_masked_mm(block):
+    a, b = values((70, 65)), values((2, 65, 40), seed=1)
+    rows, inner, columns = (-(-n // block) for n in (70, 65, 40))
+    out, lhs, rhs = values((2, rows, columns)), values((rows, inner)), values((inner, columns))
+    x, y = mx.array(a), mx.array(b)
+    same(mx.block_masked_mm(x, y, block), a @ b)
+    for kind in (np.float32, bool):
+        masks = [m.astype(kind) for m in (out, lhs, rhs)]
+        o, p, q = (spread(m, block, s) for m, s in zip(masks, [(70, 40), (70, 65), (65, 40)]))
+        ours = [mx.array(m) for m in masks]
+        same(mx.block_masked_mm(x, y, block, ours[0]), (a @ b) * o)
+        same(mx.block_masked_mm(x, y, block, *ours), ((a * p) @ (b * q)) * o)
+        same(mx.block_masked_mm(x, y, block, mask_rhs=ours[2]), a @ (b * q))
+    with pytest.raises(ValueError, match="block_masked_mm: a mask"):
+        mx.block_masked_mm(x, y, block, mx.ones((rows + 1, columns)))
+    with pytest.raises(ValueError, match="block_masked_mm: blocks of 0"):
+        mx.block_masked_mm(x, y, 0)
+
+
+def test_gather_mm():
+    a, b = values((4, 2, 3, 5)), values((2, 5, 6), seed=1)
+    x, y = mx.array(a), mx.array(b)
+    flat = a.reshape(8, 3, 5)
+    i, j = np.array([[0], [7]]), np.array([1, 0, 1])
+    same(mx.gather_mm(x, y, mx.array(i), mx.array(j)), flat[i] @ b[j])
+    same(mx.gather_mm(x, y), a @ b)
+    same(mx.gather_mm(x, y, None, mx.array([1, 0])), a @ b[[1, 0]])
+    same(mx.gather_mm(x, y, mx.array(3), sorted_indices=True), flat[3] @ b)
+    same(mx.gather_mm(x[0, 0, 0], y, mx.array([0]), None), a[0, 0, 0] @ b)
+    same(mx.gather_mm(x, y[0, :, 0], mx.array([0, 2]), None), flat[[0, 2]] @ b[0, :, 0])
+    with pytest.raises(ValueError, match="gather_mm: inner dimensions"):
+        mx.gather_mm(x, x, mx.array(0))
+    with pytest.raises(TypeError, match="take: indices"):
+        mx.gather_mm(x, y, mx.array([0.5]))
+
+
+def test_segmented_mm():
+    a, b = values((3, 8)), values((8, 4), seed=1)
+    segments = [[[0, 3], [3, 8]], [[2, 2], [5, 99]]]
+    wanted = [[a[:, s:e] @ b[s:e] for s, e in row] for row in segments]
+    same(mx.segmented_mm(mx.array(a), mx.array(b), mx.array(segments)), wanted)
+    same(mx.segmented_mm(mx.array(a), mx.array(b), mx.array([1, 7])), a[:, 1:7] @ b[1:7])
+    with pytest.raises(ValueError, match="segmented_mm"):
+        mx.segmented_mm(mx.array(a), mx.array(b), mx.array([[0, 1, 2]]))
+    with pytest.raises(ValueError, match="segmented_mm"):
+        mx.segmented_mm(mx.array(a), mx.array(a), mx.array([0, 1]))
+    with pytest.raises(TypeError, match="segmented_mm"):
+        mx.segmented_mm(mx.array(a), mx.array(b), mx.array([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 32, 64, 512])
+def test_hadamard_transform(n):
+    h = np.array([[1.0]])
+    while len(h) < n:
+        h = np.block([[h, h], [h, -h]])
+    v = values((3, n))
+    same(mx.hadamard_transform(mx.array(v), scale=1.0), v @ h)
+    got = np.array(mx.hadamard_transform(mx.array(v)))
+    np.testing.assert_allclose(got, v @ h / np.sqrt(n), rtol=1e-6, atol=1e-6)
+    assert mx.hadamard_transform(mx.array(v).astype(mx.int32)).dtype == mx.float32
+    with pytest.raises(ValueError, match="hadamard_transform"):
+        mx.hadamard_transform(mx.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "call, kind, text",
+    [
+        (lambda x: mx.inner(x, x[:, :2]), ValueError, "inner: the last axes"),
+        (lambda x: mx.vdot(x, x[0]), ValueError, "vdot"),
+        (lambda x: mx.vecdot(x, x[:, :2]), ValueError, "vecdot: axis -1"),
+        (lambda x: mx.vecdot(x, x, axis=2), IndexError, "vecdot: axis 2"),
+        (lambda x: mx.tensordot(x, x, 1), ValueError, "tensordot: the sizes"),
+        (lambda x: mx.tensordot(x, x, 5), ValueError, "tensordot: over 5"),
+        (lambda x: mx.tensordot(x, x, -1), ValueError, "tensordot"),
+        (lambda x: mx.tensordot(x, x, [[0, 1], [0]]), ValueError, "tensordot: 2 axes"),
+        (lambda x: mx.tensordot(x, x, [[0], [9]]), IndexError, "tensordot: axis 9"),
+        (lambda x: mx.tensordot(x, x, [[0, 0], [0, 1]]), ValueError, "named twice"),
+        (lambda x: mx.tensordot(x, x, [[0]]), ValueError, "tensordot"),
+        (lambda x: mx.tensordot(x, x, 1.5), TypeError, "tensordot"),
+        (lambda x: mx.outer(x, "a"), TypeError, "outer: an operand"),
+        (lambda x: mx.kron(x), TypeError, "kron"),
+    ],
+)
+def test_errors(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call(mx.zeros((2, 3)))
