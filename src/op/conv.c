@@ -1,11 +1,11 @@
 /* conv.c - windows, and convolutions made of them
  *
- *   x -> [zeros between, around] -> [windows of every axis] -> matrix product with the weight
+ *   x -> [zeros between, around] -> a routine that reads its windows where they lie (correlate.c)
  *
- * Everything is a view, a padding or a product, so derivatives and batches come from those.
+ * Over more than 3 axes: windows of every axis as views, and a product of matrices.
  */
 #include "core/scope.h"
-#include "op/op.h"
+#include "op/correlate.h"
 #include "op/view.h"
 
 enum { AXES = (FR_MAX_NDIM - 2) / 2 }; /* spatial axes at most: each becomes two */
@@ -219,6 +219,24 @@ static fr_array *product(fr_array *windows, fr_array *w, int64_t rows, int64_t g
     return y;
 }
 
+/* Up to 3 axes: the windows are read where they lie. */
+static fr_array *correlated(fr_array *x, fr_array *w, const conv *c)
+{
+    fr__window window = {{1, 1, 1}, {1, 1, 1}, c->groups};
+    fr_dtype dtype = fr_promote((fr_dtype)x->dtype, (fr_dtype)w->dtype);
+    for (int i = 0; i < c->n; i++) {
+        window.stride[i] = c->stride[i];
+        window.dilation[i] = c->dilation[i];
+    }
+    fr_array *v = c->flip ? flipped(w) : NULL, *a = fr_astype(x, dtype),
+             *b = fr_astype(v ? v : w, dtype);
+    fr_array *y = a && b ? fr__correlate(a, b, &window) : NULL;
+    fr__discard(v);
+    fr__discard(a);
+    fr__discard(b);
+    return y;
+}
+
 static fr_array *convolve(fr_array *x, fr_array *w, const conv *c)
 {
     fr_array *y = x, *made[4] = {NULL}, *result = NULL;
@@ -237,6 +255,12 @@ static fr_array *convolve(fr_array *x, fr_array *w, const conv *c)
                      c->op, fr__shape_text(w, a), fr__shape_text(around, b));
             around = NULL;
         }
+    if (around && c->n <= 3) {
+        fr_array *y = correlated(around, w, c);
+        for (int i = 0; i < FR__COUNT(made); i++)
+            fr__discard(made[i]);
+        return y;
+    }
     fr_array *windows = made[2] = around ? all_windows(around, w, c) : NULL;
     fr_array *weight = windows && c->flip ? (made[3] = flipped(w)) : w;
     if (windows && weight) {
