@@ -1,6 +1,7 @@
 /* test_graphs.c - random graphs, evaluated in every way that there is
  *
- *   test_graphs [--count=N] [--seed=S] [--verbose] [--show]    300 graphs from seed 1 on
+ *   test_graphs [--count=N] [--seed=S] [--verbose] [--show]    2000 graphs from seed 1 on
+ *   test_graphs --count=1000000 --seed=1000000                 a night's work
  *
  * A graph is a recipe: nodes that name earlier ones. Each is evaluated node by node in the
  * interpreter (the reference), then whole: fused as machine code, fused in the interpreter, with
@@ -9,6 +10,7 @@
  * another order, float16 kept or not kept between two operations).
  * What fails is made smaller before it is shown.
  */
+#include "graph_moves.h"
 #include "values.h"
 
 #include "op/op.h"
@@ -33,9 +35,11 @@ typedef enum kind {
     COPY,
     REDUCE,
     COMPOSED,
-    JOIN,   /* two arrays one after the other, along axis op */
-    UPDATE, /* the largest of another array over a slice */
-    GATHER, /* elements ..., -1, 1, 3 ... along axis op; some out of range */
+    JOIN,    /* two arrays one after the other, along axis op */
+    UPDATE,  /* the largest of another array over a slice */
+    GATHER,  /* elements ..., -1, 1, 3 ... along axis op; some out of range */
+    MOVE,    /* graph_moves.h's number op along axis start[0] */
+    PRODUCT, /* of matrices; of one and its transpose if by[0] */
 } kind;
 
 typedef struct step { /* one node; what is made of it in the reference stands below */
@@ -84,10 +88,10 @@ static fr_array *reduction(int op, fr_array *x, const fr_reduce_options *o)
 static bool is_source(const step *s) { return s->kind <= COUNTED; }
 static int operands(const step *s)
 {
-    return is_source(s)                           ? 0
-           : s->kind == ELEMENT                   ? fr__ops[s->op].nin
-           : s->kind == JOIN || s->kind == UPDATE ? 2
-                                                  : 1;
+    return is_source(s)                                                 ? 0
+           : s->kind == ELEMENT                                         ? fr__ops[s->op].nin
+           : s->kind == JOIN || s->kind == UPDATE || s->kind == PRODUCT ? 2
+                                                                        : 1;
 }
 
 /* ---- a node from its operands ------------------------------------------------------------- */
@@ -135,6 +139,8 @@ static fr_array *make(const step *s, fr_array *const *in)
                                 FR_INT32);
         return fr_take(x, i, s->op);
     }
+    case MOVE: return moves[s->op].function(x, (int)s->start[0], s->start[1]);
+    case PRODUCT: return fr_matmul(x, s->by[0] ? fr_transpose(in[1], NULL, 0) : in[1]);
     }
     return NULL;
 }
@@ -142,14 +148,15 @@ static fr_array *make(const step *s, fr_array *const *in)
 static const char *step_text(const recipe *r, int i, char *to, size_t room)
 {
     const step *s = &r->steps[i];
-    static const char *const kinds[] = {"leaf",      "number",      "random",       "arange",
-                                        "",          "astype",      "reshape",      "transpose",
-                                        "broadcast", "slice",       "contiguous",   "",
-                                        "",          "concatenate", "slice_update", "take"};
+    static const char *const kinds[] = {
+        "leaf",    "number",      "random",       "arange", "",           "astype",
+        "reshape", "transpose",   "broadcast",    "slice",  "contiguous", "",
+        "",        "concatenate", "slice_update", "take",   "",           "matmul"};
     char shape[FR__SHAPE_TEXT];
     int n = snprintf(to, room, "%%%d = %s%s %s", i, kinds[s->kind],
                      s->kind == ELEMENT || s->kind == REDUCE ? fr__ops[s->op].name
                      : s->kind == COMPOSED                   ? composed_name[s->op]
+                     : s->kind == MOVE                       ? moves[s->op].name
                                                              : "",
                      s->value ? fr__shape_text(s->value, shape) : "?");
     for (int j = 0; j < operands(s); j++)
@@ -164,6 +171,21 @@ static const char *step_text(const recipe *r, int i, char *to, size_t room)
                       (long long)s->by[a]);
     for (int a = 0; s->kind == TRANSPOSE && a < s->ndim; a++)
         n += snprintf(to + n, room - (size_t)n, " %lld", (long long)s->start[a]);
+    if (s->kind == MOVE)
+        n += snprintf(to + n, room - (size_t)n, " axis %lld by %lld", (long long)s->start[0],
+                      (long long)s->start[1]);
+    if (s->kind == PRODUCT && s->by[0])
+        n += snprintf(to + n, room - (size_t)n, " transposed");
+    if (s->kind == GATHER || s->kind == JOIN)
+        n += snprintf(to + n, room - (size_t)n, " axis %d", s->op);
+    for (int64_t k = 0;
+         s->kind == LEAF && s->value && fr_size(s->value) <= 12 && k < fr_size(s->value); k++) {
+        char one[48];
+        n += snprintf(
+            to + n, room - (size_t)n, "%s%s", k ? ", " : " : ",
+            number_text(read_number((char *)s->data + k * fr__dsize(s->dtype), s->dtype),
+                        s->dtype, one));
+    }
     if (s->kind == KEYED)
         snprintf(to + n, room - (size_t)n, " kind %d key %llu", s->op,
                  (unsigned long long)s->seed);
@@ -297,6 +319,27 @@ static void bound_error(recipe *r, step *s)
             e = is_float ? e + s->most * unit_of(s->dtype) : (double)INFINITY;
         rounding = half ? half_step(s) : 0;
         break;
+    case MOVE:
+        if (moves[s->op].spread == TWICE)
+            e = 2 * e + (e > 0 ? s->most * unit_of(s->dtype) : 0),
+            rounding = half ? half_step(s) : 0;
+        else if (moves[s->op].spread != AS_IT_IS && e > 0)
+            e = (double)INFINITY;
+        break;
+    case PRODUCT: {
+        double terms = a->ndim ? (double)fr_shape(a->value)[a->ndim - 1] : 1,
+               m = a->most * b->most;
+        bool exact = a->whole && b->whole && a->fed == 0 && b->fed == 0 && terms * m < 0x1p24;
+        e = exact || !is_float
+                ? (a->fed > 0 || b->fed > 0 ? (double)INFINITY : 0)
+                : terms * (a->fed * b->most + b->fed * a->most + a->fed * b->fed +
+                           (terms / 16 + 8) * m *
+                               unit_of(s->dtype == FR_FLOAT64 ? FR_FLOAT64 : FR_FLOAT32));
+        if (is_float && !(terms * m < (s->dtype == FR_FLOAT64 ? 1e300 : 1e37)))
+            e = (double)INFINITY;
+        rounding = half ? half_step(s) : 0;
+        break;
+    }
     default: break;
     }
     if (!isfinite(s->most) && e > 0)
@@ -321,7 +364,8 @@ static int refer(recipe *r, int i)
         return -1; /* numbers of numbers are weak until they are evaluated */
     s->dtype = fr_dtype_of(s->value);
     s->ndim = fr_ndim(s->value);
-    if (s->kind != SLICE && s->kind != RESHAPE && s->kind != UPDATE && s->kind != GATHER)
+    if (s->kind != SLICE && s->kind != RESHAPE && s->kind != UPDATE && s->kind != GATHER &&
+        s->kind != MOVE)
         memcpy(s->shape, fr_shape(s->value), sizeof(int64_t) * (size_t)s->ndim);
     if (s->kind == LITERAL) {
         s->most = fabs(s->literal), s->whole = s->literal == floor(s->literal);
@@ -397,7 +441,7 @@ static void some_shape(recipe *r, step *s)
 /* Fills in a step from operands at hand; false: it was nothing this time. */
 static bool make_up(recipe *r, step *s)
 {
-    int64_t k = below(100);
+    int64_t k = below(112);
     *s = (step){.seed = dice() >> 40};
     if (r->n < 2 || k < 8) {
         s->kind = LEAF;
@@ -527,9 +571,27 @@ static bool make_up(recipe *r, step *s)
         return s->kind == JOIN ? fr_size(a->value) <= ROOM / 2
                                : shape[s->op] > 0 && fr_size(a->value) <= ROOM / 8;
     }
+    if (k >= 103 && a->ndim) {
+        s->kind = MOVE;
+        s->op = (int)below(FR__COUNT(moves));
+        s->start[0] = below(a->ndim);
+        s->start[1] = below(8) - 3;
+        return fr_size(a->value) <= ROOM && !fr_is_weak(a->value);
+    }
+    if (k >= 100 && a->ndim) {
+        const step *b = &r->steps[s->in[1]];
+        s->kind = PRODUCT;
+        int inner = b->ndim > 1 ? b->ndim - 2 : 0;
+        bool fits = b->ndim && fr_shape(b->value)[inner] == shape[a->ndim - 1] &&
+                    (a->ndim < 3 || b->ndim < 3);
+        if (!fits && a->ndim < 3)
+            s->in[1] = s->in[0], s->by[0] = 1;
+        return (fits || s->by[0]) && fr_size(a->value) <= ROOM / 8 &&
+               fr_size(r->steps[s->in[1]].value) <= ROOM / 8;
+    }
     s->mask = (unsigned)below(1 << a->ndim);
     s->keepdims = below(2);
-    if (k < 96) {
+    if (k < 96 || k >= 100) {
         s->kind = REDUCE;
         do
             s->op = (int)below(FR__OPS);
@@ -811,7 +873,7 @@ static bool smaller_once(recipe *r)
 
 static void show(recipe *r)
 {
-    char text[500];
+    char text[1000];
     printf("     seed %llu: %s\n", (unsigned long long)r->seed, failure);
     for (int i = 0; i < r->n; i++)
         printf("       %s\n", step_text(r, i, text, sizeof text));
@@ -867,7 +929,7 @@ TEST(graphs)
     const char *count = test_option("count"), *from = test_option("seed"),
                *verbose = test_option("verbose");
     uint64_t seed = from ? strtoull(from, NULL, 10) : 1;
-    int64_t n = count ? strtoll(count, NULL, 10) : 300, bad = 0;
+    int64_t n = count ? strtoll(count, NULL, 10) : 2000, bad = 0;
     signal(SIGSEGV, on_crash);
     signal(SIGABRT, on_crash);
     fr__set_tier(FR__TIER_INTERPRETER);
