@@ -8,12 +8,14 @@
 #include "ferrule/ferrule.h"
 #include "base/base.h"
 #include "base/pool.h"
+#include "graph_moves.h"
 #include "run/diskcache.h"
 #include "run/plan.h"
 #include "test.h"
 
 #include <dirent.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -119,7 +121,7 @@ static int fail_each(program *p, void (*before)(void))
 static int near_all(fr_array *x, double (*f)(int64_t))
 {
     enum { MOST = 1 << 18 };
-    static float got[MOST];
+    static _Thread_local float got[MOST];
     int64_t n = fr_size(x);
     if (n > MOST || fr_copy_out(x, got, sizeof *got * (size_t)n))
         return -1;
@@ -145,7 +147,7 @@ static int is(fr_array *x, double want)
 
 static fr_array *counted(int64_t rows, int64_t columns) /* 0, 1, 2 ... from memory */
 {
-    static float data[1 << 18];
+    static _Thread_local float data[1 << 18];
     for (int64_t i = 0; i < rows * columns; i++)
         data[i] = (float)i;
     return fr_from_data(data, FR_FLOAT32, (int64_t[]){rows, columns}, 2);
@@ -506,3 +508,123 @@ IN_SCOPE(nested)
     fr_function_free(f);
     return status;
 }
+
+/* ---- what is made of operations: shapes, products, complex numbers, derivatives -------------------------- */
+
+static int move_now;
+
+static int program_move(void)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *x = s ? counted(4, 4) : NULL;
+    int status = -1;
+    if (x) {
+        fr_array *y = moves[move_now].function(fr_add(x, 1), 1, 1);
+        fr_array *z = moves[move_now].function(fr_astype(x, FR_INT32), 0, -2);
+        status = fr_eval_all(2, (fr_array *[]){y, z});
+    }
+    fr_scope_close(s);
+    return status;
+}
+
+TEST(moves)
+{
+    for (move_now = 0; move_now < FR__COUNT(moves); move_now++)
+        if (!EXPECT(fail_each(program_move, clear_caches) > 0))
+            printf("     in %s\n", moves[move_now].name);
+}
+
+static double row_sums(int64_t i) { return 70 * 69 / 2.0 + 4900 * (double)(i / 3); }
+
+IN_SCOPE(product) /* by tiles of stored operands */
+{
+    fr_array *x = counted(70, 70), *ones = fr_ones((int64_t[]){70, 3}, 2, FR_FLOAT32);
+    return near_all(fr_matmul(fr_add(x, 0), ones), row_sums);
+}
+
+IN_SCOPE(fused_product)
+{
+    fr_array *x = fr_astype(counted(4, 4), FR_INT32);
+    return is(fr_sum(fr_matmul(x, fr_add(x, 1)), NULL), 4400);
+}
+
+IN_SCOPE(complex_numbers)
+{
+    fr_array *z = fr_mul(counted(3, 3), fr_number_complex(0, 1));
+    fr_array *w = fr_mul(z, fr_conjugate(z));
+    return is(fr_sum(fr_real(fr_sqrt(w)), NULL), 36);
+}
+
+static int curve(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    out[0] = fr_sum(fr_mul(fr_square(in[0]), fr_max(in[0], NULL)), NULL);
+    return 0;
+}
+
+static double slope(int64_t i) { return 2 * (double)i * 5 + (i == 5 ? 55 : 0); }
+
+IN_SCOPE(gradient)
+{
+    fr_array *g = fr_grad(curve, NULL, counted(2, 3));
+    return g ? near_all(g, slope) : -1;
+}
+
+IN_SCOPE(tangents)
+{
+    fr_array *x = counted(2, 3), *t = fr_ones((int64_t[]){2, 3}, 2, FR_FLOAT32), *out, *change;
+    return fr_jvp(curve, NULL, 1, &x, &t, 1, &out, &change) ? -1 : is(change, 150 + 55);
+}
+
+IN_SCOPE(batched)
+{
+    fr_array *x = counted(2, 3), *out;
+    return fr_vmap(curve, NULL, 1, &x, NULL, 1, &out, NULL) ? -1
+                                                            : is(fr_sum(out, NULL), 10 + 250);
+}
+
+/* More temporaries than are placed by size. */
+IN_SCOPE(many_kernels)
+{
+    fr_array *x = counted(3, 4);
+    for (int i = 0; i < 270; i++)
+        x = fr_sub(x, fr_mean(x, NULL));
+    return fr_eval(x);
+}
+
+/* ---- threads ------------------------------------------------------------------------------------------------ */
+
+static int in_threads(void)
+{
+    fr_scope *s = fr_scope_open();
+    int status = s ? inside_elementwise() || inside_softmax() || inside_product() ? -1 : 0 : -1;
+    fr_scope_close(s);
+    return status;
+}
+
+static void *thread_main(void *to)
+{
+    if (in_threads())
+        *(fr_error_kind *)to = fr_error();
+    return NULL;
+}
+
+/* Who meets the failure is chance; everybody else must not notice. */
+static int program_threads(void)
+{
+    enum { THREADS = 6 };
+    pthread_t threads[THREADS];
+    fr_error_kind kinds[THREADS] = {FR_OK};
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, thread_main, &kinds[i]))
+            return -1;
+    int failed = 0;
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        if (kinds[i] && !failed++)
+            fr_error_set(kinds[i], "in a thread");
+    }
+    EXPECT(failed <= 1); /* one allocation fails */
+    return failed ? -1 : 0;
+}
+FAULTS(threads)

@@ -10,7 +10,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 24, ROUNDS = 12 };
+enum { THREADS = 64, ROUNDS = 12 };
 
 typedef void task(int thread);
 static task *task_now;
