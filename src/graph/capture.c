@@ -242,7 +242,9 @@ static int keep_values(walk *w, fr_array *x, int node)
 /* Begins a node (takes over a reference): a leaf is made at once, others wait for their inputs. */
 static int begin(walk *w, fr_array *x)
 {
-    if (fr__done(x))
+    /* A number stays one when it has been evaluated: operations take it without a broadcast. */
+    bool number = x->op == FR__OP_NUMBER;
+    if (fr__done(x) && !number)
         return keep_node(w, x, add_leaf(w->c->t, x));
     if (x->op == FR__OP_PLACEHOLDER) {
         if (w->whole)
@@ -258,7 +260,8 @@ static int begin(walk *w, fr_array *x)
         fr__unref(x);
         return -1;
     }
-    if (!fr__pin_inputs(x, w->pins.at + w->pins.n)) /* done by another thread since */
+    if (!number &&
+        !fr__pin_inputs(x, w->pins.at + w->pins.n)) /* done by another thread since */
         return keep_node(w, x, add_leaf(w->c->t, x));
     w->pins.n += x->nin;
     if (seen_put(&w->seen, x, IN_PROGRESS)) {

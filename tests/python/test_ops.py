@@ -394,3 +394,15 @@ def test_values_used_twice_are_computed_once():
     np.testing.assert_allclose(np.array(z), np.exp(np.array(x)) + 1, rtol=1e-5)
     np.testing.assert_allclose(np.array(w), np.exp(np.array(x)) * 2, rtol=1e-5)
     np.testing.assert_allclose(np.array(y), np.exp(np.array(x)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [mx.zeros, mx.ones, lambda shape: mx.full(shape, 7.5)])
+def test_an_evaluated_number_broadcasts(make):
+    number = make(())
+    mx.eval(number)
+    others = [mx.arange(n) * 2.0 for n in (1, 6, 100)]
+    mx.eval([mx.full((100,), 3.0) * 2, *others])
+    for x in others:
+        want = np.array(x) + number.item()
+        np.testing.assert_array_equal(np.array(number + x), want)
+        np.testing.assert_array_equal(np.array(mx.compile(lambda a: a + number)(x)), want)
