@@ -337,6 +337,15 @@ PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, boo
 extern PyMethodDef py_transform_functions[];
 int py_transform_init(PyObject *module);
 
+/* ---- random.c, distributions.c ------------------------------------------------------------ */
+
+/* A key argument, or the next of random.state: a reference of the caller's. 0, or -1: raised. */
+int py_random_key(PyObject *value, fr_array **key, const char *function);
+/* values * factor + offset (each may be NULL) in the dtype of values, which it takes over; a
+ * reference of the caller's. NULL: an error. */
+fr_array *py_random_scaled(fr_array *values, fr_array *factor, fr_array *offset);
+extern PyMethodDef py_distribution_functions[];
+
 /* ---- conv.c --------------------------------------------------------------------------- */
 
 extern PyMethodDef py_conv_functions[];

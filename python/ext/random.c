@@ -1,21 +1,48 @@
-/* random.c - mx.random: seed, key, split, bits, uniform, normal
+/* random.c - mx.random: seed, key, split, bits, uniform, normal, and the state
  *
- * Keys are arrays of two uint32; without one the process's sequence gives the next.
+ * Keys are arrays of two uint32. mx.random.state is a list that holds one: a draw without a key
+ * splits it, so a compiled function that captures the list draws anew at each call.
  */
 #include "ext.h"
 
-/* A key argument: an array, or NULL for the process's sequence. */
-static int read_key(PyObject *value, fr_array **key, const char *function)
+static PyObject *state; /* a list: the key that is split next */
+
+/* The next key of the state. */
+static int next_key(fr_array **key, const char *function)
+{
+    PyObject *held = PyList_GET_SIZE(state) == 1 ? PyList_GET_ITEM(state, 0) : NULL;
+    if (!held || !py_is_array(held)) {
+        PyErr_Format(PyExc_ValueError, "%s: random.state must hold one key", function);
+        return -1;
+    }
+    fr_array *now = fr_keep(py_node(held));
+    fr_array *drawn = fr_random_next(&now);
+    if (!drawn) {
+        fr_free(now);
+        py_raise();
+        return -1;
+    }
+    *key = fr_own(drawn);
+    PyObject *wrapped = py_adopt(now);
+    if (!wrapped || PyList_SetItem(state, 0, wrapped)) {
+        fr_free(*key);
+        *key = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+int py_random_key(PyObject *value, fr_array **key, const char *function)
 {
     *key = NULL;
     if (!value || value == Py_None)
-        return 0;
+        return next_key(key, function);
     if (!py_is_array(value)) {
         PyErr_Format(PyExc_TypeError, "%s: key must be an array made by random.key, not %s",
                      function, Py_TYPE(value)->tp_name);
         return -1;
     }
-    *key = py_node(value);
+    *key = fr_keep(py_node(value));
     return 0;
 }
 
@@ -37,6 +64,13 @@ static PyObject *call_seed(PyObject *module, PyObject *seed)
         return NULL;
     if (fr_random_seed(value))
         return py_raise();
+    PyObject *key = py_wrap(fr_random_key(value));
+    if (!key || PyList_SetSlice(state, 0, PyList_GET_SIZE(state), NULL) ||
+        PyList_Append(state, key)) {
+        Py_XDECREF(key);
+        return NULL;
+    }
+    Py_DECREF(key);
     Py_RETURN_NONE;
 }
 
@@ -53,19 +87,17 @@ static PyObject *call_split(PyObject *module, PyObject *const *args, Py_ssize_t 
     (void)module;
     static const py_signature signature = {"split", 1, 2, 0, {"key", "num", "stream", NULL}};
     PyObject *at[3];
-    fr_array *key;
     int number = 2;
     py_stream_guard guard;
-    if (py_parse(&signature, args, n, names, at) || read_key(at[0], &key, "split") ||
-        py_read_int(at[1], &number))
+    if (py_parse(&signature, args, n, names, at) || py_read_int(at[1], &number))
         return NULL;
-    if (!key) {
+    if (!py_is_array(at[0])) {
         PyErr_SetString(PyExc_TypeError, "split: key must be an array made by random.key");
         return NULL;
     }
     if (py_stream_enter(at[2], &guard, "split"))
         return NULL;
-    PyObject *result = py_wrap(fr_random_split(key, number));
+    PyObject *result = py_wrap(fr_random_split(py_node(at[0]), number));
     py_stream_leave(&guard);
     return result;
 }
@@ -75,9 +107,17 @@ typedef struct request {
     int64_t shape[FR_MAX_NDIM];
     int ndim;
     fr_dtype dtype;
-    fr_array *key;
+    fr_array *key; /* a reference of ours */
     py_stream_guard guard;
 } request;
+
+static PyObject *end_request(request *r, fr_array *reference)
+{
+    PyObject *result = py_adopt(reference);
+    py_stream_leave(&r->guard);
+    fr_free(r->key);
+    return result;
+}
 
 static int read_request(request *r, PyObject *shape, PyObject *dtype, PyObject *key,
                         PyObject *stream, const char *function)
@@ -85,9 +125,12 @@ static int read_request(request *r, PyObject *shape, PyObject *dtype, PyObject *
     r->ndim = 0;
     r->dtype = FR_FLOAT32;
     if ((shape && shape != Py_None && py_read_shape(shape, r->shape, &r->ndim, function)) ||
-        py_read_dtype(dtype, &r->dtype, function) || read_key(key, &r->key, function))
+        py_read_dtype(dtype, &r->dtype, function) || py_random_key(key, &r->key, function))
         return -1;
-    return py_stream_enter(stream, &r->guard, function);
+    if (!py_stream_enter(stream, &r->guard, function))
+        return 0;
+    fr_free(r->key);
+    return -1;
 }
 
 static PyObject *call_bits(PyObject *module, PyObject *const *args, Py_ssize_t n,
@@ -114,9 +157,7 @@ static PyObject *call_bits(PyObject *module, PyObject *const *args, Py_ssize_t n
         fr_free(bits);
         bits = narrow;
     }
-    PyObject *result = py_adopt(bits);
-    py_stream_leave(&r.guard);
-    return result;
+    return end_request(&r, bits);
 }
 
 /* A Python number, or `otherwise` where not given. False: something else, an array perhaps. */
@@ -145,11 +186,12 @@ static fr_array *operand(bool plain, double number, PyObject *value, fr_array **
     return *owned = made ? fr_own(made) : NULL;
 }
 
-/* values * factor + offset in the dtype of values, which it takes over. NULL: an error. */
-static fr_array *scaled(fr_array *values, fr_array *factor, fr_array *offset)
+fr_array *py_random_scaled(fr_array *values, fr_array *factor, fr_array *offset)
 {
-    fr_array *product = fr_own(fr_mul(values, factor));
-    fr_array *moved = product ? fr_own(fr_add(product, offset)) : NULL;
+    if (!values)
+        return NULL;
+    fr_array *product = factor ? fr_own(fr_mul(values, factor)) : fr_keep(values);
+    fr_array *moved = product && offset ? fr_own(fr_add(product, offset)) : fr_keep(product);
     fr_array *result = moved ? fr_own(fr_astype(moved, fr_dtype_of(values))) : NULL;
     fr_free(product);
     fr_free(moved);
@@ -179,14 +221,12 @@ static PyObject *call_uniform(PyObject *module, PyObject *const *args, Py_ssize_
             width = fr_own(plain_low && plain_high ? fr_number(to - from) : fr_sub(high, low));
         if (!width)
             fr_free(values);
-        values = width ? scaled(values, width, low) : NULL;
+        values = width ? py_random_scaled(values, width, low) : NULL;
         fr_free(own_low);
         fr_free(own_high);
         fr_free(width);
     }
-    PyObject *result = py_adopt(values);
-    py_stream_leave(&r.guard);
-    return result;
+    return end_request(&r, values);
 }
 
 static PyObject *call_normal(PyObject *module, PyObject *const *args, Py_ssize_t n,
@@ -211,13 +251,11 @@ static PyObject *call_normal(PyObject *module, PyObject *const *args, Py_ssize_t
             loc ? operand(plain_scale, deviation, at[3], &own_scale, "normal") : NULL;
         if (!scale)
             fr_free(values);
-        values = scale ? scaled(values, scale, loc) : NULL;
+        values = scale ? py_random_scaled(values, scale, loc) : NULL;
         fr_free(own_loc);
         fr_free(own_scale);
     }
-    PyObject *result = py_adopt(values);
-    py_stream_leave(&r.guard);
-    return result;
+    return end_request(&r, values);
 }
 
 static PyMethodDef functions[] = {
@@ -249,10 +287,16 @@ static struct PyModuleDef definition = {
 
 int py_random_init(PyObject *module)
 {
-    PyObject *random = PyModule_Create(&definition);
-    if (!random || PyModule_AddObject(module, "random", random)) {
+    PyObject *key = py_wrap(fr_random_key(0));
+    PyObject *random = key ? PyModule_Create(&definition) : NULL;
+    state = random ? PyList_New(1) : NULL;
+    if (!state || PyModule_AddFunctions(random, py_distribution_functions) ||
+        PyModule_AddObjectRef(random, "state", state) ||
+        PyModule_AddObject(module, "random", random)) {
         Py_XDECREF(random);
+        Py_XDECREF(key);
         return -1;
     }
+    PyList_SET_ITEM(state, 0, key);
     return 0;
 }

@@ -98,11 +98,6 @@ fr_array *fr_random_split(fr_array *key, int n)
     return bits("random_split", (int64_t[]){n, 2}, 2, key);
 }
 
-static int mantissa_bits(int dtype)
-{
-    return dtype == FR_FLOAT16 ? 11 : dtype == FR_BFLOAT16 ? 8 : 24;
-}
-
 /* (bits >> shift) as dtype * scale + offset. */
 static fr_array *fractions(const char *op, const int64_t *shape, int ndim, int dtype,
                            fr_array *key, int keep, int as, double scale, double offset)
@@ -131,11 +126,15 @@ static fr_array *fractions(const char *op, const int64_t *shape, int ndim, int d
 
 fr_array *fr_random_uniform(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
 {
-    int keep = mantissa_bits((int)dtype);
-    fr_array *u = fractions("random_uniform", shape, ndim, (int)dtype, key, keep, FR_FLOAT32,
-                            1.0 / (double)((int64_t)1 << keep), 0);
+    fr_array *u =
+        fractions("random_uniform", shape, ndim, (int)dtype, key, 24, FR_FLOAT32, 0x1p-24, 0);
     fr_array *y = u ? fr_astype(u, dtype) : NULL;
     fr__discard(u);
+    if (dtype == FR_FLOAT16 || dtype == FR_BFLOAT16) { /* what would round to 1 */
+        fr_array *most = fr__number(dtype == FR_FLOAT16 ? 1 - 0x1p-11 : 1 - 0x1p-8, dtype);
+        y = fr__then(y, (fr_minimum)(y, most));
+        fr__discard(most);
+    }
     return y;
 }
 

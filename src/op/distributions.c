@@ -1,0 +1,364 @@
+/* distributions.c - random numbers of many kinds, composed of uniform and normal ones
+ *
+ * Each function opens a scope for what it makes on the way and hands over its result.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/scope.h"
+#include "op/op.h"
+#include "op/threefry.h"
+
+/* The result out of a scope, which closes. */
+static fr_array *leave(fr_scope *s, fr_array *y)
+{
+    if (y)
+        fr__ref(y);
+    fr_scope_close(s);
+    if (y)
+        fr__own_result(y);
+    return fr__failed() ? NULL : y;
+}
+
+/* The shape that was asked for, or the parameters'. 0 or -1. */
+static int final_shape(const char *op, int n, fr_array *const *x, const int64_t *shape,
+                       int *ndim, int64_t to[FR_MAX_NDIM])
+{
+    int64_t own[FR_MAX_NDIM];
+    char want[FR__SHAPE_TEXT], have[FR__SHAPE_TEXT];
+    int rank = fr_broadcast_shapes(n, x, own);
+    if (rank < 0)
+        return -1;
+    bool given = *ndim >= 0;
+    for (int d = 0; given && d < rank; d++) {
+        int at = *ndim - rank + d;
+        if (at < 0 || (own[d] != 1 && own[d] != shape[at]))
+            return fr__fail_int(
+                FR__E_VALUE, "%s: parameters of shape [%s] don't broadcast to [%s]", op,
+                fr__dims_text(own, rank, have), fr__dims_text(shape, *ndim, want));
+    }
+    if (*ndim > FR_MAX_NDIM)
+        return fr__fail_int(FR__E_LIMIT, "%s: %d dimensions", op, *ndim);
+    *ndim = given ? *ndim : rank;
+    for (int d = 0; d < *ndim; d++)
+        to[d] = given ? shape[d] : own[d];
+    return 0;
+}
+
+fr_array *fr_random_next(fr_array **state)
+{
+    fr_array *key = *state, *half[2] = {NULL, NULL};
+    char text[FR__SHAPE_TEXT];
+    if (!fr__operands(1, &key))
+        return NULL;
+    if (key->dtype != FR_UINT32 || key->ndim != 1 || key->dims[0] != 2)
+        return fr__fail(FR__E_VALUE, "random_next: a key is uint32[2], not %s",
+                        fr__shape_text(key, text));
+    if (fr__done(key)) {
+        uint32_t from[2], bits[4];
+        if (fr_copy_out(key, from, sizeof from))
+            return NULL;
+        for (uint32_t i = 0; i < 4; i++)
+            bits[i] = fr__random_word(from, i, 4);
+        for (int i = 0; i < 2; i++)
+            half[i] = fr_from_data(bits + 2 * i, FR_UINT32, (int64_t[]){2}, 1);
+    } else {
+        fr_array *both = fr_random_split(key, 2);
+        for (int64_t i = 0; both && i < 2; i++) {
+            fr_array *row =
+                fr_slice(both, (int64_t[]){i, 0}, (int64_t[]){1, 1}, (int64_t[]){1, 2});
+            half[i] = fr__then(row, fr_reshape(row, (int64_t[]){2}, 1));
+        }
+        fr__discard(both);
+    }
+    if (!half[0] || !half[1]) {
+        fr__discard(half[0]);
+        fr__discard(half[1]);
+        return NULL;
+    }
+    fr_free(key);
+    *state = fr_own(half[0]);
+    return half[1];
+}
+
+/* ---- element by element ---------------------------------------------------------------- */
+
+fr_array *fr_random_integers(fr_array *low, fr_array *high, const int64_t *shape, int ndim,
+                             fr_dtype dtype, fr_array *key)
+{
+    fr_array *bounds[] = {low, high};
+    int64_t to[FR_MAX_NDIM];
+    if (!fr__operands(2, bounds))
+        return NULL;
+    if (!fr__is_int(dtype) && dtype != FR_BOOL)
+        return fr__fail(FR__E_TYPE, "randint makes integers, not %s", fr_dtype_name(dtype));
+    if (final_shape("randint", 2, bounds, shape, &ndim, to))
+        return NULL;
+    fr_scope *s = fr_scope_open();
+    fr_array *from = fr_astype(low, FR_FLOAT32), *end = fr_astype(high, FR_FLOAT32);
+    fr_array *u = fr_random_uniform(to, ndim, FR_FLOAT32, key);
+    fr_array *y = fr_floor(fr_add(fr_mul(u, fr_sub(end, from)), from));
+    y = fr_maximum(fr_minimum(y, fr_sub(end, 1.0)), from);
+    /* narrow types keep the low bits */
+    y = fr_astype(fr_astype(y, dtype == FR_UINT64 ? FR_UINT64 : FR_INT64), dtype);
+    return leave(s, y);
+}
+
+fr_array *fr_random_bernoulli(fr_array *p, const int64_t *shape, int ndim, fr_array *key)
+{
+    int64_t to[FR_MAX_NDIM];
+    if (!fr__operands(1, &p) || final_shape("bernoulli", 1, &p, shape, &ndim, to))
+        return NULL;
+    fr_scope *s = fr_scope_open();
+    return leave(s, (fr_lt)(fr_random_uniform(to, ndim, FR_FLOAT32, key), p));
+}
+
+fr_array *fr_random_truncated_normal(fr_array *low, fr_array *high, const int64_t *shape,
+                                     int ndim, fr_dtype dtype, fr_array *key)
+{
+    const double half = 0.70710678118654752;
+    fr_array *bounds[] = {low, high};
+    int64_t to[FR_MAX_NDIM];
+    if (!fr__operands(2, bounds) ||
+        final_shape("truncated_normal", 2, bounds, shape, &ndim, to))
+        return NULL;
+    fr_scope *s = fr_scope_open();
+    fr_dtype in = dtype == FR_FLOAT64 ? FR_FLOAT64 : FR_FLOAT32;
+    fr_array *from = fr_astype(low, in), *end = fr_astype(high, in);
+    fr_array *a = fr_erf(fr_mul(from, half)), *b = fr_erf(fr_mul(end, half));
+    fr_array *u = fr_astype(fr_random_uniform(to, ndim, dtype, key), in);
+    fr_array *y = fr_mul(fr_erfinv(fr_add(fr_mul(u, fr_sub(b, a)), a)), 1.4142135623730951);
+    return leave(s, fr_astype(fr_maximum(fr_minimum(y, end), from), dtype));
+}
+
+fr_array *fr_random_gumbel(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
+{
+    fr_scope *s = fr_scope_open();
+    fr_dtype in = dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 ? FR_FLOAT32 : dtype;
+    fr_array *u = fr_random_uniform(shape, ndim, in, key);
+    return leave(s, fr_astype(fr_neg(fr_log(fr_neg(fr_log(u)))), dtype));
+}
+
+fr_array *fr_random_laplace(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
+{
+    fr_scope *s = fr_scope_open();
+    fr_dtype in = dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 ? FR_FLOAT32 : dtype;
+    double low = nextafterf(-1, 0); /* -1 itself would be minus infinity */
+    fr_array *u = fr_add(fr_mul(fr_random_uniform(shape, ndim, in, key), 1 - low), low);
+    return leave(s, fr_astype(fr_mul(fr_sign(u), fr_log1p(fr_neg(fr_abs(u)))), dtype));
+}
+
+/* ---- one of several --------------------------------------------------------------------- */
+
+/* The first place along an axis where x is largest, uint32. */
+static fr_array *first_largest(fr_array *x, int axis)
+{
+    if (!x)
+        return NULL;
+    int64_t n = x->dims[axis], shape[FR_MAX_NDIM];
+    for (int d = 0; d < x->ndim; d++)
+        shape[d] = d == axis ? n : 1;
+    fr_reduce_options o = {.axes = &axis, .naxes = 1, .keepdims = true};
+    fr_array *most = fr_max(x, &o);
+    fr_array *place = fr_reshape(fr_arange(0, (double)n, 1, FR_UINT32), shape, x->ndim);
+    fr_array *last = fr_astype(fr_number_int(n - 1), FR_UINT32);
+    o.keepdims = false;
+    return fr_min((fr_where)((fr_eq)(x, most), place, last), &o);
+}
+
+static int logits_axis(const char *op, const fr_array *logits, int axis)
+{
+    char text[FR__SHAPE_TEXT];
+    axis = fr__axis(axis, logits->ndim, op);
+    if (axis >= 0 && !logits->dims[axis])
+        return fr__fail_int(FR__E_VALUE, "%s: axis %d of %s is empty", op, axis,
+                            fr__shape_text(logits, text));
+    return axis;
+}
+
+fr_array *fr_random_categorical(fr_array *logits, int axis, const int64_t *shape, int ndim,
+                                fr_array *key)
+{
+    if (!fr__operands(1, &logits) || (axis = logits_axis("categorical", logits, axis)) < 0)
+        return NULL;
+    fr_scope *s = fr_scope_open();
+    int64_t to[FR_MAX_NDIM];
+    if (ndim < 0) {
+        fr_array *g = fr_random_gumbel(logits->dims, logits->ndim, FR_FLOAT32, key);
+        return leave(s, first_largest((fr_add)(g, logits), axis));
+    }
+    int rank = ndim;
+    fr_array *one = fr_max(logits, &(fr_reduce_options){.axes = &axis, .naxes = 1});
+    if (!one || final_shape("categorical", 1, &one, shape, &rank, to))
+        return leave(s, NULL);
+    if (rank == FR_MAX_NDIM)
+        return leave(s, fr__fail(FR__E_LIMIT, "categorical: %d dimensions", rank + 1));
+    int place = rank + 1 - logits->ndim + axis; /* so that logits broadcast as they stand */
+    for (int d = rank; d > place; d--)
+        to[d] = to[d - 1];
+    to[place] = logits->dims[axis];
+    fr_array *g = fr_random_gumbel(to, rank + 1, FR_FLOAT32, key);
+    return leave(s, first_largest((fr_add)(g, logits), place));
+}
+
+fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64_t samples,
+                                        fr_array *key)
+{
+    if (!fr__operands(1, &logits) || (axis = logits_axis("categorical", logits, axis)) < 0)
+        return NULL;
+    if (samples < 0 || logits->ndim == FR_MAX_NDIM)
+        return fr__fail(FR__E_VALUE, "categorical: %lld samples of %d dimensions",
+                        (long long)samples, logits->ndim);
+    fr_scope *s = fr_scope_open();
+    int64_t to[FR_MAX_NDIM];
+    int end = logits->ndim;
+    for (int d = 0; d < end; d++)
+        to[d] = logits->dims[d];
+    to[end] = samples;
+    fr_array *g = fr_random_gumbel(to, end + 1, FR_FLOAT32, key);
+    return leave(s, first_largest((fr_add)(g, fr_expand_dims(logits, &end, 1)), axis));
+}
+
+/* ---- orders ------------------------------------------------------------------------------ */
+
+/* The places of x [n] from the least to the greatest: place i comes where as many are before it.
+ * Two passes over n * n comparisons, which store nothing. */
+static fr_array *order(fr_array *x)
+{
+    if (!x)
+        return NULL;
+    int64_t n = x->dims[0], row[] = {1, n}, column[] = {n, 1};
+    int last = 1;
+    fr_reduce_options o = {.axes = &last, .naxes = 1};
+    fr_array *places = fr_arange(0, (double)n, 1, FR_UINT32);
+    fr_array *a = fr_reshape(x, column, 2), *b = fr_reshape(x, row, 2);
+    fr_array *i = fr_reshape(places, column, 2), *j = fr_reshape(places, row, 2);
+    fr_array *tie = (fr_logical_and)((fr_eq)(a, b), (fr_lt)(j, i));
+    fr_array *before = (fr_logical_or)((fr_lt)(b, a), tie);
+    fr_array *rank = fr_sum(fr_astype(before, FR_UINT32), &o);
+    fr_array *here = (fr_eq)(fr_reshape(rank, row, 2), i);
+    return fr_sum((fr_mul)(fr_astype(here, FR_UINT32), j), &o);
+}
+
+fr_array *fr_random_permutation(int64_t n, fr_array *key)
+{
+    if (fr__failed())
+        return NULL;
+    if (n < 0 || n > UINT32_MAX)
+        return fr__fail(FR__E_VALUE, "permutation of %lld numbers", (long long)n);
+    fr_scope *s = fr_scope_open();
+    return leave(s, order(fr_random_bits(&n, 1, key)));
+}
+
+fr_array *fr_random_shuffle(fr_array *x, int axis, fr_array *key)
+{
+    if (!fr__operands(1, &x) || (axis = fr__axis(axis, x->ndim, "permutation")) < 0)
+        return NULL;
+    fr_scope *s = fr_scope_open();
+    if (!x->dims[axis])
+        return leave(s, x);
+    return leave(s, fr_take(x, fr_random_permutation(x->dims[axis], key), axis));
+}
+
+/* ---- several normal ones with given covariances ------------------------------------------ */
+
+/* The symmetric square root of a [n, n] in place, by Jacobi's rotations; room for 2 n n. */
+static void square_root(double *a, double *room, int64_t n)
+{
+    double *v = room, *copy = room + n * n;
+    for (int64_t i = 0; i < n * n; i++)
+        v[i] = i / n == i % n;
+    for (int sweep = 0; sweep < 60; sweep++) {
+        double off = 0, all = 0;
+        for (int64_t i = 0; i < n * n; i++)
+            *(i / n == i % n ? &all : &off) += a[i] * a[i];
+        if (off <= 1e-30 * all)
+            break;
+        for (int64_t p = 0; p < n; p++)
+            for (int64_t q = p + 1; q < n; q++) {
+                double apq = a[p * n + q];
+                if (apq == 0)
+                    continue;
+                double theta = (a[q * n + q] - a[p * n + p]) / (2 * apq);
+                double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+                double c = 1 / sqrt(t * t + 1), sn = t * c;
+                for (int64_t k = 0; k < n; k++) {
+                    double x = a[k * n + p], y = a[k * n + q];
+                    a[k * n + p] = c * x - sn * y;
+                    a[k * n + q] = sn * x + c * y;
+                }
+                for (int64_t k = 0; k < n; k++) {
+                    double x = a[p * n + k], y = a[q * n + k];
+                    a[p * n + k] = c * x - sn * y;
+                    a[q * n + k] = sn * x + c * y;
+                    x = v[k * n + p], y = v[k * n + q];
+                    v[k * n + p] = c * x - sn * y;
+                    v[k * n + q] = sn * x + c * y;
+                }
+            }
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < n; k++)
+                sum += v[i * n + k] * sqrt(fmax(a[k * n + k], 0)) * v[j * n + k];
+            copy[i * n + j] = sum;
+        }
+    for (int64_t i = 0; i < n * n; i++)
+        a[i] = copy[i];
+}
+
+/* Square roots of all matrices, float32; in an open scope. */
+static fr_array *square_roots(fr_array *cov)
+{
+    int64_t n = cov->dims[cov->ndim - 1];
+    fr_array *wide = fr_astype(cov, FR_FLOAT64), *y = NULL;
+    if (!wide || fr_eval(wide))
+        return NULL;
+    size_t bytes = fr_nbytes(wide);
+    double *a = malloc(bytes + 16), *room = malloc((size_t)(2 * n * n + 2) * sizeof *room);
+    if (!a || !room)
+        fr__fail(FR__E_MEMORY, "multivariate_normal: no memory for square roots");
+    else if (!fr_copy_out(wide, a, bytes)) {
+        for (int64_t i = 0; n && i < wide->size; i += n * n)
+            square_root(a + i, room, n);
+        y = fr_astype(fr_from_data(a, FR_FLOAT64, cov->dims, cov->ndim), FR_FLOAT32);
+    }
+    free(a);
+    free(room);
+    return y;
+}
+
+fr_array *fr_random_multivariate_normal(fr_array *mean, fr_array *cov, const int64_t *shape,
+                                        int ndim, fr_array *key)
+{
+    const char *op = "multivariate_normal";
+    fr_array *both[] = {mean, cov};
+    char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
+    int64_t to[FR_MAX_NDIM];
+    if (!fr__operands(2, both))
+        return NULL;
+    if (mean->ndim < 1 || cov->ndim < 2 ||
+        cov->dims[cov->ndim - 1] != cov->dims[cov->ndim - 2] ||
+        cov->dims[cov->ndim - 1] != mean->dims[mean->ndim - 1])
+        return fr__fail(FR__E_VALUE, "%s: mean [..., n] and cov [..., n, n] don't fit: %s, %s",
+                        op, fr__shape_text(mean, a), fr__shape_text(cov, b));
+    fr_scope *s = fr_scope_open();
+    int last = -1, lasts[] = {-1, -2};
+    fr_array *root = square_roots(cov);
+    fr_array *batch[] = {
+        fr_any(mean, &(fr_reduce_options){.axes = &last, .naxes = 1}),
+        root ? fr_any(root, &(fr_reduce_options){.axes = lasts, .naxes = 2}) : NULL,
+    };
+    if (!batch[0] || !batch[1] || final_shape(op, 2, batch, shape, &ndim, to))
+        return leave(s, NULL);
+    if (ndim + 2 > FR_MAX_NDIM)
+        return leave(s, fr__fail(FR__E_LIMIT, "%s: %d dimensions", op, ndim + 2));
+    int64_t n = mean->dims[mean->ndim - 1];
+    to[ndim] = 1;
+    to[ndim + 1] = n;
+    fr_array *z = fr_random_normal(to, ndim + 2, FR_FLOAT32, key);
+    to[ndim] = n;
+    fr_array *y = fr_reshape((fr_matmul)(z, root), to, ndim + 1);
+    return leave(s, fr_astype((fr_add)(y, mean), FR_FLOAT32));
+}
