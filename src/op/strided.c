@@ -179,8 +179,10 @@ fr_array *fr_dynamic_slice_update(fr_array *x, fr_array *v, fr_array *starts, co
     for (int d = 0; part && d < x->ndim; d++)
         if (x->dims[d] != v->dims[d])
             part = spread_out(part, starts, at[d], d, x->dims[d], &in);
-    if (!in)
-        return part;
+    if (fr__failed())
+        part = fr__then(part, NULL);
+    if (!in || !part)
+        return fr__then(in, part);
     part = fr__then(part, (fr_where)(in, part, x));
     fr__discard(in);
     return part;
