@@ -3,26 +3,26 @@
 
 #include <pthread.h>
 
+#include "base/fork.h"
+
 /* A number is 22 bits of a count and 10 bits of a slot. */
 enum { SLOT_BITS = 10, SLOTS = 1 << SLOT_BITS };
 
 static struct {
     _Atomic uint32_t open; /* the tape in this slot, 0: none */
-    pthread_mutex_t lock;
-    fr_array *kept; /* a chain by next, each with a reference */
+    fr_array *kept;        /* a chain by next, each with a reference */
 } slots[SLOTS];
 static _Atomic uint32_t opened;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void make_locks(void)
+/* Of all chains; held for a few stores. */
+static pthread_mutex_t tapes_lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
 {
-    for (int i = 0; i < SLOTS; i++)
-        pthread_mutex_init(&slots[i].lock, NULL);
+    fr__fork_guard(&tapes_lock, FR__RANK_TAPES);
 }
 
 uint32_t fr__tape_open(void)
 {
-    pthread_once(&once, make_locks);
     for (int tries = 0; tries < 2 * SLOTS; tries++) {
         uint32_t count = atomic_fetch_add(&opened, 1) + 1, slot = count % SLOTS, none = 0;
         uint32_t tape = count << SLOT_BITS | slot;
@@ -51,13 +51,13 @@ bool fr__tape_keep(fr_array *x)
     uint32_t tape = fr__tape(x), slot = tape % SLOTS;
     if (!tape)
         return false;
-    pthread_mutex_lock(&slots[slot].lock);
+    pthread_mutex_lock(&tapes_lock);
     bool open = slots[slot].open == tape;
     if (open) {
         x->next = slots[slot].kept;
         slots[slot].kept = fr__ref(x);
     }
-    pthread_mutex_unlock(&slots[slot].lock);
+    pthread_mutex_unlock(&tapes_lock);
     return open;
 }
 
@@ -66,11 +66,11 @@ void fr__tape_close(uint32_t tape)
     uint32_t slot = tape % SLOTS;
     if (!tape)
         return;
-    pthread_mutex_lock(&slots[slot].lock);
+    pthread_mutex_lock(&tapes_lock);
     fr_array *kept = slots[slot].kept;
     slots[slot].kept = NULL;
     atomic_store(&slots[slot].open, 0);
-    pthread_mutex_unlock(&slots[slot].lock);
+    pthread_mutex_unlock(&tapes_lock);
     while (kept) {
         fr_array *x = kept;
         kept = x->next;

@@ -628,3 +628,112 @@ static int program_threads(void)
     return failed ? -1 : 0;
 }
 FAULTS(threads)
+
+/* ---- transformations ---------------------------------------------------------------------------- */
+
+static int triple(void *ctx, int n_in, fr_array *const *in, int n_out,
+                  fr_array *const *cotangents, fr_array *const *out, fr_array **grads)
+{
+    (void)ctx, (void)n_in, (void)in, (void)n_out, (void)out;
+    grads[0] = fr_mul(cotangents[0], 3);
+    return 0;
+}
+
+static int same_changes(void *ctx, int n_in, fr_array *const *in, fr_array *const *tangents,
+                        int n_out, fr_array **changes)
+{
+    (void)ctx, (void)n_in, (void)in, (void)n_out;
+    changes[0] = fr_mul(tangents[0], 3);
+    return 0;
+}
+
+static int with_rules(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_custom_rules rules = {.vjp = triple, .jvp = same_changes};
+    return fr_custom(inner, &rules, ctx, n_in, in, n_out, out);
+}
+
+/* Of every kind of rule something: the sum of 3 x + 3 x + 2.5 x. */
+static int many_rules(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx;
+    fr_array *y, *z, *x = in[0], *three = fr_arange(0, 3, 1, FR_INT32);
+    fr_array *zero = fr_mul(x, 0.0), *parts[2] = {x, zero};
+    if (with_rules(NULL, n_in, in, n_out, &y) ||
+        fr_checkpoint(inner, NULL, n_in, in, n_out, &z))
+        return -1;
+    z = fr_add(z, fr_slice_update(zero, fr_sum(zero, NULL), (int64_t[]){0, 0},
+                                  (int64_t[]){1, 1}, (int64_t[]){3, 1}));
+    z = fr_add(z, fr_take(zero, three, 0));
+    fr_array *joined = fr_sum(fr_concatenate(2, parts, 0), NULL);
+    fr_array *nothing =
+        fr_prod(fr_add(zero, 1), &(fr_reduce_options){.axes = (int[]){0}, .naxes = 1});
+    out[0] = fr_add(fr_sum(fr_add(fr_add(y, z), fr_matmul(zero, x)), NULL),
+                    fr_mul(fr_add(joined, fr_max(zero, NULL)), 3));
+    out[0] = fr_add(out[0], fr_mul(fr_sum(nothing, NULL), 0.0));
+    return 0;
+}
+
+static double eight_and_half(int64_t i)
+{
+    (void)i;
+    return 8.5;
+}
+
+IN_SCOPE(gradient_by_rules)
+{
+    fr_array *x = counted(3, 3), *y, *g;
+    fr_eval(x);
+    if (fr_value_and_grad(many_rules, NULL, 1, &x, 1, NULL, 1, &y, &g))
+        return -1;
+    return near_all(g, eight_and_half);
+}
+
+static double only_three(int64_t i)
+{
+    (void)i;
+    return 3;
+}
+
+IN_SCOPE(tangents_by_rules)
+{
+    fr_array *x = counted(3, 3), *one = fr_ones((int64_t[]){3, 3}, 2, FR_FLOAT32), *y, *dy;
+    if (fr_jvp(with_rules, NULL, 1, &x, &one, 1, &y, &dy))
+        return -1;
+    return near_all(dy, only_three);
+}
+
+static int gradient_of_row(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    out[0] = fr_grad(many_rules, NULL, fr_reshape(in[0], (int64_t[]){3, 3}, 2));
+    return 0;
+}
+
+IN_SCOPE(batch_of_gradients)
+{
+    fr_array *x = counted(4, 9), *y;
+    if (fr_vmap(gradient_of_row, NULL, 1, &x, NULL, 1, &y, NULL))
+        return -1;
+    return near_all(y, eight_and_half);
+}
+
+static int batch_of_rules(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_array *y;
+    if (fr_vmap(with_rules, ctx, n_in, in, NULL, n_out, &y, NULL))
+        return -1;
+    out[0] = fr_sum(y, NULL);
+    return 0;
+}
+
+/* With no scope to clean up. */
+static int program_gradient_of_batch(void)
+{
+    fr_array *x = counted(4, 9), *g = fr_grad(batch_of_rules, NULL, x);
+    int status = g ? near_all(g, only_three) : -1;
+    fr_free(g);
+    fr_free(x);
+    return status;
+}
+FAULTS(gradient_of_batch)
