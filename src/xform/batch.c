@@ -7,8 +7,6 @@
  * each element of the batch by itself, and stacked.
  */
 #include "core/scope.h"
-#include "op/attention.h"
-#include "op/correlate.h"
 #include "xform/rules.h"
 
 typedef struct {
@@ -195,88 +193,6 @@ static fr_array *take(const node *n)
     return take_each(n);
 }
 
-/* ---- products of matrices ------------------------------------------------------------------------ */
-
-/* The batch is one more dimension of the batch, the rows or the columns. */
-static fr_array *contract(const node *n)
-{
-    int nbatch = (int)n->x->par[0], nk = (int)n->x->par[1];
-    int rows = n->in[0]->ndim - nbatch - nk;
-    fr_array *a = n->batch[0], *b = n->batch[1], *y;
-    if (a && b)
-        return fr__contract(a, b, nbatch + 1, nk);
-    if (a) {
-        y = (a = moved(a, 0, nbatch)) ? fr__contract(a, n->in[1], nbatch, nk) : NULL;
-        return moved(y, nbatch, 0);
-    }
-    y = (b = moved(b, 0, nbatch + nk)) ? fr__contract(n->in[0], b, nbatch, nk) : NULL;
-    return moved(y, nbatch + rows, 0);
-}
-
-/* x [size, N, ...] as [size N, ...], and back. */
-static fr_array *joined(fr_array *x)
-{
-    int64_t shape[FR_MAX_NDIM];
-    if (!x)
-        return NULL;
-    shape[0] = x->dims[0] * x->dims[1];
-    for (int d = 2; d < x->ndim; d++)
-        shape[d - 1] = x->dims[d];
-    return fr_reshape(x, shape, x->ndim - 1);
-}
-
-static fr_array *parted(fr_array *x, const node *n)
-{
-    int64_t shape[FR_MAX_NDIM];
-    int ndim = whole_shape(n->x, n->size, shape);
-    return x ? fr_reshape(x, shape, ndim) : NULL;
-}
-
-static fr_array *repeated(const node *n, int i)
-{
-    return n->batch[i] ? n->batch[i] : fr__repeat(n->in[i], n->size);
-}
-
-/* A batch of arrays is more examples; one of windows is more of them, over all channels or, where
- * arrays are in a batch too, each over its own. */
-static fr_array *conv(const node *n)
-{
-    fr__window window = fr__window_of(n->x);
-    int last = n->x->ndim - 1; /* of the channels; in a batch the one after it */
-    if (!n->batch[1]) {
-        fr_array *x = joined(n->batch[0]);
-        return parted(x ? fr__correlate(x, n->in[1], &window) : NULL, n);
-    }
-    fr_array *x = n->in[0], *w = joined(n->batch[1]);
-    if (n->batch[0] || window.groups > 1) {
-        int64_t shape[FR_MAX_NDIM];
-        x = repeated(n, 0);
-        x = moved(x, 0, last); /* [N, spatial, size, C] */
-        for (int d = 0; x && d <= last; d++)
-            shape[d] = d == last ? x->dims[d] * x->dims[d + 1] : x->dims[d];
-        x = x ? fr_reshape(x, shape, last + 1) : NULL;
-        window.groups *= n->size;
-    }
-    fr_array *y = x && w ? fr__correlate(x, w, &window) : NULL;
-    int64_t shape[FR_MAX_NDIM];
-    for (int d = 0; y && d < last; d++)
-        shape[d] = y->dims[d];
-    shape[last] = n->size;
-    shape[last + 1] = n->x->dims[last];
-    y = y ? fr_reshape(y, shape, last + 2) : NULL;
-    return moved(y, last, 0);
-}
-
-static fr_array *attention(const node *n)
-{
-    fr_array *in[4] = {NULL};
-    for (int i = 0; i < n->x->nin; i++)
-        in[i] = joined(repeated(n, i));
-    fr__attention_form form = fr__attention_of(n->x);
-    fr_attention_options o = {form.scale, form.causal, in[3]};
-    return parted(in[0] && in[1] && in[2] ? fr_attention(in[0], in[1], in[2], &o) : NULL, n);
-}
-
 /* ---- the others --------------------------------------------------------------------------------- */
 
 static fr_array *reduce(const node *n)
@@ -339,6 +255,7 @@ static fr_array *one_by_one(const node *n)
 
 static fr_array *by_class(const node *n)
 {
+    fr_array *y;
     switch ((fr__class)fr__ops[n->x->op].class) {
     case FR__ELEMENTWISE: return elementwise(n);
     case FR__REDUCE: return reduce(n);
@@ -349,12 +266,9 @@ static fr_array *by_class(const node *n)
     case FR__COPY:
         return n->x->op == FR__OP_FRESH ? fresh(n->batch[0]) : fr_contiguous(n->batch[0]);
     default:
-        if (n->x->op == FR__OP_CONTRACT)
-            return contract(n);
-        if (n->x->op == FR__OP_CONV)
-            return conv(n);
-        if (n->x->op == FR__OP_ATTENTION)
-            return attention(n);
+        if (fr__ops[n->x->op].class == FR__NATIVE &&
+            ((y = fr__batch_native(n->x, n->size, n->in, n->batch)) || fr__failed()))
+            return y;
         if (n->x->nin > 64)
             return fr__fail(FR__E_VALUE, "vmap: %s has no rule", fr__ops[n->x->op].name);
         return one_by_one(n);

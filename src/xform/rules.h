@@ -16,6 +16,9 @@ int fr__vjp_rule(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need, f
  * In an open scope. */
 fr_array *fr__batch_rule(fr_array *x, int64_t size, fr_array *const *in,
                          fr_array *const *batch);
+/* The same for a native operation; NULL without an error: it has no rule. */
+fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
+                           fr_array *const *batch);
 fr_array *fr__repeat(fr_array *x, int64_t size); /* [size, x's shape] */
 fr_array *fr__move_axis(fr_array *x, int from, int to);
 /* Indices along an axis of n, as fr_take reads them: int64, 0 to n - 1. */

@@ -1,0 +1,140 @@
+/* batch_native.c - batching rules of native operations
+ *
+ * A routine that has a dimension of its own for many like examples takes the batch there, so that
+ * one run does all. What has none is left to be done element by element.
+ */
+#include "op/attention.h"
+#include "op/correlate.h"
+#include "xform/rules.h"
+
+/* ---- products of matrices --------------------------------------------------------------------- */
+
+/* The batch is one more dimension of the batch, the rows or the columns. */
+static fr_array *contract(fr_array *x, fr_array *const *in, fr_array *const *batch)
+{
+    int nbatch = (int)x->par[0], nk = (int)x->par[1];
+    int rows = in[0]->ndim - nbatch - nk;
+    fr_array *a = batch[0], *b = batch[1], *y;
+    if (a && b)
+        return fr__contract(a, b, nbatch + 1, nk);
+    if (a) {
+        y = (a = fr__move_axis(a, 0, nbatch)) ? fr__contract(a, in[1], nbatch, nk) : NULL;
+        return fr__move_axis(y, nbatch, 0);
+    }
+    y = (b = fr__move_axis(b, 0, nbatch + nk)) ? fr__contract(in[0], b, nbatch, nk) : NULL;
+    return fr__move_axis(y, nbatch + rows, 0);
+}
+
+/* ---- shapes ------------------------------------------------------------------------------------ */
+
+/* x [size, n, rest] as [size * n, rest]. */
+static fr_array *merged(fr_array *x)
+{
+    if (!x)
+        return NULL;
+    int64_t shape[FR_MAX_NDIM];
+    shape[0] = x->dims[0] * x->dims[1];
+    for (int d = 2; d < x->ndim; d++)
+        shape[d - 1] = x->dims[d];
+    return fr_reshape(x, shape, x->ndim - 1);
+}
+
+/* x [before, size * n, after] as [before, size, n, after], the dimension being `at`. */
+static fr_array *parted(fr_array *x, int at, int64_t size)
+{
+    if (!x)
+        return NULL;
+    int64_t shape[FR_MAX_NDIM];
+    for (int d = 0; d <= x->ndim; d++)
+        shape[d] = d < at       ? x->dims[d]
+                   : d == at    ? size
+                   : d > at + 1 ? x->dims[d - 1]
+                                : x->dims[at] / size;
+    return fr_reshape(x, shape, x->ndim + 1);
+}
+
+static fr_array *whole(fr_array *x, fr_array *batched, int64_t size)
+{
+    return batched ? batched : fr__repeat(x, size);
+}
+
+/* ---- convolutions --------------------------------------------------------------------------------- */
+
+/* Batched examples are more examples; batched windows are groups over as many times the channels. */
+static fr_array *conv(fr_array *x, int64_t size, fr_array *const *in, fr_array *const *batch)
+{
+    fr__window window = fr__window_of(x);
+    int last = in[0]->ndim - 1;
+    fr_array *y;
+    if (!batch[1]) {
+        fr_array *all = merged(batch[0]);
+        y = all ? fr__correlate(all, in[1], &window) : NULL;
+        return parted(y, 0, size);
+    }
+    fr_array *w = merged(batch[1]);
+    if (!batch[0] && window.groups == 1) {
+        y = w ? fr__correlate(in[0], w, &window) : NULL;
+        return fr__move_axis(parted(y, last, size), last, 0);
+    }
+    fr_array *each = fr__move_axis(whole(in[0], batch[0], size), 0, last);
+    int64_t shape[FR_MAX_NDIM];
+    for (int d = 0; each && d <= last; d++)
+        shape[d] = d < last ? in[0]->dims[d] : size * in[0]->dims[d];
+    each = each ? fr_reshape(each, shape, last + 1) : NULL;
+    window.groups *= size;
+    y = each && w ? fr__correlate(each, w, &window) : NULL;
+    return fr__move_axis(parted(y, last, size), last, 0);
+}
+
+/* ---- attention ------------------------------------------------------------------------------------- */
+
+/* x's operation on inputs with size times the examples. */
+static fr_array *more_examples(fr_array *x, int64_t size, fr_array *const *in,
+                               fr_array *const *batch, const int64_t *shape)
+{
+    fr_array *all[8];
+    for (int i = 0; i < x->nin; i++)
+        if (!(all[i] = merged(whole(in[i], batch[i], size))))
+            return NULL;
+    fr_array *y = fr__node(x->op, x->dtype, x->ndim, shape, x->nin, all, x->npar);
+    if (y)
+        memcpy(y->par, x->par, sizeof *y->par * x->npar);
+    return y;
+}
+
+static fr_array *attention(fr_array *x, int64_t size, fr_array *const *in,
+                           fr_array *const *batch)
+{
+    int64_t shape[FR_MAX_NDIM];
+    for (int d = 0; d < x->ndim; d++)
+        shape[d] = d ? x->dims[d] : size * x->dims[0];
+    return parted(more_examples(x, size, in, batch, shape), 0, size);
+}
+
+/* Three gradients of all examples in a row, as such a row for each element of the batch. */
+static fr_array *attention_grad(fr_array *x, int64_t size, fr_array *const *in,
+                                fr_array *const *batch)
+{
+    int64_t n = size * x->size, start = 0, step = 1;
+    fr_array *row = more_examples(x, size, in, batch, &n), *part[3];
+    for (int i = 0; row && i < 3; i++) {
+        int64_t count = size * in[i]->size, shape[2] = {size, in[i]->size};
+        part[i] = fr_slice(row, &start, &step, &count);
+        if (!part[i] || !(part[i] = fr_reshape(part[i], shape, 2)))
+            return NULL;
+        start += count;
+    }
+    return row ? fr_concatenate(3, part, 1) : NULL;
+}
+
+fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
+                           fr_array *const *batch)
+{
+    switch (x->op) {
+    case FR__OP_CONTRACT: return contract(x, in, batch);
+    case FR__OP_CONV: return conv(x, size, in, batch);
+    case FR__OP_ATTENTION: return attention(x, size, in, batch);
+    case FR__OP_ATTENTION_GRAD: return attention_grad(x, size, in, batch);
+    default: return NULL;
+    }
+}
