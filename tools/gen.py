@@ -31,7 +31,7 @@ CLASSES = {
 }
 DTYPES = {
     "SAME": "any; the result is the same",
-    "NUMBER": "any but bool, which becomes int32; the result is the same",
+    "NUMBER": "any but bool; the result is the same",
     "FLOAT": "floats; integers and bool become float32; the result is the same",
     "COMPARE": "any; the result is bool",
     "LOGICAL": "any, taken as bool; the result is bool",

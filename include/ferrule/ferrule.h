@@ -410,6 +410,7 @@ FR_API const char *fr_next_warning(void);
 
 #include "ferrule/ops.h"
 #include "ferrule/products.h"
+#include "ferrule/dtypes.h"
 #include "ferrule/shape.h"
 #include "ferrule/conv.h"
 #include "ferrule/random.h"

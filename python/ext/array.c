@@ -726,8 +726,7 @@ int py_array_init(PyObject *module)
 {
     py_array_type.tp_hash =
         PyBaseObject_Type.tp_hash; /* by identity: == is element by element */
-    if (PyType_Ready(&py_array_type) || add_methods(py_exchange_methods) ||
-        add_methods(py_complex_methods))
+    if (PyType_Ready(&py_array_type) || add_methods(py_exchange_methods))
         return -1;
     Py_INCREF(&py_array_type);
     return PyModule_AddObject(module, "array", (PyObject *)&py_array_type);

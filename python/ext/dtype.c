@@ -89,3 +89,90 @@ int py_dtype_init(PyObject *module)
     Py_INCREF(&py_dtype_type);
     return PyModule_AddObject(module, "Dtype", (PyObject *)&py_dtype_type);
 }
+
+/* ---- what is known of each ---------------------------------------------------------------- */
+
+static int need_dtype(PyObject *object, fr_dtype *to, const char *function)
+{
+    if (py_dtype_value(object, to))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s: wanted a dtype, not %R", function, object);
+    return -1;
+}
+
+static PyObject *call_finfo(PyObject *module, PyObject *object)
+{
+    (void)module;
+    fr_dtype dtype;
+    fr_finfo info;
+    if (need_dtype(object, &dtype, "finfo"))
+        return NULL;
+    if (fr_get_finfo(dtype, &info))
+        return py_raise();
+    return Py_BuildValue("(Nidddd)", py_dtype_object(info.dtype), info.bits, info.min, info.max,
+                         info.eps, info.smallest_normal);
+}
+
+static PyObject *call_iinfo(PyObject *module, PyObject *object)
+{
+    (void)module;
+    fr_dtype dtype;
+    fr_iinfo info;
+    if (need_dtype(object, &dtype, "iinfo"))
+        return NULL;
+    if (fr_get_iinfo(dtype, &info))
+        return py_raise();
+    return Py_BuildValue("(NiLK)", py_dtype_object(info.dtype), info.bits, (long long)info.min,
+                         (unsigned long long)info.max);
+}
+
+static PyObject *call_in_category(PyObject *module, PyObject *args)
+{
+    (void)module;
+    static const char *const names[] = {"generic",       "number",          "integer",
+                                        "signedinteger", "unsignedinteger", "inexact",
+                                        "floating",      "complexfloating"};
+    PyObject *object;
+    const char *name;
+    fr_dtype dtype;
+    if (!PyArg_ParseTuple(args, "Os", &object, &name) ||
+        need_dtype(object, &dtype, "issubdtype"))
+        return NULL;
+    for (int c = 0; c <= FR_COMPLEXFLOATING; c++)
+        if (!strcmp(name, names[c]))
+            return PyBool_FromLong(fr_in_category(dtype, (fr_category)c));
+    PyErr_Format(PyExc_ValueError, "issubdtype: no category %s", name);
+    return NULL;
+}
+
+/* Dtypes promote like strong arrays. */
+static PyObject *call_result_type(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    (void)module;
+    fr_dtype result = FR_DTYPE_COUNT;
+    if (n < 1) {
+        PyErr_SetString(PyExc_ValueError, "result_type: wanted an array or a dtype at least");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        fr_dtype dtype;
+        if (py_is_array(args[i])) {
+            dtype = fr_dtype_of(py_node(args[i]));
+        } else if (!py_dtype_value(args[i], &dtype)) {
+            PyErr_Format(PyExc_ValueError, "result_type: wanted arrays or dtypes, not %R",
+                         args[i]);
+            return NULL;
+        }
+        result = i ? fr_promote(result, dtype) : dtype;
+    }
+    return py_dtype_object(result);
+}
+
+PyMethodDef py_dtype_functions[] = {
+    {"_finfo", call_finfo, METH_O, NULL},
+    {"_iinfo", call_iinfo, METH_O, NULL},
+    {"_in_category", call_in_category, METH_VARARGS, NULL},
+    {"result_type", (PyCFunction)(void (*)(void))call_result_type, METH_FASTCALL,
+     "result_type(*arrays_and_dtypes)\n--\n\nthe dtype that arrays and dtypes promote to"},
+    PY_END,
+};

@@ -6,7 +6,7 @@
  *   dtype.c    mx.float32 and its kin
  *   array.c    the array type: attributes, operators, methods, the buffer protocol
  *   exchange.c DLPack, asarray, pickles, bytes
- *   complex.c  parts of complex numbers
+ *   complex.c  parts of complex numbers, bits as another dtype
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
  *   fast.c     the routines behind mx.fast
  *   index.c    x[...], x[...] = value
@@ -160,6 +160,7 @@ extern PyTypeObject py_dtype_type;
 PyObject *py_dtype_object(fr_dtype dtype);           /* new reference; never fails */
 bool py_dtype_value(PyObject *object, fr_dtype *to); /* false: not a dtype */
 int py_dtype_init(PyObject *module);
+extern PyMethodDef py_dtype_functions[]; /* what _dtypes.py is made of */
 
 /* ---- array.c -------------------------------------------------------------------------- */
 
@@ -206,8 +207,6 @@ extern PyMethodDef py_exchange_methods[];
 
 PyObject *py_get_real(PyObject *self, void *closure);
 PyObject *py_get_imag(PyObject *self, void *closure);
-extern PyMethodDef py_complex_functions[];
-extern PyMethodDef py_complex_methods[];
 
 /* ---- index.c -------------------------------------------------------------------------- */
 

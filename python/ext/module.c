@@ -66,7 +66,7 @@ PyMODINIT_FUNC PyInit__core(void)
         add_functions(module, py_transform_functions) ||
         add_functions(module, py_conv_functions) ||
         add_functions(module, py_exchange_functions) ||
-        add_functions(module, py_complex_functions) ||
+        add_functions(module, py_dtype_functions) ||
         PyModule_AddStringConstant(module, "__version__", fr_version())) {
         Py_DECREF(module);
         return NULL;

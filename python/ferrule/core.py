@@ -11,6 +11,22 @@ from ._array_api import __array_namespace_info__  # noqa: F401
 from ._containers import register_pytree  # noqa: F401
 from ._core import *  # noqa: F401,F403
 from ._core import __version__, _rebuild_array  # noqa: F401
+from ._dtypes import (  # noqa: F401
+    DtypeCategory,
+    can_cast,
+    complexfloating,
+    finfo,
+    floating,
+    generic,
+    iinfo,
+    inexact,
+    integer,
+    isdtype,
+    issubdtype,
+    number,
+    signedinteger,
+    unsignedinteger,
+)
 from ._printing import (  # noqa: F401
     PrintOptions,
     get_printoptions,

@@ -1,6 +1,8 @@
 /* dtype.c - the table of element types, and how they promote */
 #include "core/dtype.h"
 
+#include <float.h>
+
 #include "base/base.h"
 
 const fr__dtype_info fr__dtypes[FR_DTYPE_COUNT] = {
@@ -52,4 +54,59 @@ fr_dtype fr_promote(fr_dtype a, fr_dtype b)
     static const fr_dtype wider[] = {
         [1] = FR_INT16, [2] = FR_INT32, [4] = FR_INT64, [8] = FR_FLOAT32};
     return wider[fr__dsize(a)];
+}
+
+bool fr_can_cast(fr_dtype from, fr_dtype to) { return fr_promote(from, to) == to; }
+
+bool fr_in_category(fr_dtype dtype, fr_category category)
+{
+    if ((unsigned)dtype >= FR_DTYPE_COUNT)
+        return false;
+    int kind = fr__dtypes[dtype].kind;
+    switch (category) {
+    case FR_GENERIC: return true;
+    case FR_NUMBER: return kind != FR__KIND_BOOL;
+    case FR_INTEGER: return kind == FR__KIND_UINT || kind == FR__KIND_INT;
+    case FR_SIGNEDINTEGER: return kind == FR__KIND_INT;
+    case FR_UNSIGNEDINTEGER: return kind == FR__KIND_UINT;
+    case FR_INEXACT: return kind >= FR__KIND_FLOAT;
+    case FR_FLOATING: return kind == FR__KIND_FLOAT;
+    case FR_COMPLEXFLOATING: return kind == FR__KIND_COMPLEX;
+    }
+    return false;
+}
+
+int fr_get_finfo(fr_dtype dtype, fr_finfo *to)
+{
+    if (fr__failed())
+        return -1;
+    switch (dtype) {
+    case FR_FLOAT16: *to = (fr_finfo){dtype, 16, -65504, 65504, 0x1p-10, 0x1p-14}; return 0;
+    case FR_BFLOAT16:
+        *to = (fr_finfo){dtype, 16, -0x1.fep127, 0x1.fep127, 0x1p-7, 0x1p-126};
+        return 0;
+    case FR_FLOAT32:
+    case FR_COMPLEX64:
+        *to = (fr_finfo){FR_FLOAT32,          32,
+                         -(double)FLT_MAX,    (double)FLT_MAX,
+                         (double)FLT_EPSILON, (double)FLT_MIN};
+        return 0;
+    case FR_FLOAT64:
+        *to = (fr_finfo){dtype, 64, -DBL_MAX, DBL_MAX, DBL_EPSILON, DBL_MIN};
+        return 0;
+    default: return fr__fail_int(FR__E_TYPE, "finfo: %s is no float", fr_dtype_name(dtype));
+    }
+}
+
+int fr_get_iinfo(fr_dtype dtype, fr_iinfo *to)
+{
+    if (fr__failed())
+        return -1;
+    if (!fr_in_category(dtype, FR_INTEGER))
+        return fr__fail_int(FR__E_TYPE, "iinfo: %s is no integer", fr_dtype_name(dtype));
+    int bits = 8 * fr__dsize(dtype);
+    bool sign = fr__dtypes[dtype].kind == FR__KIND_INT;
+    *to = (fr_iinfo){dtype, bits, sign ? INT64_MIN >> (64 - bits) : 0,
+                     UINT64_MAX >> (64 - bits + sign)};
+    return 0;
 }

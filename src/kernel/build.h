@@ -125,6 +125,8 @@ int fr__math_remainder(fr__kb *b, int x, int y);
 int fr__math_low_float(fr__kb *b, int x); /* the parts of a complex64, math_whole.c */
 int fr__math_high_float(fr__kb *b, int x);
 int fr__math_pair(fr__kb *b, int low, int high);
+/* x as memory of dtype `from` holds it, read as dtype `to` of the same size: math_bits.c. */
+int fr__math_reinterpret(fr__kb *b, int x, int from, int to);
 /* What they are made of, math_exp.c and math64.c: */
 int fr__math_poly(fr__kb *b, int x, int n, const double *c); /* c[0] x^(n-1) + ... + c[n-1] */
 int fr__math_exp_scaled(fr__kb *b, int x, int low, int k);   /* e^(x + low) 2^k; low -1: none */

@@ -580,6 +580,15 @@ static int cast(state *s, const fr__tnode *n, const fr__index *m)
     return wrapped(kb, x, n->dtype);
 }
 
+static int reinterpreted(state *s, const fr__tnode *n, const fr__index *m)
+{
+    fr__kb *kb = &s->kb;
+    int from = node(s, n->in[0])->dtype, x = operand(s, n->in[0], m, from);
+    if (from == FR_FLOAT16 || from == FR_BFLOAT16) /* as memory would hold it */
+        x = fr__k(kb, FR__K_ROUND, FR__KF32, x, -1, -1, from);
+    return fr__math_reinterpret(kb, x, from, n->dtype);
+}
+
 static int random_bits(state *s, const fr__tnode *n, const fr__index *m)
 {
     fr__kb *kb = &s->kb;
@@ -632,7 +641,7 @@ static int computed(state *s, int i, const fr__index *m)
     const fr__tnode *n = node(s, i);
     switch (fr__ops[n->op].class) {
     case FR__ELEMENTWISE: return elementwise(s, n, m);
-    case FR__CAST: return cast(s, n, m);
+    case FR__CAST: return n->op == FR__OP_REINTERPRET ? reinterpreted(s, n, m) : cast(s, n, m);
     case FR__TAKE: return gathered(s, n, m);
     case FR__PUT:
     case FR__COPY: return value_of(s, n->in[0], m);

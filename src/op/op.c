@@ -64,6 +64,28 @@ static int promoted(int n, fr_array *const *x)
     return d;
 }
 
+/* A weak integer stands for a value of the others' dtype: one that there isn't is an error. */
+static bool literals_fit(const char *name, int n, fr_array *const *x, int dtype)
+{
+    if (!fr__is_int(dtype) || n < 2)
+        return true;
+    int bits = 8 * fr__dsize(dtype);
+    bool sign = fr__dtypes[dtype].kind == FR__KIND_INT;
+    int64_t least = sign ? INT64_MIN >> (64 - bits) : 0;
+    uint64_t most = UINT64_MAX >> (64 - bits + sign);
+    for (int i = 0; i < n; i++) {
+        if (x[i]->op != FR__OP_NUMBER || !fr__flag(x[i], FR__WEAK) || !fr__is_int(x[i]->dtype))
+            continue;
+        int64_t v = x[i]->par[0];
+        if (v < 0 ? v >= least : (uint64_t)v <= most)
+            continue;
+        fr__fail(FR__E_VALUE, "%s: %lld does not fit %s", name, (long long)v,
+                 fr__dtypes[dtype].name);
+        return false;
+    }
+    return true;
+}
+
 fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
 {
     const fr__op_info *info = &fr__ops[op];
@@ -71,6 +93,8 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     int d = promoted(n - select, x + select);
     int kind = fr__dtypes[d].kind;
     fr__dtypes_rule bad = {FR_DTYPE_COUNT, FR_DTYPE_COUNT};
+    if (info->rule != FR__RULE_LOGICAL && !literals_fit(info->name, n - select, x + select, d))
+        return bad;
     if (info->rule == FR__RULE_PAIR) {
         if (kind != FR__KIND_COMPLEX)
             return (fr__dtypes_rule){FR_FLOAT32, FR_COMPLEX64};
@@ -85,7 +109,10 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     case FR__RULE_SAME:
     case FR__RULE_SELECT: return (fr__dtypes_rule){d, d};
     case FR__RULE_NUMBER:
-        d = kind == FR__KIND_BOOL ? FR_INT32 : d;
+        if (kind == FR__KIND_BOOL) {
+            fr__fail(FR__E_TYPE, "%s: not of bool; logical_not is", info->name);
+            return bad;
+        }
         return (fr__dtypes_rule){d, d};
     case FR__RULE_FLOAT:
         d = kind == FR__KIND_FLOAT ? d : FR_FLOAT32;
@@ -109,6 +136,19 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     }
     fr__fail(FR__E_INTERNAL, "%s has no dtype rule", info->name);
     return bad;
+}
+
+fr_dtype fr_result_type(int n, fr_array *const *x)
+{
+    if (!fr__operands(n, x))
+        return FR_DTYPE_COUNT;
+    if (n < 1) {
+        fr__fail(FR__E_VALUE, "result_type: of nothing");
+        return FR_DTYPE_COUNT;
+    }
+    int d = promoted(n, x);
+    fr__settle(n, x);
+    return (fr_dtype)d;
 }
 
 /* ---- elementwise -------------------------------------------------------------------- */

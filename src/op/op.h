@@ -35,6 +35,7 @@
     X(ATTENTION, NATIVE, "softmax(in[0] in[1]^T * scale + mask in[3]) in[2]; op/attention.h")      \
     X(ATTENTION_GRAD, NATIVE, "gradients of in[0], in[1] and in[2], one behind the other")         \
     X(CAST, CAST, "the same values in another dtype")                                        \
+    X(REINTERPRET, CAST, "the same bits as another dtype of that size")                                        \
     X(ALIAS, VIEW, "in[0] itself: where differentiation begins")                             \
     X(STOP, VIEW, "in[0] itself: where differentiation ends")                                \
     X(CUSTOM, VIEW, "in[0] itself: result par[0] of a function with rules of its own, in[1]: a BUNDLE")

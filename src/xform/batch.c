@@ -260,7 +260,9 @@ static fr_array *by_class(const node *n)
     case FR__ELEMENTWISE: return elementwise(n);
     case FR__REDUCE: return reduce(n);
     case FR__VIEW: return view(n);
-    case FR__CAST: return fr_astype(n->batch[0], (fr_dtype)n->x->dtype);
+    case FR__CAST:
+        return n->x->op == FR__OP_REINTERPRET ? fr_view_as(n->batch[0], (fr_dtype)n->x->dtype)
+                                              : fr_astype(n->batch[0], (fr_dtype)n->x->dtype);
     case FR__PUT: return put(n);
     case FR__TAKE: return take(n);
     case FR__COPY:

@@ -502,6 +502,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_CONV: conv_vjp(y, g, in, need, to); return 0;
     case FR__OP_ATTENTION: return attention_vjp(y, g, in, need, to);
     case FR__OP_ATTENTION_GRAD: return attention_grad_vjp(y, g, in, to);
+    case FR__OP_REINTERPRET: to[0] = NULL; return 0;
     case FR__OP_CAST: /* what is cut off has no derivative */
         to[0] = is_whole(y) && !is_whole(in[0]) ? NULL : fr_astype(g, (fr_dtype)in[0]->dtype);
         return 0;

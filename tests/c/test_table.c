@@ -191,7 +191,7 @@ enum { TIERS = 2 };
 static int computing(const operation *o, int d)
 {
     switch (o->rule) {
-    case FR__RULE_NUMBER: return d == FR_BOOL ? FR_INT32 : d;
+    case FR__RULE_NUMBER: return d == FR_BOOL ? FR_DTYPE_COUNT : d;
     case FR__RULE_FLOAT: return !fr__is_float(d) ? FR_FLOAT32 : d;
     case FR__RULE_LOGICAL: return FR_BOOL;
     case FR__RULE_SHIFT: return fr__is_float(d) ? FR_DTYPE_COUNT : d == FR_BOOL ? FR_UINT8 : d;
