@@ -62,6 +62,7 @@ build: configure
 
 demo: build
 	@$(IN_STAGE) $(PYTHON_BIN) bench/demo.py
+	@$(IN_STAGE) $(PYTHON_BIN) bench/training.py
 	@FERRULE_CACHE_DIR="$(CURDIR)/build/test-cache" $(RELEASE)/examples/gelu
 
 # Every part runs even if an earlier one failed; the closing line adds them up.
