@@ -94,6 +94,7 @@ docs-check: build
 
 bench: build
 	@$(IN_STAGE) $(PYTHON_BIN) bench/run.py $(BENCH_ARGS)
+	@$(IN_STAGE) $(PYTHON_BIN) bench/compute.py $(BENCH_ARGS)
 
 install: build
 	@$(MESON) configure $(RELEASE) --prefix=$(PREFIX)

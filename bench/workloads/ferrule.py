@@ -22,3 +22,7 @@ def peak_bytes(reset=False):
     if reset:
         mx.reset_peak_memory()
     return mx.get_peak_memory()
+
+
+def adapter(variant):
+    return array_programs.adapter(mx, variant == "compile")

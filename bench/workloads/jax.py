@@ -58,3 +58,73 @@ PROGRAMS = {
     "var_axis0": lambda x: jnp.var(x, axis=0),
     "gelu_64": gelu_erf,
 }
+
+
+def adapter(_):
+    """What steps.py is written over."""
+
+    class Adapter:
+        exp, log, abs, sqrt, maximum, mean = (
+            jnp.exp,
+            jnp.log,
+            jnp.abs,
+            jnp.sqrt,
+            jnp.maximum,
+            jnp.mean,
+        )
+        sum, transpose, relu, wrap = jnp.sum, jnp.transpose, jax.nn.relu, jax.jit
+
+        @staticmethod
+        def tensor(floats, shape):
+            return jnp.array(numpy.frombuffer(floats, dtype=numpy.float32).reshape(shape))
+
+        @staticmethod
+        def integers(values):
+            return jnp.array(values)
+
+        @staticmethod
+        def gelu(x):
+            return gelu_erf(x)
+
+        @staticmethod
+        def attention(q, k, v):
+            # [batch, length, heads, width] is this function's order
+            order = (0, 2, 1, 3)
+            q, k, v = (jnp.transpose(x, order) for x in (q, k, v))
+            return jnp.transpose(jax.nn.dot_product_attention(q, k, v, is_causal=True), order)
+
+        @staticmethod
+        def logsumexp(x):
+            return jax.nn.logsumexp(x, axis=-1)
+
+        @staticmethod
+        def pick(x, y):
+            return jnp.take_along_axis(x, y[:, None], axis=-1)[:, 0]
+
+        @staticmethod
+        def rows(table, indices):
+            return table[indices]
+
+        @staticmethod
+        def conv(x, w):
+            return jax.lax.conv_general_dilated(
+                x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "OHWI", "NHWC")
+            )
+
+        @staticmethod
+        def mean_axes(x, axes):
+            return jnp.mean(x, axis=axes)
+
+        @staticmethod
+        def mean_last(x):
+            return jnp.mean(x, axis=-1, keepdims=True)
+
+        @staticmethod
+        def value_and_grad(loss, parameters, *rest):
+            return jax.value_and_grad(loss)(parameters, *rest)
+
+        @staticmethod
+        def wait(results):
+            jax.block_until_ready(results)
+
+    return Adapter

@@ -10,3 +10,7 @@ VERSION = importlib.metadata.version("mlx")
 VARIANTS = {"compile": mx.compile, "eager": lambda program: program}
 
 globals().update(array_programs.make(mx))
+
+
+def adapter(variant):
+    return array_programs.adapter(mx, variant == "compile")

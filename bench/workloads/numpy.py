@@ -50,3 +50,22 @@ PROGRAMS = {
     "sum_axis1": lambda x: numpy.sum(x, axis=1),
     "var_axis0": lambda x: numpy.var(x, axis=0),
 }
+
+
+def adapter(_):
+    """Products only."""
+
+    class Adapter:
+        @staticmethod
+        def tensor(floats, shape):
+            return numpy.frombuffer(floats, dtype=numpy.float32).reshape(shape).copy()
+
+        @staticmethod
+        def wrap(program):
+            return program
+
+        @staticmethod
+        def wait(results):
+            pass
+
+    return Adapter

@@ -1,0 +1,220 @@
+"""Programs that compute more than they move: products, attention, training steps.
+
+Written once, over a small adapter `A` of each library (what it needs stands at the bottom of
+array_programs.py, jax.py and torch.py). A training step is forward, backward and Adam in one
+function of arrays: step(parameters, m, v, x, y) -> (loss, parameters, m, v). Data and weights are the
+same in every library, so that the losses can be compared.
+"""
+
+import array
+import collections
+import math
+
+Step = collections.namedtuple("Step", "title flops")
+
+ALL = {
+    "matmul_256": Step("matmul 256", 2 * 256**3),
+    "matmul_1024": Step("matmul 1024", 2 * 1024**3),
+    "matmul_2048": Step("matmul 2048", 2 * 2048**3),
+    "matmul_tall": Step("matmul [4096, 64] by [64, 64]", 2 * 4096 * 64 * 64),
+    "matmul_wide": Step("matmul [16, 1024] by [1024, 4096]", 2 * 16 * 1024 * 4096),
+    "linear_gelu": Step("linear + gelu, 1024 x 1024 x 1024", 2 * 1024**3),
+    "attention": Step("attention, causal, 8 heads, 1024 x 64", 2 * 8 * 1024**2 * 64),
+    "attention_grad": Step("the same with its gradients", 7 * 8 * 1024**2 * 64),
+    "document_step": Step("the document's training step, linear 10-1, b4, SGD", None),
+    "mlp_step": Step("MLP 784-1024-1024-10, b256, Adam, a step", 6 * 256 * 1861632),
+    "cnn_step": Step("CNN 28x28x1, 3x3 convolutions of 32 and 64, b64, Adam, a step", None),
+    "lm_step": Step("transformer LM, 2 blocks of 256, 8 x 128 tokens, AdamW, a step", None),
+}
+
+
+def numbers(seed, shape, scale=1.0):
+    """Reproducible floats of about a normal distribution, as a flat array.array."""
+    size = math.prod(shape)
+    state, out = (
+        (seed * 2654435761 + 12345) & 0xFFFFFFFF,
+        array.array("f", bytes(4 * min(size, 65536))),
+    )
+    for i in range(len(out)):
+        total = 0
+        for _ in range(3):
+            state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+            total += state
+        out[i] = scale * (total / 2**31 - 3)
+    while len(out) < size:
+        out = out + out
+    return out[:size]
+
+
+def integers(seed, size, below):
+    state, out = seed, []
+    for _ in range(size):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        out.append((state >> 8) % below)
+    return out
+
+
+def make(A):
+    """workload -> function that gives (program, arguments, state): program(*arguments) gives
+    results, whose first `state` are the next call's first arguments; the loss, if there is one,
+    comes last."""
+
+    def tensor(seed, shape, scale=1.0):
+        return A.tensor(numbers(seed, shape, scale), shape)
+
+    def product(m, k, n):
+        def program(a, b):
+            return (a @ b,)
+
+        return program, [tensor(1, (m, k)), tensor(2, (k, n))], 0
+
+    def linear_gelu():
+        def program(x, w, b):
+            return (A.gelu(x @ w + b),)
+
+        return (
+            program,
+            [tensor(1, (1024, 1024)), tensor(2, (1024, 1024), 0.03), tensor(3, (1024,))],
+            0,
+        )
+
+    def attention(grad):
+        q, k, v = (tensor(i, (1, 8, 1024, 64)) for i in (1, 2, 3))
+        if not grad:
+            return (lambda q, k, v: (A.attention(q, k, v),)), [q, k, v], 0
+
+        def loss(parameters, weight):
+            return A.sum(A.attention(*parameters) * weight)
+
+        def program(q, k, v, weight):
+            value, gradients = A.value_and_grad(loss, [q, k, v], weight)
+            return (*gradients, value)
+
+        return program, [q, k, v, tensor(4, (1, 8, 1024, 64))], 0
+
+    def trained(loss, parameters, x, y, update):
+        n = len(parameters)
+        zeros = [p * 0 for p in parameters]
+
+        def program(*arguments):
+            p, m, v = arguments[:n], arguments[n : 2 * n], arguments[2 * n : 3 * n]
+            value, gradients = A.value_and_grad(loss, list(p), *arguments[3 * n :])
+            made = [update(*each) for each in zip(p, m, v, gradients)]
+            return (*(part[i] for i in range(3) for part in made), value)
+
+        return program, [*parameters, *zeros, *[z * 1 for z in zeros], x, y], 3 * n
+
+    def adam(p, m, v, g, rate=1e-4, decay=0.0):
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g * g
+        return p * (1 - rate * decay) - rate * m / (A.sqrt(v) + 1e-8), m, v
+
+    def momentum(p, m, v, g):
+        m = 0.8 * m + g
+        return p - 0.1 * m, m, v
+
+    def cross_entropy(logits, y):
+        return A.mean(A.logsumexp(logits) - A.pick(logits, y))
+
+    def layers(seed, *sizes):
+        made = []
+        for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
+            made += [tensor(seed + i, (a, b), 1 / math.sqrt(a)), tensor(seed + i, (b,), 0.0)]
+        return made
+
+    def document():
+        def loss(p, x, y):
+            z = (x @ p[0] + p[1])[:, 0]
+            return A.mean(A.maximum(z, z * 0) - z * y + A.log(1 + A.exp(-A.abs(z))))
+
+        y = A.tensor(array.array("f", [0, 1, 0, 1]), (4,))
+        return trained(loss, layers(1, 10, 1), tensor(5, (4, 10)), y, momentum)
+
+    def mlp():
+        def loss(p, x, y):
+            x = A.relu(x @ p[0] + p[1])
+            x = A.relu(x @ p[2] + p[3])
+            return cross_entropy(x @ p[4] + p[5], y)
+
+        y = A.integers(integers(3, 256, 10))
+        return trained(loss, layers(1, 784, 1024, 1024, 10), tensor(5, (256, 784)), y, adam)
+
+    def cnn():
+        def loss(p, x, y):
+            x = A.relu(A.conv(x, p[0]) + p[1])
+            x = A.relu(A.conv(x, p[2]) + p[3])
+            x = A.mean_axes(x.reshape(64, 7, 4, 7, 4, 64), (2, 4)).reshape(64, 49 * 64)
+            return cross_entropy(x @ p[4] + p[5], y)
+
+        p = [
+            tensor(1, (32, 3, 3, 1), 0.3),
+            tensor(2, (32,), 0.0),
+            tensor(3, (64, 3, 3, 32), 0.06),
+            tensor(4, (64,), 0.0),
+            *layers(7, 49 * 64, 10),
+        ]
+        return trained(loss, p, tensor(5, (64, 28, 28, 1)), A.integers(integers(3, 64, 10)), adam)
+
+    def language_model():
+        d, heads, blocks, tokens, batch, words = 256, 4, 2, 128, 8, 96
+
+        def norm(x, p):
+            m = A.mean_last(x)
+            s = A.mean_last((x - m) * (x - m))
+            return (x - m) / A.sqrt(s + 1e-5) * p[0] + p[1]
+
+        def split(x):
+            return A.transpose(x.reshape(batch, tokens, heads, d // heads), (0, 2, 1, 3))
+
+        def block(x, p):
+            y = norm(x, p[0:2])
+            a = A.attention(split(y @ p[2]), split(y @ p[3]), split(y @ p[4]))
+            x = x + A.transpose(a, (0, 2, 1, 3)).reshape(batch, tokens, d) @ p[5]
+            return x + A.gelu(norm(x, p[6:8]) @ p[8] + p[9]) @ p[10] + p[11]
+
+        def loss(p, x, y):
+            h = A.rows(p[0], x).reshape(batch, tokens, d) + p[1]
+            for i in range(blocks):
+                h = block(h, p[2 + 12 * i : 14 + 12 * i])
+            h = norm(h, p[-3:-1]) @ p[-1]
+            return cross_entropy(h.reshape(batch * tokens, words), y)
+
+        one = A.tensor(array.array("f", [1.0] * d), (d,))
+        p = [tensor(1, (words, d), 0.5), tensor(2, (tokens, d), 0.1)]
+        for i in range(blocks):
+            s = 10 * (i + 1)
+            square = [tensor(s + j, (d, d), 1 / 16) for j in range(4)]
+            up, down = tensor(s + 4, (d, 4 * d), 1 / 16), tensor(s + 5, (4 * d, d), 1 / 32)
+            p += [
+                one * 1,
+                one * 0,
+                *square,
+                one * 1,
+                one * 0,
+                up,
+                tensor(3, (4 * d,), 0.0),
+                down,
+                one * 0,
+            ]
+        p += [one * 1, one * 0, tensor(99, (d, words), 1 / 16)]
+        x, y = integers(1, batch * tokens, words), integers(2, batch * tokens, words)
+
+        def adamw(p, m, v, g):
+            return adam(p, m, v, g, 3e-4, 0.01)
+
+        return trained(loss, p, A.integers(x), A.integers(y), adamw)
+
+    return {
+        "matmul_256": lambda: product(256, 256, 256),
+        "matmul_1024": lambda: product(1024, 1024, 1024),
+        "matmul_2048": lambda: product(2048, 2048, 2048),
+        "matmul_tall": lambda: product(4096, 64, 64),
+        "matmul_wide": lambda: product(16, 1024, 4096),
+        "linear_gelu": linear_gelu,
+        "attention": lambda: attention(False),
+        "attention_grad": lambda: attention(True),
+        "document_step": document,
+        "mlp_step": mlp,
+        "cnn_step": cnn,
+        "lm_step": language_model,
+    }
