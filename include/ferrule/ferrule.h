@@ -467,6 +467,7 @@ FR_API const char *fr_next_warning(void);
 #include "ferrule/shape.h"
 #include "ferrule/conv.h"
 #include "ferrule/random.h"
+#include "ferrule/index.h"
 
 /* ---- sugar: numbers as operands, fr_mul(x, 0.5). C only; the plain functions stand behind. ------ */
 

@@ -637,6 +637,7 @@ static PyGetSetDef array_attributes[] = {
     {"dtype", get_dtype, NULL, "the type of the elements", NULL},
     {"T", get_transposed, NULL, "the axes in reverse order", NULL},
     {"mT", get_matrix_transposed, NULL, "the last two axes exchanged", NULL},
+    {"at", py_get_at, NULL, "x.at[index].add(value) and its kin: new arrays, updated", NULL},
     {"real", py_get_real, NULL, "the real part", NULL},
     {"imag", py_get_imag, NULL, "the imaginary part; zero of a real array", NULL},
     {NULL, NULL, NULL, NULL, NULL},

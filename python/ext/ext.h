@@ -9,10 +9,10 @@
  *   complex.c  parts of complex numbers, bits as another dtype
  *   convert.c  Python numbers, lists and buffers to arrays; arrays to Python numbers and lists
  *   fast.c     the routines behind mx.fast
- *   index.c    x[...], x[...] = value
+ *   index.c    x[...]: what an index means; index_write.c: x[...] = value; at.c: x.at[...]
  *   ops.c      functions: one for each row of the table of operations; the tables of functions
  *   call.c     calls of the composed functions (src/op/functions.def), whose bodies are in
- *              elementwise.c reduce.c shape.c layout.c create.c update.c
+ *              elementwise.c reduce.c shape.c layout.c create.c update.c gather.c
  *              products.c
  *   compile.c  mx.compile; programs.c, vary.c
  *   tree.c     nested lists, tuples and dicts: flatten, key, rebuild
@@ -212,6 +212,8 @@ PyObject *py_get_imag(PyObject *self, void *closure);
 
 PyObject *py_subscript(PyObject *array, PyObject *index);
 int py_assign(PyObject *array, PyObject *index, PyObject *value);
+PyObject *py_get_at(PyObject *array, void *closure);
+int py_at_init(PyObject *module);
 
 /* ---- update.c -------------------------------------------------------------------------- */
 

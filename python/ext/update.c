@@ -1,4 +1,4 @@
-/* update.c - functions of several arrays: concatenate, stack, pad, take
+/* update.c - functions of several arrays: concatenate, stack, pad
  *
  * needs   arrays, or what operands can be; lists or tuples of them
  * gives   one array (x[...] = value is in index.c)
@@ -187,22 +187,4 @@ PY_CALL(pad)
     if (c.at[3] && !value)
         return py_fail_call(&c);
     return py_end_call(&c, fr_pad(c.x, before, after, value));
-}
-
-/* axis None: of the flattened array. */
-PY_CALL(take)
-{
-    py_call c;
-    int axis = 0;
-    if (py_begin_call(&c, PY_SIGNATURE(take), self, args, n, names))
-        return NULL;
-    bool all = !c.at[2] || c.at[2] == Py_None;
-    fr_array *indices = py_call_operand(&c, 1), *flat = NULL;
-    if (!indices || (!all && py_read_int(c.at[2], &axis)))
-        return py_fail_call(&c);
-    if (all)
-        flat = fr_own(fr_reshape(c.x, &(int64_t){-1}, 1));
-    fr_array *result = fr_take(all ? flat : c.x, indices, axis);
-    fr_free(flat);
-    return py_end_call(&c, result);
 }

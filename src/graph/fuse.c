@@ -263,20 +263,21 @@ static void store_alone(fr__tnode *n, int why)
     n->why = (uint8_t)why;
 }
 
-/* A routine reads its inputs as strides over a leaf or something stored. */
-static int ask_memory(state *s, int i, int g)
+/* A routine reads its inputs, and a gather what it gathers from, as strides over a leaf or something
+ * stored. */
+static int ask_memory(state *s, int i, int g, int why)
 {
     const fr__index *none = fr__index_new(&s->t->arena, 0);
     fr__place_in p;
     int at;
     while (none && !fr__memory_of(s->t, i, &p, &at)) {
-        store_alone(node(s, at), FR__WHY_NATIVE);
+        store_alone(node(s, at), why);
         if (want(s, at, g, none))
             return -1;
     }
     if (!none || fr__is_leaf(node(s, p.base)))
         return none ? 0 : -1;
-    store_alone(node(s, p.base), FR__WHY_NATIVE);
+    store_alone(node(s, p.base), why);
     return want(s, p.base, g, none);
 }
 
@@ -286,7 +287,7 @@ static int ask_inputs(state *s, int i)
     const fr__index *m = n->map;
     if (fr__ops[n->op].class == FR__NATIVE) {
         for (int j = 0; j < n->nin; j++)
-            if (ask_memory(s, n->in[j], n->group))
+            if (ask_memory(s, n->in[j], n->group, FR__WHY_NATIVE))
                 return -1;
         return 0;
     }
@@ -309,19 +310,14 @@ static int ask_inputs(state *s, int i)
         return want(s, n->in[0], n->group, m);
     }
     if (n->op == FR__OP_TAKE) {
-        fr__tnode *from = node(s, n->in[0]);
         const fr__index *indices = fr__index_of_indices(&s->t->arena, group(s, n->group)->axis,
                                                         n->map, n, node(s, n->in[1]));
-        const fr__index *none = fr__index_new(&s->t->arena, 0);
-        if (!indices || !none)
+        if (!indices)
             return fr__failed() ? -1
                                 : fr__fail_int(FR__E_INTERNAL,
                                                "fuse: node %d has no map of its indices", i);
-        if (!fr__is_leaf(from)) {
-            store_alone(from, FR__WHY_TAKEN);
-            if (want(s, n->in[0], n->group, none))
-                return -1;
-        }
+        if (ask_memory(s, n->in[0], n->group, FR__WHY_TAKEN))
+            return -1;
         return want(s, n->in[1], n->group, indices);
     }
     if (n->op == FR__OP_PUT) {

@@ -161,21 +161,27 @@ static int end_input(const fr__tnode *n)
                                                                              : n->nin;
 }
 
-/* In memory, what a TAKE gathers from, for index 0 along its axis; the stride of the axis. */
-static const fr__index *taken_map(state *s, const fr__tnode *n, const fr__index *m,
-                                  int64_t *stride)
+/* What a TAKE gathers from, in memory. */
+typedef struct {
+    const fr__index *map; /* of the element that index 0 reads */
+    int base;
+    int64_t offset, stride; /* of the base; of the axis */
+} taken;
+
+static bool taken_from(state *s, const fr__tnode *n, const fr__index *m, taken *to)
 {
-    const fr__tnode *x = node(s, n->in[0]);
-    int64_t strides[FR_MAX_NDIM], step = 1;
-    for (int d = x->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= x->shape[d];
+    fr__place_in p;
+    int at;
+    if (!fr__memory_of(s->t, n->in[0], &p, &at)) {
+        fr__fail(FR__E_INTERNAL, "lower: node %d is gathered from and was not stored", at);
+        return false;
     }
-    if (fr__is_leaf(x) && !s->t->leaves.at[x->slot].contiguous)
-        memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * x->ndim);
-    *stride = strides[n->par[0]];
-    return fr__index_beside(&s->t->arena, s->group->axis, m, n, x, strides,
-                            node(s, n->in[1])->ndim);
+    to->base = p.base;
+    to->offset = p.offset;
+    to->stride = p.strides[n->par[0]];
+    to->map = fr__index_beside(&s->t->arena, s->group->axis, m, n, node(s, n->in[0]), p.strides,
+                               node(s, n->in[1])->ndim);
+    return to->map != NULL;
 }
 
 /* The map that a member's inputs are addressed by. */
@@ -614,11 +620,10 @@ static int random_bits(state *s, const fr__tnode *n, const fr__index *m)
 static int gathered(state *s, const fr__tnode *n, const fr__index *m)
 {
     fr__kb *kb = &s->kb;
-    int64_t stride;
-    const fr__index *at = taken_map(s, n, m, &stride);
+    taken at;
     const fr__index *of =
         fr__index_of_indices(&s->t->arena, s->group->axis, m, n, node(s, n->in[1]));
-    if (!at || !of)
+    if (!taken_from(s, n, m, &at) || !of)
         return kb->failed = true, 0;
     const fr__tnode *x = node(s, n->in[0]);
     int64_t size = x->shape[n->par[0]];
@@ -628,10 +633,11 @@ static int gathered(state *s, const fr__tnode *n, const fr__index *m)
     i = fr__k(kb, FR__K_SEL, FR__KI64, fr__kcmp(kb, FR__K_LT, i, zero),
               fr__k2(kb, FR__K_ADD, i, count), i, 0);
     i = fr__k2(kb, FR__K_MIN, fr__k2(kb, FR__K_MAX, i, zero), last);
-    if (stride != 1)
-        i = fr__k2(kb, FR__K_MUL, i, param_index(s, stride));
-    fr__kaccess a = {.buf = (uint16_t)buffer_for(s, n->in[0], at->offset, FR__BUF_IN)};
-    fill_access(s, &a, at);
+    if (at.stride != 1)
+        i = fr__k2(kb, FR__K_MUL, i, param_index(s, at.stride));
+    int buf = buffer_for(s, at.base, at.offset + at.map->offset, FR__BUF_IN);
+    fr__kaccess a = {.buf = (uint16_t)buf};
+    fill_access(s, &a, at.map);
     return fr__k(kb, FR__K_LOAD, fr__ktype_of(n->dtype), -1, i, -1, fr__kb_access(kb, &a));
 }
 
@@ -1087,9 +1093,9 @@ static int gather_members(state *s)
         const fr__index *m = map_of_input(s, n);
         if (!m && !fr__failed())
             return fr__fail_int(FR__E_INTERNAL, "lower: node %d has no map of its input", i);
-        int64_t stride;
-        const fr__index *taken = n->op == FR__OP_TAKE ? taken_map(s, n, n->map, &stride) : NULL;
-        if (taken && note_map(s, taken, 2))
+        taken from;
+        if (n->op == FR__OP_TAKE &&
+            (!taken_from(s, n, n->map, &from) || note_map(s, from.map, 2)))
             return -1;
         for (int j = first_input(n); m && j < end_input(n); j++)
             if (note_sources(s, n->in[j], m))

@@ -8,6 +8,7 @@ const fr__native *fr__native_of(int op)
     case FR__OP_CONV: return &fr__native_conv;
     case FR__OP_ATTENTION: return &fr__native_attention;
     case FR__OP_ATTENTION_GRAD: return &fr__native_attention_grad;
+    case FR__OP_SCATTER: return &fr__native_scatter;
     default: return NULL;
     }
 }

@@ -55,5 +55,6 @@ const fr__native *fr__native_of(int op); /* NULL: not one of these */
 
 extern const fr__native fr__native_contract, fr__native_conv, fr__native_attention,
     fr__native_attention_grad;
+extern const fr__native fr__native_scatter;
 
 #endif

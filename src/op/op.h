@@ -34,6 +34,8 @@
                     "par: strides, dilations of the window, groups; op/correlate.h")               \
     X(ATTENTION, NATIVE, "softmax(in[0] in[1]^T * scale + mask in[3]) in[2]; op/attention.h")      \
     X(ATTENTION_GRAD, NATIVE, "gradients of in[0], in[1] and in[2], one behind the other")         \
+    X(SCATTER, NATIVE, "in[0][outer, n, inner] with in[2][outer, k, inner] at the indices in[1], [k] or\n"\
+                       "in[2]'s shape, in order; par[0]: a fr_scatter_mode")               \
     X(CAST, CAST, "the same values in another dtype")                                        \
     X(REINTERPRET, CAST, "the same bits as another dtype of that size")                                        \
     X(ALIAS, VIEW, "in[0] itself: where differentiation begins")                             \
@@ -131,6 +133,9 @@ fr_array *fr__complex_matmul(fr_array *a, fr_array *b);
 fr_array *fr__complex_logsumexp(fr_array *x, const fr_reduce_options *o);
 fr_array *fr__complex_softmax(fr_array *x, const fr_reduce_options *o);
 
+/* SCATTER: x [outer, n, inner], updates [outer, k, inner], indices [k] or as updates; any dtypes, the result has
+ * x's. NULL in, NULL out. Wants a scope of the caller's. */
+fr_array *fr__scatter(fr_array *x, fr_array *at, fr_array *updates, int mode);
 /* One axis by Python's rules; -1 with an error. */
 int fr__axis(int axis, int ndim, const char *op);
 /* A literal of this dtype, owned as a result. */

@@ -135,6 +135,7 @@ fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
     case FR__OP_CONV: return conv(x, size, in, batch);
     case FR__OP_ATTENTION: return attention(x, size, in, batch);
     case FR__OP_ATTENTION_GRAD: return attention_grad(x, size, in, batch);
+    case FR__OP_SCATTER: return fr__scatter_batch(x, size, in, batch);
     default: return NULL;
     }
 }

@@ -105,26 +105,6 @@ fr_array *fr__in_range(fr_array *indices, int64_t n)
     return fr_minimum(fr_maximum(i, 0), (long long)(n - 1));
 }
 
-/* The sum over the places k of y that were read from place j: 1[index[k] = j] g[k]. */
-static fr_array *take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indices)
-{
-    int axis = (int)y->par[0];
-    int64_t before = 1, after = 1, n = x->dims[axis], k = indices->size;
-    for (int d = 0; d < axis; d++)
-        before *= x->dims[d];
-    for (int d = axis + 1; d < x->ndim; d++)
-        after *= x->dims[d];
-    if (!g->size)
-        return NULL;
-    fr_array *places = fr_arange(0, (double)n, 1, FR_INT64);
-    fr_array *read = fr_reshape(fr__in_range(indices, n), (int64_t[]){k}, 1);
-    fr_array *hit = fr_eq(fr_reshape(places, (int64_t[]){n, 1, 1}, 3),
-                          fr_reshape(read, (int64_t[]){1, k, 1}, 3));
-    fr_array *spread = fr_where(hit, fr_reshape(g, (int64_t[]){before, 1, k, after}, 4), 0);
-    fr_array *sum = fr_sum(spread, &(fr_reduce_options){.axes = (int[]){2}, .naxes = 1});
-    return sum ? like(sum, x) : NULL;
-}
-
 /* ---- products of matrices -------------------------------------------------------------- */
 
 /* x [batch, p, q] as [batch, q, p], where p has np dimensions. */
@@ -468,6 +448,7 @@ static uint64_t differentiable(const fr_array *x, bool forward)
     case FR__OP_STOP:
     case FR__OP_RANDOM_BITS: return 0;
     case FR__OP_TAKE: return 1;
+    case FR__OP_SCATTER: return 5;
     case FR__OP_where: return 6;
     case FR__OP_CUSTOM: /* its rules, or the function itself */
         c = fr__custom_of(x);
@@ -497,7 +478,8 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_CUSTOM:
     case FR__OP_ALIAS: to[0] = g; return 0;
     case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;
-    case FR__OP_TAKE: to[0] = take_vjp(y, g, in[0], in[1]); return 0;
+    case FR__OP_TAKE: to[0] = fr__take_vjp(y, g, in[0], in[1]); return 0;
+    case FR__OP_SCATTER: fr__scatter_vjp(y, g, in, to); return 0;
     case FR__OP_CONTRACT: contract_vjp(y, g, in, need, to); return 0;
     case FR__OP_CONV: conv_vjp(y, g, in, need, to); return 0;
     case FR__OP_ATTENTION: return attention_vjp(y, g, in, need, to);

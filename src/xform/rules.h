@@ -24,4 +24,10 @@ fr_array *fr__move_axis(fr_array *x, int from, int to);
 /* Indices along an axis of n, as fr_take reads them: int64, 0 to n - 1. */
 fr_array *fr__in_range(fr_array *indices, int64_t n);
 
+/* scatter_rules.c */
+fr_array *fr__take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indices);
+void fr__scatter_vjp(fr_array *y, fr_array *g, fr_array *const *in, fr_array **to);
+fr_array *fr__scatter_batch(fr_array *y, int64_t size, fr_array *const *in,
+                            fr_array *const *batch);
+
 #endif

@@ -53,15 +53,15 @@ def test_int_like_indices():
     assert x[mx.array(1)].tolist() == VALUES[1].tolist()
 
 
-@pytest.mark.parametrize("index", [3, -4, (0, 4), (0, 0, 0, 0), (..., ...)], ids=str)
+@pytest.mark.parametrize("index", [3, -4, (0, 4)], ids=str)
 def test_indices_out_of_range(index):
     with pytest.raises(IndexError):
         mx.array(VALUES)[index]
 
 
-@pytest.mark.parametrize("index", ["a", 1.0, True, [0, 1], {}], ids=str)
+@pytest.mark.parametrize("index", ["a", 1.0, True, (0, 0, 0, 0), (..., ...), {}], ids=str)
 def test_other_indices(index):
-    with pytest.raises(TypeError, match="index"):
+    with pytest.raises(ValueError, match="ind"):
         mx.array(VALUES)[index]
 
 
@@ -73,7 +73,7 @@ def test_zero_step():
 def test_zero_dimensions():
     x = mx.array(5.0)
     assert x[()].item() == 5 and x[...].item() == 5 and x[None].shape == (1,)
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError):
         x[0]
 
 
