@@ -1,8 +1,8 @@
 /* index.h - elements at computed indices: read, and written
  *
- * Included by ferrule.h, whose rules hold. Indices are arrays of any integer dtype; below 0 they count
- * from the end of their axis. They are computed late, so nothing can be checked: what is beyond
- * either end
+ * Included by ferrule.h, whose rules hold. Indices are arrays of any integer dtype (uint64 counts
+ * as int64); below 0 they count from the end of their axis. They are computed late, so nothing can
+ * be checked: what is beyond either end
  *   - reads the nearest element, where elements are read,
  *   - writes nothing, where they are written.
  * So for every kernel, routine and number of threads. TYPE: indices that are not integers.

@@ -88,7 +88,8 @@ FR_API fr_array *fr_as_strided(fr_array *x, const int64_t *shape, const int64_t 
  * NULL: a size larger than the axis, an axis named twice, starts no vector of naxes integers. */
 FR_API fr_array *fr_dynamic_slice(fr_array *x, fr_array *starts, const int *axes, int naxes,
                                   const int64_t *sizes);
-/* x with v in place of the elements that fr_dynamic_slice would give with v's shape. */
+/* x with v, cast to its dtype, in place of the elements that fr_dynamic_slice would give with v's
+ * shape. Dimensions that v lacks in front are 1 along axes, x's along the others. */
 FR_API fr_array *fr_dynamic_slice_update(fr_array *x, fr_array *v, fr_array *starts,
                                          const int *axes, int naxes);
 

@@ -30,6 +30,7 @@ typedef void apply_fn(const apply_job *j);
 typedef struct {
     int64_t outer, n, inner, k;
     int64_t ranges, each;  /* of the middle axis, and how long they are */
+    int shift;             /* each is 2 to the shift where there are several */
     int64_t pieces, piece; /* of the inner axis */
     int64_t blocks;        /* of indices to sort; 0: they aren't */
     apply_fn *apply;
@@ -222,7 +223,10 @@ static void cut_up(scatter *s, int size, int threads, bool along)
     bool many = s->k > SORTED && s->k <= UINT32_MAX && !along;
     if (many && s->k > s->n / 16)
         ranges = fr__max64(ranges, s->n * s->piece * size / CACHED);
-    s->each = pieces_of(s->n, fr__min64(ranges, MOST_RANGES));
+    ranges = fr__min64(ranges, MOST_RANGES);
+    while (ranges > 1 && (int64_t)1 << s->shift < pieces_of(s->n, ranges))
+        s->shift++;
+    s->each = ranges > 1 ? (int64_t)1 << s->shift : s->n;
     s->ranges = s->n ? pieces_of(s->n, s->each) : 1;
     if (s->ranges > 1 && many)
         s->blocks = pieces_of(s->k, BLOCK);
@@ -297,7 +301,7 @@ static void count_or_distribute(const fr__native_call *c, char *const *data, int
             int64_t i = index_at(&j, k);
             if (i < 0 || i >= s->n)
                 continue;
-            int64_t r = i / s->each;
+            int64_t r = i >> s->shift;
             if (distribute)
                 t.positions[at[r]] = (uint32_t)k;
             at[r]++;

@@ -1,5 +1,6 @@
 /* strided.c - gathers at places made of counters: strided reads, slices at computed starts */
 #include "core/scope.h"
+#include "op/gather.h"
 #include "op/op.h"
 
 /* v as the axis `axis` of ndim, the others of size 1. */
@@ -138,52 +139,85 @@ fr_array *fr_dynamic_slice(fr_array *x, fr_array *starts, const int *axes, int n
     return y;
 }
 
-/* Along axis d: v's element for every place of x, and *in becomes true where there is one. */
-static fr_array *spread_out(fr_array *v, fr_array *starts, int place, int d, int64_t size,
-                            fr_array **in)
+/* The part's sizes: v's; dimensions that it lacks in front are 1 along axes, x's along others. */
+static int part_sizes(const fr_array *x, const fr_array *v, const int *axes, int naxes,
+                      int64_t *sizes)
 {
-    int64_t n = v->dims[d];
-    int ndim = v->ndim;
-    fr_array *i = counter(size),
-             *s = place < 0 ? fr__number(0, FR_INT64) : start_of(starts, place, size - n);
-    i = fr__then(i, (fr_sub)(i, s));
-    fr_array *zero = fr__number(0, FR_INT64), *last = fr__number((double)(n - 1), FR_INT64);
-    fr_array *low = (fr_ge)(i, zero), *high = (fr_le)(i, last);
-    fr_array *here = (fr_logical_and)(low, high), *from = here ? fr_clip(i, zero, last) : NULL;
-    v = fr__then(v, fr_take(v, from, d));
-    here = here ? along(here, d, ndim) : NULL;
-    fr_array *outer = *in;
-    *in = outer ? (fr_logical_and)(outer, here) : here;
-    fr_array *made[] = {i, s, zero, last, low, high, from, outer, outer ? here : NULL};
-    for (int k = 0; k < FR__COUNT(made); k++)
-        fr__discard(made[k]);
-    return v;
+    char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
+    int lacks = x->ndim - v->ndim;
+    if (lacks < 0)
+        return fr__fail_int(FR__E_VALUE, "slice_update: %s in %s", fr__shape_text(v, a),
+                            fr__shape_text(x, b));
+    for (int d = 0; d < x->ndim; d++)
+        sizes[d] = d < lacks ? x->dims[d] : v->dims[d - lacks];
+    for (int i = 0; i < naxes; i++) {
+        int d = fr__axis(axes[i], x->ndim, "slice_update");
+        if (d < 0)
+            return -1;
+        if (d < lacks)
+            sizes[d] = 1;
+    }
+    return 0;
+}
+
+/* v, of x's dimensions, scattered to the places that count from the starts on; axes that have no
+ * start are all of x's. */
+static fr_array *scattered(fr_array *x, fr_array *v, fr_array *starts, const int *at, int naxes)
+{
+    fr_array *indices[FR_MAX_NDIM];
+    int order[FR_MAX_NDIM], axes[FR_MAX_NDIM], n = 0, rest = naxes;
+    int64_t shape[FR_MAX_NDIM];
+    for (int d = 0; d < x->ndim; d++) {
+        if (at[d] < 0) {
+            order[rest++] = d;
+            continue;
+        }
+        fr_array *start = start_of(starts, at[d], x->dims[d] - v->dims[d]);
+        fr_array *i = (fr_add)(counter(v->dims[d]), start);
+        for (int k = 0; k < naxes; k++)
+            shape[k] = k == n ? v->dims[d] : 1;
+        indices[n] = fr_reshape(i, shape, naxes);
+        axes[n] = order[n] = d;
+        n++;
+    }
+    v = fr_transpose(v, order, x->ndim);
+    return fr_scatter(x, n, indices, axes, v, FR_SCATTER_SET);
+}
+
+static fr_array *updated(fr_array *x, fr_array *v, fr_array *starts, const int *at, int naxes,
+                         const int64_t *sizes)
+{
+    int64_t from[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM], count[FR_MAX_NDIM];
+    bool whole = true;
+    for (int d = 0; d < x->ndim; d++) {
+        step[d] = 1;
+        count[d] = at[d] < 0 ? sizes[d] : x->dims[d];
+        whole &= count[d] == x->dims[d];
+    }
+    v = fr_broadcast_to(fr_astype(v, (fr_dtype)x->dtype), sizes, x->ndim);
+    if (v && v->size && naxes) {
+        fr_array *part = whole ? x : fr_slice(x, from, step, count);
+        v = part ? scattered(part, v, starts, at, naxes) : NULL;
+        if (whole)
+            return v;
+    }
+    return v && !v->size ? fr_reshape(x, x->dims, x->ndim)
+                         : fr_slice_update(x, v, from, step, count);
 }
 
 fr_array *fr_dynamic_slice_update(fr_array *x, fr_array *v, fr_array *starts, const int *axes,
                                   int naxes)
 {
-    fr_array *all[3] = {x, v, starts};
+    fr_array *all[3] = {x, v, starts}, *y = NULL;
+    int64_t sizes[FR_MAX_NDIM];
+    int at[FR_MAX_NDIM];
     if (!fr__operands(3, all))
         return NULL;
-    int at[FR_MAX_NDIM];
-    char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
-    if (v->ndim != x->ndim)
-        return fr__fail(FR__E_VALUE, "slice_update: %s in %s: the dimensions differ",
-                        fr__shape_text(v, a), fr__shape_text(x, b));
-    if (read_starts("slice_update", x, starts, axes, naxes, v->dims, at))
-        return NULL;
-    if (!v->size || !x->ndim)
-        return fr_astype(v->size ? v : x, (fr_dtype)x->dtype);
-    fr_array *part = fr_astype(v, (fr_dtype)x->dtype), *in = NULL;
-    for (int d = 0; part && d < x->ndim; d++)
-        if (x->dims[d] != v->dims[d])
-            part = spread_out(part, starts, at[d], d, x->dims[d], &in);
-    if (fr__failed())
-        part = fr__then(part, NULL);
-    if (!in || !part)
-        return fr__then(in, part);
-    part = fr__then(part, (fr_where)(in, part, x));
-    fr__discard(in);
-    return part;
+    if (!part_sizes(x, v, axes, naxes, sizes) &&
+        !read_starts("slice_update", x, starts, axes, naxes, sizes, at)) {
+        fr_scope *s = fr_scope_open();
+        y = fr__leave(s, updated(x, v, starts, at, naxes, sizes));
+    }
+    fr__settle(3, all);
+    return y;
 }

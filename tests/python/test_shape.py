@@ -242,6 +242,13 @@ def test_slices_at_computed_places():
     same(mx.slice(x, mx.array([1, 2]), (-1, 0), (2, 4)), v[2:, 1:5])
     same(mx.slice_update(x, mx.array(v * 2.5), mx.array([0]), (0,)), (v * 2.5).astype(np.int32))
     same(mx.slice_update(x, x[:0], mx.array([0]), (0,)), v)
+    for new in [9, [8, 9], [[8, 9, 1, 2, 3, 4]]]:  # dimensions that are not there are 1, or all
+        wanted = v.copy()
+        wanted[2, : np.size(new) if np.ndim(new) else None] = np.ravel(new)
+        same(mx.slice_update(x, mx.array(new), mx.array([2]), (0,)), wanted)
+    wanted = v.copy()
+    wanted[:, 3] = 9
+    same(mx.slice_update(x, mx.array(9), mx.array([3]), (1,)), wanted)
 
     @mx.compile
     def f(x, i):
@@ -312,7 +319,7 @@ def test_views_stay_views():
         (lambda x: mx.slice(x, mx.array([0]), (0,), (3,)), ValueError, "slice: 1 sizes"),
         (lambda x: mx.slice(x, mx.array([0, 1]), (0,), (2, 3)), ValueError, "slice: starts"),
         (lambda x: mx.slice(x, mx.array([0.5]), (0,), (2, 3)), TypeError, "slice: starts"),
-        (lambda x: mx.slice_update(x, x[0], mx.array([0]), (0,)), ValueError, "slice_update"),
+        (lambda x: mx.slice_update(x, x[None], mx.array([0]), (0,)), ValueError, "slice_update"),
         (lambda x: mx.diff(x, -1), ValueError, "diff"),
         (lambda x: mx.diff(x, axis=2), IndexError, "diff: axis 2"),
         (lambda x: mx.eye("2"), TypeError, "eye: n must be an int"),
