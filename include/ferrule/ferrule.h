@@ -468,6 +468,7 @@ FR_API const char *fr_next_warning(void);
 #include "ferrule/conv.h"
 #include "ferrule/random.h"
 #include "ferrule/index.h"
+#include "ferrule/io.h"
 
 /* ---- sugar: numbers as operands, fr_mul(x, 0.5). C only; the plain functions stand behind. ------ */
 

@@ -350,6 +350,10 @@ int py_random_key(PyObject *value, fr_array **key, const char *function);
 fr_array *py_random_scaled(fr_array *values, fr_array *factor, fr_array *offset);
 extern PyMethodDef py_distribution_functions[];
 
+/* ---- files.c -------------------------------------------------------------------------- */
+
+extern PyMethodDef py_file_functions[];
+
 /* ---- conv.c --------------------------------------------------------------------------- */
 
 extern PyMethodDef py_conv_functions[];

@@ -64,7 +64,7 @@ PyMODINIT_FUNC PyInit__core(void)
         add_functions(module, py_memory_functions) ||
         add_functions(module, py_fast_functions) || py_transform_init(module) ||
         add_functions(module, py_transform_functions) ||
-        add_functions(module, py_conv_functions) ||
+        add_functions(module, py_conv_functions) || add_functions(module, py_file_functions) ||
         add_functions(module, py_exchange_functions) ||
         add_functions(module, py_dtype_functions) ||
         PyModule_AddStringConstant(module, "__version__", fr_version())) {

@@ -27,6 +27,12 @@ from ._dtypes import (  # noqa: F401
     number,
     signedinteger,
     unsignedinteger,
+from ._files import (  # noqa: F401
+    load,
+    save,
+    save_safetensors,
+    savez,
+    savez_compressed,
 )
 from ._printing import (  # noqa: F401
     PrintOptions,
