@@ -29,8 +29,49 @@ def run(name):
     return done.stdout.splitlines()
 
 
+# Programs that train: few steps compiled and not, which must tell the same.
+TRAINING = {
+    "training": [],
+    "digits": ["mlp", "--epochs", "5"],
+    "transformer": ["--steps", "50"],
+    "vae": ["--epochs", "5"],
+    "gcn": ["--steps", "50"],
+    "flow": ["--steps", "100"],
+}
+
+
 def test_every_example_is_run():
-    assert sorted(ARGUMENTS) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    here = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert sorted([*ARGUMENTS, *TRAINING]) == here
+    for name in here:
+        assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 120, name
+
+
+def told(arguments):
+    """The losses and accuracies that a program prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / arguments[0]), *arguments[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = re.findall(r"(?:loss|accuracy[a-z ]*|array\() ?([0-9.]+)", done.stdout)
+    assert found, done.stdout
+    return [float(x) for x in found]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_compiled_and_not(name):
+    arguments = [f"{name}.py", *TRAINING[name]]
+    compiled, plain = told(arguments), told([*arguments, "--uncompiled"])
+    assert compiled == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.parametrize("model, epochs", [("mlp", "40"), ("cnn", "12")])
+def test_digits_are_learned(model, epochs):
+    assert told(["digits.py", model, "--epochs", epochs])[-1] > 0.97
 
 
 def test_basics():
