@@ -1,0 +1,174 @@
+/* test_nn.c - from C: convolutions, random numbers of many kinds, files */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ferrule/ferrule.h"
+
+static int passed, failed;
+
+static void check(bool good, const char *what, int line)
+{
+    if (good)
+        passed++;
+    else if (failed++ < 30)
+        printf("line %d: %s (%s)\n", line, what, fr_error_message());
+}
+#define CHECK(good) check(good, #good, __LINE__)
+
+/* An error of this kind is set; it is cleared. */
+static bool refused(const void *result, fr_error_kind kind)
+{
+    bool good = !result && fr_error() == kind && fr_error_message()[0];
+    fr_error_clear();
+    return good;
+}
+
+static double item(fr_array *x)
+{
+    double v = NAN;
+    return x && !fr_item(x, &v) ? v : NAN;
+}
+
+/* ---- convolutions ----------------------------------------------------------------------- */
+
+static void convolutions(void)
+{
+    fr_scope *s = fr_scope_open();
+    float x[2 * 7 * 3], w[4 * 3 * 3], y[2 * 4 * 4];
+    for (int i = 0; i < 42; i++)
+        x[i] = (float)(i * 7 % 11) - 5;
+    for (int i = 0; i < 36; i++)
+        w[i] = (float)(i * 5 % 7) - 3;
+    fr_array *a = fr_from_data(x, FR_FLOAT32, (int64_t[]){2, 7, 3}, 3);
+    fr_array *b = fr_from_data(w, FR_FLOAT32, (int64_t[]){4, 3, 3}, 3);
+    fr_conv_options o = {.stride = (int64_t[]){2}, .padding = (int64_t[]){1}};
+    fr_array *c = fr_conv(a, b, &o);
+    CHECK(c && fr_ndim(c) == 3 && fr_shape(c)[1] == 4 && fr_shape(c)[2] == 4);
+    CHECK(!fr_copy_out(c, y, sizeof y));
+    for (int n = 0; n < 2; n++)
+        for (int l = 0; l < 4; l++)
+            for (int k = 0; k < 4; k++) {
+                float sum = 0;
+                for (int j = 0; j < 3; j++)
+                    for (int i = 0; i < 3; i++) {
+                        int at = 2 * l + j - 1;
+                        sum += at < 0 || at > 6
+                                   ? 0
+                                   : x[(n * 7 + at) * 3 + i] * w[(k * 3 + j) * 3 + i];
+                    }
+                CHECK(y[(n * 4 + l) * 4 + k] == sum);
+            }
+    fr_array *t = fr_conv_transpose(c, fr_transpose(b, (int[]){2, 1, 0}, 3), &o, NULL);
+    CHECK(t && fr_shape(t)[1] == 7 && fr_shape(t)[2] == 3);
+    fr_array *v = fr_windows(a, 1, 3, 2, 2);
+    CHECK(v && fr_ndim(v) == 4 && fr_shape(v)[1] == 2 && fr_shape(v)[2] == 3);
+    o.groups = 2;
+    CHECK(refused(fr_conv(a, b, &o), FR_ERROR_VALUE));
+    CHECK(refused(fr_windows(a, 1, 8, 1, 1), FR_ERROR_VALUE));
+    CHECK(refused(fr_windows(a, 5, 1, 1, 1), FR_ERROR_INDEX));
+    CHECK(!fr_conv(NULL, b, NULL));
+    fr_scope_close(s);
+}
+
+/* ---- random numbers ------------------------------------------------------------------------ */
+
+static void draws(void)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *state = fr_keep(fr_random_key(5)), *both = fr_random_split(fr_random_key(5), 2);
+    uint32_t keys[4], now[2], drawn[2];
+    fr_array *key = fr_random_next(&state);
+    CHECK(!fr_copy_out(both, keys, sizeof keys) && !fr_copy_out(state, now, sizeof now));
+    CHECK(!fr_copy_out(key, drawn, sizeof drawn));
+    CHECK(!memcmp(now, keys, sizeof now) && !memcmp(drawn, keys + 2, sizeof drawn));
+    int64_t n = 20000;
+    fr_reduce_options all = {0};
+    fr_array *low = fr_number(-3), *high = fr_number(4);
+    fr_array *whole = fr_random_integers(low, high, &n, 1, FR_INT32, key);
+    CHECK(item(fr_min(whole, &all)) == -3 && item(fr_max(whole, &all)) == 3);
+    fr_array *hit = fr_random_bernoulli(fr_number(0.25), &n, 1, key);
+    CHECK(fabs(item(fr_mean(hit, NULL)) - 0.25) < 0.02);
+    fr_array *cut =
+        fr_random_truncated_normal(fr_number(1), fr_number(2), &n, 1, FR_FLOAT32, key);
+    CHECK(item(fr_min(cut, NULL)) >= 1 && item(fr_max(cut, NULL)) <= 2);
+    CHECK(fabs(item(fr_mean(fr_random_gumbel(&n, 1, FR_FLOAT32, key), NULL)) - 0.5772) < 0.05);
+    CHECK(fabs(item(fr_mean(fr_random_laplace(&n, 1, FR_FLOAT32, key), NULL))) < 0.06);
+    float logits[] = {0, -INFINITY, 0};
+    fr_array *l = fr_from_data(logits, FR_FLOAT32, (int64_t[]){3}, 1);
+    fr_array *places = fr_random_categorical_samples(l, 0, n, key);
+    CHECK(fr_dtype_of(places) == FR_UINT32 && fabs(item(fr_mean(places, NULL)) - 1) < 0.05);
+    CHECK(item(fr_any(fr_eq(places, 1), NULL)) == 0);
+    int64_t few = 100;
+    CHECK(item(fr_sum(fr_random_permutation(100, key), NULL)) == 4950);
+    fr_array *x = fr_arange(0, 100, 1, FR_FLOAT32);
+    CHECK(item(fr_sum(fr_random_shuffle(x, 0, key), NULL)) == 4950);
+    fr_array *mean = fr_full(&(int64_t){2}, 1, 3, FR_FLOAT32);
+    fr_array *cov = fr_full((int64_t[]){2, 2}, 2, 1, FR_FLOAT32);
+    fr_array *z = fr_random_multivariate_normal(mean, cov, &few, 1, key);
+    CHECK(z && fr_ndim(z) == 2 && fr_shape(z)[0] == 100 && fr_shape(z)[1] == 2);
+    CHECK(refused(fr_random_integers(low, high, &n, 1, FR_FLOAT32, key), FR_ERROR_TYPE));
+    CHECK(refused(fr_random_bernoulli(x, &few, 0, key), FR_ERROR_VALUE));
+    CHECK(refused(fr_random_categorical(l, 1, NULL, -1, key), FR_ERROR_INDEX));
+    CHECK(refused(fr_random_multivariate_normal(x, cov, &few, 1, key), FR_ERROR_VALUE));
+    fr_array *wrong = x;
+    CHECK(refused(fr_random_next(&wrong), FR_ERROR_VALUE) && wrong == x);
+    fr_free(state);
+    fr_scope_close(s);
+}
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
+static void files(const char *folder)
+{
+    static const char *const endings[] = {"npy", "npz", "safetensors"};
+    const char *names[] = {"layer.weight", "layer.bias"};
+    fr_scope *s = fr_scope_open();
+    fr_array *w = fr_reshape(fr_arange(0, 6, 1, FR_FLOAT32), (int64_t[]){2, 3}, 2);
+    fr_array *x[] = {fr_transpose(w, NULL, 0), fr_arange(0, 3, 1, FR_INT32)};
+    for (int format = 0; format < 3; format++)
+        for (int compressed = 0; compressed < 2; compressed++) {
+            char path[256];
+            snprintf(path, sizeof path, "%s/x.%s", folder, endings[format]);
+            const char *key = "step", *value = "7 \"seven\"";
+            fr_save_options o = {
+                .compressed = compressed, .ntexts = 1, .keys = &key, .values = &value};
+            int n = format == FR_FILE_NPY ? 1 : 2;
+            CHECK(!fr_save(path, (fr_file_format)format, n, names, x, &o));
+            fr_archive *a = fr_load(path);
+            CHECK(a && fr_archive_count(a) == n && (int)fr_archive_format(a) == format);
+            for (int i = 0; a && i < n; i++) {
+                fr_array *y = n == 1 ? fr_archive_array(a, 0) : fr_archive_find(a, names[i]);
+                CHECK(y && fr_dtype_of(y) == fr_dtype_of(x[i]));
+                CHECK(item(fr_all(fr_eq(y, x[i]), NULL)) == 1);
+            }
+            if (a && format == FR_FILE_SAFETENSORS)
+                CHECK(fr_archive_text_count(a) == 1 &&
+                      !strcmp(fr_archive_text_value(a, 0), value) &&
+                      !strcmp(fr_archive_text_key(a, 0), key));
+            fr_archive_free(a);
+            CHECK(!truncate(path, 40));
+            CHECK(refused(fr_load(path), FR_ERROR_VALUE));
+            CHECK(!unlink(path));
+        }
+    CHECK(refused(fr_load("/nowhere/x.npy"), FR_ERROR_IO));
+    CHECK(fr_save("/nowhere/x.npy", FR_FILE_NPY, 1, names, x, NULL) &&
+          refused(NULL, FR_ERROR_IO));
+    CHECK(fr_save("x.npy", FR_FILE_NPY, 2, names, x, NULL) && refused(NULL, FR_ERROR_VALUE));
+    fr_scope_close(s);
+}
+
+int main(void)
+{
+    char folder[] = "/tmp/ferrule-nn-XXXXXX";
+    convolutions();
+    draws();
+    CHECK(mkdtemp(folder));
+    files(folder);
+    CHECK(!rmdir(folder));
+    CHECK(fr_error() == FR_OK);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
