@@ -469,6 +469,7 @@ FR_API const char *fr_next_warning(void);
 #include "ferrule/random.h"
 #include "ferrule/index.h"
 #include "ferrule/io.h"
+#include "ferrule/nn.h"
 
 /* ---- sugar: numbers as operands, fr_mul(x, 0.5). C only; the plain functions stand behind. ------ */
 

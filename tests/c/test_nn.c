@@ -1,4 +1,4 @@
-/* test_nn.c - from C: convolutions, random numbers of many kinds, files */
+/* test_nn.c - from C: convolutions, random numbers of many kinds, files, networks */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,6 +160,88 @@ static void files(const char *folder)
     fr_scope_close(s);
 }
 
+/* ---- networks -------------------------------------------------------------------------------- */
+
+static void layers(void)
+{
+    fr_scope *s = fr_scope_open();
+    float v[] = {1, 2, 4, -1, 0, 3};
+    fr_array *x = fr_from_data(v, FR_FLOAT32, (int64_t[]){2, 3}, 2);
+    fr_array *w = fr_full((int64_t[]){4, 3}, 2, 0.5, FR_FLOAT32),
+             *b = fr_arange(0, 4, 1, FR_FLOAT32);
+    fr_array *y = fr_linear(x, w, b);
+    CHECK(fr_shape(y)[1] == 4 && item(fr_sum(y, NULL)) == 4 * 3.5 + 4 * 1 + 12);
+    CHECK(fabs(item(fr_sum(fr_layer_norm(x, NULL, NULL, 0), NULL))) < 1e-5);
+    CHECK(fabs(item(fr_mean(fr_square(fr_layer_norm(x, NULL, NULL, 0)), NULL)) - 1) < 1e-5);
+    CHECK(fabs(item(fr_mean(fr_square(fr_rms_norm(x, NULL, 0)), NULL)) - 1) < 1e-5);
+    fr_array *half = fr_layer_norm(fr_astype(x, FR_FLOAT16), NULL, NULL, 1e-5);
+    CHECK(half && fr_dtype_of(half) == FR_FLOAT16);
+    fr_array *big = fr_ones(&(int64_t){10000}, 1, FR_FLOAT32);
+    fr_array *dropped = fr_dropout(big, 0.25, fr_random_key(1));
+    CHECK(fabs(item(fr_mean(dropped, NULL)) - 1) < 0.03);
+    CHECK(fabs(item(fr_max(dropped, NULL)) - 1 / 0.75) < 1e-6);
+    fr_array *t = fr_from_data((int32_t[]){2, 0}, FR_INT32, &(int64_t){2}, 1);
+    double first = log(exp(1) + exp(2) + exp(4)) - 4, second = log(exp(-1) + 1 + exp(3)) + 1;
+    CHECK(fabs(item(fr_mean(fr_cross_entropy(x, t), NULL)) - (first + second) / 2) < 1e-5);
+    fr_array *one = fr_ones(&(int64_t){3}, 1, FR_FLOAT32);
+    CHECK(fabs(item(fr_mean(fr_binary_cross_entropy(fr_mul(one, 2), one), NULL)) -
+               log(1 + exp(-2))) < 1e-5);
+    CHECK(item(fr_mean(fr_mse(one, fr_mul(one, 3)), NULL)) == 4);
+    fr_array *wide = fr_init_weight((int64_t[]){50, 4}, 2, fr_random_key(1));
+    CHECK(item(fr_max(fr_abs(wide), NULL)) <= 0.5 && item(fr_max(wide, NULL)) > 0.4);
+    CHECK(refused(fr_cross_entropy(x, x), FR_ERROR_VALUE));
+    CHECK(refused(fr_dropout(x, 1, NULL), FR_ERROR_VALUE));
+    CHECK(refused(fr_linear(x, b, NULL), FR_ERROR_VALUE));
+    fr_scope_close(s);
+}
+
+static void optimizers(void)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *p = fr_full(NULL, 0, 1, FR_FLOAT32), *v = fr_full(NULL, 0, 0, FR_FLOAT32), *m = v;
+    fr_array *g = fr_full(NULL, 0, 0.5, FR_FLOAT32), *rate = fr_full(NULL, 0, 0.1, FR_FLOAT32);
+    fr_array *none = NULL, *steps = fr_full(NULL, 0, 0, FR_FLOAT32), *keep = p;
+    CHECK(!fr_sgd(1, &p, &g, NULL, rate, NULL) && fabs(item(p) - 0.95) < 1e-6);
+    fr_sgd_options o = {.momentum = 0.9, .weight_decay = 0.1};
+    CHECK(!fr_sgd(1, &p, &g, &v, rate, &o) && fabs(item(v) - 0.595) < 1e-6);
+    CHECK(!fr_sgd(1, &p, &g, &v, rate, &o) &&
+          fabs(item(v) - (0.9 * 0.595 + 0.5 + 0.08905)) < 1e-5);
+    CHECK(fr_sgd(1, &p, &g, NULL, rate, &o) && refused(NULL, FR_ERROR_VALUE));
+    keep = p;
+    CHECK(fr_sgd(1, &p, &none, NULL, rate, NULL) && p == keep);
+    p = fr_full(NULL, 0, 1, FR_FLOAT32);
+    v = m;
+    for (int i = 1; i <= 3; i++) /* a constant gradient: the corrected step is the rate */
+        CHECK(!fr_adam(1, &p, &g, &m, &v, &steps, rate, NULL) &&
+              fabs(item(p) - (1 - 0.1 * i)) < 1e-5 && item(steps) == i);
+    fr_scope_close(s);
+}
+
+static void parameters(const char *folder)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/p.safetensors", folder);
+    fr_scope *s = fr_scope_open();
+    fr_params *p = fr_params_new();
+    CHECK(fr_params_add(p, "a.weight", fr_arange(0, 6, 1, FR_FLOAT32)) == 0);
+    CHECK(fr_params_add(p, "a.bias", fr_full(NULL, 0, 3, FR_FLOAT16)) == 1);
+    CHECK(fr_params_add(p, "a.bias", fr_number(1)) == -1 && refused(NULL, FR_ERROR_VALUE));
+    CHECK(refused(fr_params_get(p, "b"), FR_ERROR_VALUE));
+    CHECK(!fr_params_save(p, path));
+    fr_params *q = fr_params_like(p);
+    CHECK(q && item(fr_sum(fr_params_get(q, "a.weight"), NULL)) == 0);
+    CHECK(!fr_params_load(q, path) && item(fr_params_get(q, "a.bias")) == 3);
+    CHECK(item(fr_sum(fr_params_get(q, "a.weight"), NULL)) == 15);
+    CHECK(fr_dtype_of(fr_params_get(q, "a.bias")) == FR_FLOAT16);
+    fr_params_add(q, "more", fr_number(1));
+    CHECK(fr_params_load(q, path) == -1 && refused(NULL, FR_ERROR_VALUE));
+    CHECK(fr_params_count(q) == 3 && !strcmp(fr_params_name(q, 2), "more"));
+    fr_params_free(p);
+    fr_params_free(q);
+    CHECK(!unlink(path));
+    fr_scope_close(s);
+}
+
 int main(void)
 {
     char folder[] = "/tmp/ferrule-nn-XXXXXX";
@@ -167,6 +249,9 @@ int main(void)
     draws();
     CHECK(mkdtemp(folder));
     files(folder);
+    layers();
+    optimizers();
+    parameters(folder);
     CHECK(!rmdir(folder));
     CHECK(fr_error() == FR_OK);
     printf("%d passed, %d failed\n", passed, failed);
