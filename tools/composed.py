@@ -24,6 +24,7 @@ import re
 CLASSES = {
     "elementwise": "Element by element, made of others",
     "reduce": "Over axes, made of others",
+    "order": "Scans, sorting, searching",
     "shape": "Shape",
     "parts": "Parts put together and taken apart",
     "create": "Creation",

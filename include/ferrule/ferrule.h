@@ -258,6 +258,8 @@ FR_API fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *options);
 FR_API fr_array *fr_softmax(fr_array *x,
                             const fr_reduce_options *options); /* keeps x's shape */
 
+#include "ferrule/sort.h"
+
 /* ---- conversions --------------------------------------------------------------------------- */
 
 /* Float to integer truncates, NaN gives 0, beyond the range saturates; integer to narrower

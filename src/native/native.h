@@ -15,7 +15,7 @@
 #include "base/base.h"
 #include "op/op.h"
 
-enum { FR__NATIVE_PHASES = 4 };
+enum { FR__NATIVE_PHASES = 28 };
 
 typedef struct fr__native_array {
     int dtype, ndim;
@@ -56,5 +56,6 @@ const fr__native *fr__native_of(int op); /* NULL: not one of these */
 extern const fr__native fr__native_contract, fr__native_conv, fr__native_attention,
     fr__native_attention_grad;
 extern const fr__native fr__native_scatter;
+extern const fr__native fr__native_scan, fr__native_sort, fr__native_select, fr__native_search;
 
 #endif

@@ -37,6 +37,11 @@
     X(ATTENTION_GRAD, NATIVE, "gradients of in[0], in[1] and in[2], one behind the other")         \
     X(SCATTER, NATIVE, "in[0][outer, n, inner] with in[2][outer, k, inner] at the indices in[1], [k] or\n"\
                        "in[2]'s shape, in order; par[0]: a fr_scatter_mode")               \
+    X(SCAN, NATIVE, "of in[0], [outer, n, inner]: what is so far along n; par: kind, reverse, exclusive") \
+    X(SORT, NATIVE, "rows of in[0], [rows, n], in ascending order; par: whether as their indices")     \
+    X(SELECT, NATIVE, "the same, but only place par[1] is right, and from par[2] on; par[0] as above") \
+    X(SEARCH, NATIVE, "how many elements of sorted rows in[0] are less than values in[1], row by row;\n"\
+                      "par: or equal")                                                        \
     X(CAST, CAST, "the same values in another dtype")                                        \
     X(REINTERPRET, CAST, "the same bits as another dtype of that size")                                        \
     X(ALIAS, VIEW, "in[0] itself: where differentiation begins")                             \
@@ -139,6 +144,22 @@ fr_array *fr__complex_softmax(fr_array *x, const fr_reduce_options *o);
 /* SCATTER: x [outer, n, inner], updates [outer, k, inner], indices [k] or as updates; any dtypes, the result has
  * x's. NULL in, NULL out. Wants a scope of the caller's. */
 fr_array *fr__scatter(fr_array *x, fr_array *at, fr_array *updates, int mode);
+/* Scans. The array has three dimensions, [outer, n, inner]: more of outer is a batch. */
+typedef enum fr__scan_kind {
+    FR__SCAN_SUM,
+    FR__SCAN_PROD,
+    FR__SCAN_MAX,
+    FR__SCAN_MIN,
+    FR__SCAN_LOG_SUM_EXP,
+    FR__SCANS
+} fr__scan_kind;
+fr_array *fr__scan(fr_array *x, int kind, bool reverse, bool exclusive);
+/* SORT, SELECT of [rows, n], SEARCH of [rows, n] for [rows, m]: more rows are a batch. */
+fr_array *fr__sort(fr_array *x, bool indices);
+fr_array *fr__select(fr_array *x, bool indices, int64_t kth, int64_t from);
+fr_array *fr__search(fr_array *sorted, fr_array *values, bool right);
+/* The axes of a reduction as a bit mask of x's; -1 with an error. */
+int64_t fr__axis_mask(const char *op, const fr_array *x, const fr_reduce_options *o);
 /* One axis by Python's rules; -1 with an error. */
 int fr__axis(int axis, int ndim, const char *op);
 /* A literal of this dtype, owned as a result. */

@@ -5,7 +5,7 @@
 #include "op/op.h"
 
 /* The options' axes as a bit mask of x's; -1 with an error. */
-static int64_t axis_mask(const char *op, const fr_array *x, const fr_reduce_options *o)
+int64_t fr__axis_mask(const char *op, const fr_array *x, const fr_reduce_options *o)
 {
     if (!o || !o->axes)
         return x->ndim == 64 ? -1 : ((int64_t)1 << x->ndim) - 1;
@@ -75,7 +75,7 @@ static fr_array *reduce(int op, fr_array *x, int64_t mask, bool keepdims)
     {                                                                                          \
         if (!fr__operands(1, &x))                                                              \
             return NULL;                                                                       \
-        int64_t mask = axis_mask(#name, x, o);                                                 \
+        int64_t mask = fr__axis_mask(#name, x, o);                                             \
         fr_array *y =                                                                          \
             mask < 0 ? NULL : reduce(FR__OP_REDUCE_##name, x, mask, o && o->keepdims);         \
         fr__settle(1, &x);                                                                     \
@@ -132,7 +132,7 @@ fr_array *fr_mean(fr_array *x, const fr_reduce_options *o)
 {
     if (!fr__operands(1, &x))
         return NULL;
-    int64_t mask = axis_mask("mean", x, o);
+    int64_t mask = fr__axis_mask("mean", x, o);
     return mask < 0 ? NULL : mean(x, mask, o && o->keepdims);
 }
 
@@ -140,7 +140,7 @@ fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
 {
     if (!fr__operands(1, &x))
         return NULL;
-    int64_t mask = axis_mask("var", x, o);
+    int64_t mask = fr__axis_mask("var", x, o);
     if (mask < 0)
         return NULL;
     fr_array *m = mean(x, mask, true), *f = as_float(x);
@@ -169,7 +169,7 @@ fr_array *fr_logsumexp(fr_array *x, const fr_reduce_options *o)
 {
     if (!fr__operands(1, &x))
         return NULL;
-    int64_t mask = axis_mask("logsumexp", x, o);
+    int64_t mask = fr__axis_mask("logsumexp", x, o);
     if (mask >= 0 && x->dtype == FR_COMPLEX64 && reduced_size(x, mask))
         return fr__complex_logsumexp(x, o);
     fr_array *f = mask < 0 ? NULL : as_float(x);
@@ -206,7 +206,7 @@ fr_array *fr_softmax(fr_array *x, const fr_reduce_options *o)
 {
     if (!fr__operands(1, &x))
         return NULL;
-    int64_t mask = axis_mask("softmax", x, o);
+    int64_t mask = fr__axis_mask("softmax", x, o);
     if (mask >= 0 && x->dtype == FR_COMPLEX64 && reduced_size(x, mask))
         return fr__complex_softmax(x, o);
     fr_array *f = mask < 0 ? NULL : as_float(x);

@@ -127,6 +127,29 @@ static fr_array *attention_grad(fr_array *x, int64_t size, fr_array *const *in,
     return row ? fr_concatenate(3, part, 1) : NULL;
 }
 
+/* ---- routines along one axis ------------------------------------------------------------------- */
+
+/* What works on each row of in[0] by itself: the batch is more rows. */
+static fr_array *by_rows(fr_array *x, int64_t size, fr_array *const *batch)
+{
+    fr_array *rows = merged(batch[0]), *y;
+    int64_t shape[FR_MAX_NDIM];
+    if (!rows)
+        return NULL;
+    memcpy(shape, x->dims, sizeof *shape * x->ndim);
+    shape[0] = rows->dims[0];
+    if ((y = fr__node(x->op, x->dtype, x->ndim, shape, 1, &rows, x->npar)))
+        memcpy(y->par, x->par, sizeof *y->par * x->npar);
+    return parted(y, 0, size);
+}
+
+static fr_array *search(fr_array *x, int64_t size, fr_array *const *in, fr_array *const *batch)
+{
+    fr_array *sorted = merged(whole(in[0], batch[0], size)),
+             *values = merged(whole(in[1], batch[1], size));
+    return sorted && values ? parted(fr__search(sorted, values, x->par[0]), 0, size) : NULL;
+}
+
 fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
                            fr_array *const *batch)
 {
@@ -136,6 +159,10 @@ fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
     case FR__OP_ATTENTION: return attention(x, size, in, batch);
     case FR__OP_ATTENTION_GRAD: return attention_grad(x, size, in, batch);
     case FR__OP_SCATTER: return fr__scatter_batch(x, size, in, batch);
+    case FR__OP_SCAN:
+    case FR__OP_SORT:
+    case FR__OP_SELECT: return by_rows(x, size, batch);
+    case FR__OP_SEARCH: return search(x, size, in, batch);
     default: return NULL;
     }
 }

@@ -277,6 +277,48 @@ static int attention_grad_vjp(fr_array *y, fr_array *g, fr_array *const *in, fr_
     return 0;
 }
 
+/* ---- scans --------------------------------------------------------------------------- */
+
+static int scan_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array **to)
+{
+    bool back = !y->par[1], exclusive = y->par[2];
+    switch (y->par[0]) {
+    case FR__SCAN_SUM: to[0] = fr__scan(g, FR__SCAN_SUM, back, exclusive); return 0;
+    case FR__SCAN_PROD: /* without zeros */
+        to[0] = fr_div(fr__scan(fr_mul(g, y), FR__SCAN_SUM, back, exclusive), x);
+        return 0;
+    case FR__SCAN_LOG_SUM_EXP: /* sum of g e^(x - y) over what x is part of, by sign of g */
+        for (int negative = 0; negative < 2; negative++) {
+            fr_array *part = fr_log(fr_maximum(negative ? fr_neg(g) : g, 0));
+            fr_array *sum = fr__scan(fr_sub(part, y), FR__SCAN_LOG_SUM_EXP, back, exclusive);
+            sum = fr_exp(fr_add(x, sum));
+            to[0] = negative ? fr_sub(to[0], sum) : sum;
+        }
+        return 0;
+    default: return fr__fail_int(FR__E_VALUE, "grad: cummax and cummin have no derivative");
+    }
+}
+
+/* ---- sorting -------------------------------------------------------------------------- */
+
+/* Rows of g, each element put back to the index it came from. */
+static fr_array *order_vjp(fr_array *g, fr_array *order)
+{
+    fr_array *place = order ? fr__sort(order, true) : NULL; /* of each index: where it went */
+    if (!place)
+        return NULL;
+    int64_t rows = g->dims[0], n = g->dims[1];
+    fr_array *first = fr_arange(0, (double)rows, 1, FR_INT64);
+    first = fr_mul(fr_reshape(first, (int64_t[]){rows, 1}, 2), (long long)n);
+    return fr_take(fr_reshape(g, &g->size, 1), fr_add(fr_astype(place, FR_INT64), first), 0);
+}
+
+static fr_array *select_vjp(fr_array *y, fr_array *g, fr_array *x)
+{
+    fr_array *whole = fr_pad(g, (int64_t[]){0, y->par[2]}, (int64_t[]){0, 0}, NULL);
+    return whole ? order_vjp(whole, fr__select(x, true, y->par[1], 0)) : NULL;
+}
+
 /* ---- reductions ----------------------------------------------------------------------- */
 
 /* x moved by `by` along its last axis, ones where nothing came. */
@@ -447,6 +489,7 @@ static uint64_t differentiable(const fr_array *x, bool forward)
     switch (x->op) {
     case FR__OP_STOP:
     case FR__OP_RANDOM_BITS: return 0;
+    case FR__OP_SEARCH: return 0;
     case FR__OP_AGAIN:
     case FR__OP_TAKE: return 1;
     case FR__OP_SCATTER: return 5;
@@ -487,6 +530,9 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_ATTENTION: return attention_vjp(y, g, in, need, to);
     case FR__OP_ATTENTION_GRAD: return attention_grad_vjp(y, g, in, to);
     case FR__OP_REINTERPRET: to[0] = NULL; return 0;
+    case FR__OP_SCAN: return scan_vjp(y, g, in[0], to);
+    case FR__OP_SORT: to[0] = order_vjp(g, fr__sort(in[0], true)); return 0;
+    case FR__OP_SELECT: to[0] = select_vjp(y, g, in[0]); return 0;
     case FR__OP_CAST: /* what is cut off has no derivative */
         to[0] = is_whole(y) && !is_whole(in[0]) ? NULL : fr_astype(g, (fr_dtype)in[0]->dtype);
         return 0;
