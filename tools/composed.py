@@ -29,8 +29,10 @@ CLASSES = {
     "create": "Creation",
     "matrix": "Diagonals and triangles",
     "product": "Products",
+    "linalg": "Linear algebra: `linalg.NAME`",
     "conv": "Convolutions",
 }
+MODULES = {"linalg"}  # classes whose functions are in a module of that name
 COLUMNS = [
     "kind",
     "c",
@@ -56,6 +58,10 @@ class Function:
         self.line = line
         for name, value in zip(COLUMNS, values):
             setattr(self, name, value)
+
+    @property
+    def module(self):
+        return self.kind if self.kind in MODULES else "core"
 
     def has(self, trait):
         return trait in [t.strip() for t in self.traits.split("|")]
@@ -131,17 +137,17 @@ def check(row, where, seen, string_value, dtypes, error):
 
 
 def binding(rows, c_string):
-    """Rows PY_FUNCTION(name, required, positional, positional_only, doc, parameters...)
-    and PY_FUNCTION_METHOD(name, doc)."""
+    """Rows PY_FUNCTION(name, required, positional, positional_only, parameters...), then
+    PY_FUNCTION_IN_<module>(name, doc) and PY_FUNCTION_METHOD(name, doc)."""
     out = []
     for row in rows:
         names, required, positional, positional_only = row.slots
-        doc = c_string(f"{row.python}({row.arguments()})\n--\n\n{row.manual}")
         quoted = ", ".join(c_string(name) for name in names) or "NULL"
-        out.append(
-            f"PY_FUNCTION({row.python}, {required}, {positional}, {positional_only},\n"
-            f"    {doc},\n    {quoted})\n"
-        )
+        numbers = f"{required}, {positional}, {positional_only}"
+        out.append(f"PY_FUNCTION({row.python}, {numbers}, {quoted})\n")
+    for row in rows:
+        doc = c_string(f"{row.python}({row.arguments()})\n--\n\n{row.manual}")
+        out.append(f"PY_FUNCTION_IN_{row.module}({row.python}, {doc})\n")
     for row in rows:
         if row.has("METHOD"):
             rest = row.arguments(method=True)
@@ -151,11 +157,18 @@ def binding(rows, c_string):
 
 
 def stubs(rows, doc):
-    """The functions, the methods."""
+    """The functions, the methods, and of each module its functions."""
     functions = []
     methods = []
+    modules = {module: [] for module in MODULES}
     for row in rows:
         if row.has("OVERLOADED"):
+            continue
+        if row.module in modules:
+            modules[row.module].append(
+                f"    @staticmethod\n    def {row.python}({row.signature}) -> {row.result}:\n"
+                f"{doc(row, '    ')}"
+            )
             continue
         functions.append(f"def {row.python}({row.signature}) -> {row.result}:\n{doc(row, '')}")
         if row.has("METHOD"):
@@ -164,7 +177,7 @@ def stubs(rows, doc):
                 f"    def {row.python}(self{', ' if rest else ''}{rest}) -> {row.result}:\n"
                 f"{doc(row, '    ')}"
             )
-    return functions, methods
+    return functions, methods, modules
 
 
 def reference(rows, dtypes):

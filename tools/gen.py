@@ -381,10 +381,11 @@ def make_stubs(rows, composed_rows, template):
             )
         elif row.kind in ("UNARY", "REDUCE"):
             methods.append(f"    def {row.python}({method}) -> array:\n{doc(row, '    ')}")
-    more_functions, more_methods = composed.stubs(composed_rows, doc)
-    functions += more_functions
-    methods += more_methods
-    for marker, lines in (("# @functions@\n", functions), ("    # @methods@\n", methods)):
+    more_functions, more_methods, modules = composed.stubs(composed_rows, doc)
+    places = [("# @functions@\n", functions + more_functions)]
+    places.append(("    # @methods@\n", methods + more_methods))
+    places += [(f"    # @{module}@\n", lines) for module, lines in sorted(modules.items())]
+    for marker, lines in places:
         if text.count(marker) != 1:
             raise TableError(f"{template}: wanted the line {marker.strip()!r} once")
         text = text.replace(marker, "".join(lines))
@@ -437,10 +438,11 @@ def make_reference(rows, composed_rows, template):
 def make_functions(rows, _, template):
     """Rows for the Python extension, which defines the macros: see composed.binding."""
     out = [made_by().replace("ops.def", "functions.def")]
-    for name in ("PY_FUNCTION", "PY_FUNCTION_METHOD"):
-        out.append(f"#ifndef {name}\n#define {name}(...)\n#endif\n")
+    macros = ["PY_FUNCTION", "PY_FUNCTION_METHOD"]
+    macros += [f"PY_FUNCTION_IN_{module}" for module in ["core", *sorted(composed.MODULES)]]
+    out += [f"#ifndef {name}\n#define {name}(...)\n#endif\n" for name in macros]
     out.append(composed.binding(rows, c_string))
-    out.append("#undef PY_FUNCTION\n#undef PY_FUNCTION_METHOD\n")
+    out += [f"#undef {name}\n" for name in macros]
     return "".join(out)
 
 

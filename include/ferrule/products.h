@@ -21,7 +21,8 @@ FR_API fr_array *fr_outer(fr_array *a, fr_array *b);
 FR_API fr_array *fr_inner(fr_array *a, fr_array *b);
 /* The sum of all products of two arrays of as many elements, flattened; a is conjugated. */
 FR_API fr_array *fr_vdot(fr_array *a, fr_array *b);
-/* The sum of products along an axis of the same size (conjugated: a); the others broadcast. */
+/* The sum of products along an axis of the same size (conjugated: a), in the dtype that fr_sum gives;
+ * the others broadcast. */
 FR_API fr_array *fr_vecdot(fr_array *a, fr_array *b, int axis);
 /* Every element of a times all of b, block by block; sizes multiply, missing axes are of size 1. */
 FR_API fr_array *fr_kron(fr_array *a, fr_array *b);
@@ -64,6 +65,32 @@ FR_API fr_array *fr_block_masked_mm(fr_array *a, fr_array *b, const fr_block_mas
 FR_API fr_array *fr_gather_mm(fr_array *a, fr_array *b, fr_array *lhs, fr_array *rhs);
 /* a[:, s:e] @ b[s:e, :] for every pair s, e of segments [..., 2]: [..., m, n]. a and b: matrices. */
 FR_API fr_array *fr_segmented_mm(fr_array *a, fr_array *b, fr_array *segments);
+/* The convolution of two vectors, the shorter one turned round: with FULL every overlap, with SAME as
+ * many as the longer has, from the middle, with VALID those that are whole. NULL: no vectors, or
+ * empty ones. */
+typedef enum fr_convolve_mode {
+    FR_CONVOLVE_FULL,
+    FR_CONVOLVE_VALID,
+    FR_CONVOLVE_SAME
+} fr_convolve_mode;
+FR_API fr_array *fr_convolve(fr_array *a, fr_array *v, fr_convolve_mode mode);
+/* The norm of vectors over one axis, of matrices over two, or of all of x.
+ *   2          the root of the sum of squares, of any number of axes where axes is NULL
+ *   FROBENIUS  the same, of matrices alone
+ *   ORDER      of vectors the sum of |x|^order, to 1/order; 0: how many are not 0; infinite: the
+ *              largest or smallest |x|. Of matrices 1, -1: the largest, smallest sum over columns
+ *              (the first axis); infinite: over rows
+ * dtype   x's; integers become float32, complex64 too
+ * axes NULL: all (but for 2 of one or two). NULL (VALUE): another number of axes, no such order. */
+typedef enum fr_norm_kind { FR_NORM_2, FR_NORM_FROBENIUS, FR_NORM_ORDER } fr_norm_kind;
+typedef struct fr_norm_options {
+    fr_norm_kind kind;
+    double order;
+    const int *axes;
+    int naxes;
+    bool keepdims;
+} fr_norm_options;
+FR_API fr_array *fr_norm(fr_array *x, const fr_norm_options *options); /* NULL: 2, of all */
 /* The Walsh-Hadamard transform along the last axis, of 2^k elements, times scale. */
 FR_API fr_array *fr_hadamard_transform(fr_array *x, double scale);
 

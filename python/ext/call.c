@@ -9,7 +9,7 @@
 #include "ext.h"
 
 const py_signature py_signatures[] = {
-#define PY_FUNCTION(name, required, positional, positional_only, doc, ...)                     \
+#define PY_FUNCTION(name, required, positional, positional_only, ...)                          \
     {#name, required, positional, positional_only, {__VA_ARGS__}},
 #include "functions_py.inc"
 };

@@ -420,6 +420,8 @@ static PyObject *made_matrix(matrix_maker *function, const py_signature *signatu
         return NULL;
     if (py_read_int64(c.at[0], &rows, c.function, "n"))
         return py_fail_call(&c);
+    if (rows < 0 && function == fr_tri) /* as MLX: nothing */
+        rows = 0;
     columns = rows;
     if ((c.at[1] != Py_None && py_read_int64(c.at[1], &columns, c.function, "m")) ||
         py_read_int(c.at[2], &k) || py_read_dtype(c.at[3], &dtype, c.function))

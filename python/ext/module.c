@@ -58,8 +58,8 @@ PyMODINIT_FUNC PyInit__core(void)
         return NULL;
     if (py_error_init(module) || py_dtype_init(module) || py_array_init(module) ||
         py_stream_init(module) || py_compile_init(module) || py_random_init(module) ||
-        add_numbers(module) || add_functions(module, py_op_functions) ||
-        add_functions(module, py_compile_functions) ||
+        py_linalg_init(module) || add_numbers(module) ||
+        add_functions(module, py_op_functions) || add_functions(module, py_compile_functions) ||
         add_functions(module, py_stream_functions) ||
         add_functions(module, py_memory_functions) ||
         add_functions(module, py_fast_functions) || py_transform_init(module) ||

@@ -277,8 +277,7 @@ PyMethodDef py_op_functions[] = {
 #undef PY_TERNARY
 #undef PY_REDUCE
 #undef PY_PART
-#define PY_FUNCTION(name, required, positional, positional_only, doc, ...)                     \
-    PY_METHOD(#name, py_call_##name, doc),
+#define PY_FUNCTION_IN_core(name, doc) PY_METHOD(#name, py_call_##name, doc),
 #include "functions_py.inc"
     {"eval", (PyCFunction)(void (*)(void))call_eval, METH_FASTCALL,
      "eval(*trees)\n--\n\ncomputes all arrays in nested lists, tuples and dicts"},

@@ -263,3 +263,25 @@ PY_CALL(hadamard_transform)
         return py_fail_call(&c);
     return py_end_call(&c, fr_hadamard_transform(c.x, scale));
 }
+
+PY_CALL(convolve)
+{
+    static const char *const modes[] = {"full", "valid", "same"};
+    py_call c;
+    if (py_begin_call(&c, PY_SIGNATURE(convolve), self, args, n, names))
+        return NULL;
+    fr_array *v = py_call_operand(&c, 1);
+    if (!v)
+        return py_fail_call(&c);
+    int mode = 0;
+    while (
+        c.at[2] && mode < 3 &&
+        !(PyUnicode_Check(c.at[2]) && !PyUnicode_CompareWithASCIIString(c.at[2], modes[mode])))
+        mode++;
+    if (mode == 3) {
+        PyErr_Format(PyExc_ValueError, "convolve: mode is 'full', 'valid' or 'same', not %R",
+                     c.at[2]);
+        return py_fail_call(&c);
+    }
+    return py_end_call(&c, fr_convolve(c.x, v, (fr_convolve_mode)mode));
+}

@@ -135,6 +135,13 @@ PY_CALL(flatten)
         return NULL;
     if (py_read_int(c.at[1], &start) || py_read_int(c.at[2], &end))
         return py_fail_call(&c);
+    int last = fr_ndim(c.x) - 1; /* beyond the ends: the ends */
+    start = start < -last ? 0 : start;
+    end = end > last ? last : end;
+    if (last >= 0 && (start > last || end < -last - 1)) {
+        PyErr_Format(PyExc_ValueError, "flatten: axis %d comes after axis %d", start, end);
+        return py_fail_call(&c);
+    }
     return py_end_call(&c, fr_flatten(c.x, start, end));
 }
 

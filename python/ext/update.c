@@ -62,7 +62,7 @@ static int flatten_all(fr_array **arrays, Py_ssize_t count)
     return 0;
 }
 
-/* axis None: all of them flattened, one after the other. */
+/* axis None: concatenate flattens all of them, stack takes the first axis. */
 static PyObject *join(joiner *make, const py_signature *signature, PyObject *const *args,
                       Py_ssize_t n, PyObject *names)
 {
@@ -70,10 +70,10 @@ static PyObject *join(joiner *make, const py_signature *signature, PyObject *con
     if (py_begin_bare_call(&c, signature, args, n, names))
         return NULL;
     int axis = 0;
-    bool flat = c.at[1] == Py_None;
+    bool none = c.at[1] == Py_None, flat = none && make == fr_concatenate;
     fr_array **arrays;
     Py_ssize_t count;
-    if ((!flat && py_read_int(c.at[1], &axis)) ||
+    if ((!none && py_read_int(c.at[1], &axis)) ||
         (count = py_read_arrays(c.at[0], c.function, &arrays)) < 0)
         return py_fail_call(&c);
     fr_array *result = NULL;

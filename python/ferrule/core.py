@@ -41,6 +41,7 @@ bitwise_left_shift, bitwise_right_shift = _core.left_shift, _core.right_shift
 
 ArrayIterator = type(iter(_core.array([0])))
 
+_sys.modules[__name__ + ".linalg"] = _core.linalg
 _sys.modules[__name__ + ".random"] = _core.random  # import ferrule.core.random
 _sys.modules[__name__ + ".fast"] = fast
 

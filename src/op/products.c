@@ -71,12 +71,13 @@ static int common_dtype(const fr_array *a, const fr_array *b)
     return (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
 }
 
-/* a * b summed over the last axis, in the promoted dtype. */
+/* a * b, conjugated a, summed over the last axis. */
 static fr_array *dot(fr_array *a, fr_array *b)
 {
     fr_array *conjugate = fr_conjugate(a), *y = (fr_mul)(conjugate, b);
     fr__discard(conjugate);
-    return y ? fr__then(y, sum_last(y, 1)) : NULL;
+    return y ? fr__then(y, fr_sum(y, &(fr_reduce_options){.axes = (int[]){-1}, .naxes = 1}))
+             : NULL;
 }
 
 fr_array *fr_addmm(fr_array *c, fr_array *a, fr_array *b, double alpha, double beta)
@@ -160,7 +161,7 @@ fr_array *fr_vdot(fr_array *a, fr_array *b)
     fr_array *y = dot(x, z);
     fr__discard(x);
     fr__discard(z);
-    return y;
+    return y ? fr__then(y, fr_astype(y, (fr_dtype)common_dtype(a, b))) : NULL;
 }
 
 fr_array *fr_vecdot(fr_array *a, fr_array *b, int axis)
@@ -437,6 +438,34 @@ fr_array *fr_segmented_mm(fr_array *a, fr_array *b, fr_array *segments)
     for (int i = 0; i < FR__COUNT(made); i++)
         fr__discard(made[i]);
     return y;
+}
+
+/* ---- convolution of vectors ------------------------------------------------------------ */
+
+fr_array *fr_convolve(fr_array *a, fr_array *v, fr_convolve_mode mode)
+{
+    char ta[FR__SHAPE_TEXT], tb[FR__SHAPE_TEXT];
+    if (!fr__operands(2, (fr_array *[]){a, v}))
+        return NULL;
+    if (a->ndim != 1 || v->ndim != 1 || !a->size || !v->size)
+        return fr__fail(FR__E_VALUE, "convolve: wanted vectors, not %s and %s",
+                        fr__shape_text(a, ta), fr__shape_text(v, tb));
+    fr_array *longer = a->size < v->size ? v : a, *shorter = longer == a ? v : a;
+    int64_t n = shorter->size, all = n - 1, middle = all - all / 2, rest = all / 2, none = 0;
+    bool full = mode == FR_CONVOLVE_FULL, same = mode == FR_CONVOLVE_SAME;
+    fr_conv_options o = {.padding = full   ? &all
+                                    : same ? &middle
+                                           : &none,
+                         .padding_after = full   ? &all
+                                          : same ? &rest
+                                                 : &none,
+                         .flip = true};
+    fr_array *x = fr_reshape(longer, (int64_t[]){1, longer->size, 1}, 3),
+             *w = fr_reshape(shorter, (int64_t[]){1, n, 1}, 3);
+    fr_array *y = x && w ? fr_conv(x, w, &o) : NULL;
+    fr__discard(x);
+    fr__discard(w);
+    return y ? fr__then(y, fr_flatten(y, 0, -1)) : NULL;
 }
 
 /* ---- Walsh-Hadamard --------------------------------------------------------------------- */

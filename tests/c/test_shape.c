@@ -185,6 +185,28 @@ OF_X(vecdot, fr_vecdot(x, x, 0))
 OF_X(kron, fr_kron(x, x))
 OF_X(tensordot, fr_tensordot(x, x, 1, AXES(0), AXES(0)))
 OF_X(hadamard, fr_hadamard_transform(x, 1))
+OF_X(norm, fr_norm(x, NULL))
+OF_X(norm_of_rows,
+     fr_norm(x, &(fr_norm_options){
+                    .kind = FR_NORM_ORDER, .order = 1, .axes = AXES(1), .naxes = 1}))
+OF_X(norm_of_matrix, fr_norm(x, &(fr_norm_options){.kind = FR_NORM_ORDER, .order = 1}))
+
+static fr_array *convolve(fr_array *x)
+{
+    fr_array *a = fr_ones(SHAPE(3), 1, FR_FLOAT32), *b = fr_ones(SHAPE(2), 1, FR_FLOAT32);
+    (void)x;
+    fr_array *y = fr_convolve(a, b, FR_CONVOLVE_FULL);
+    drop(a);
+    drop(b);
+    return y;
+}
+
+static fr_array *cross(fr_array *x)
+{
+    fr_array *b = fr_ones(SHAPE(3, 1), 2, FR_INT32), *y = fr_cross(x, b, 0);
+    drop(b);
+    return y;
+}
 
 static const struct {
     const char *name;
@@ -256,6 +278,12 @@ static const struct {
     CASE(gathered, NULL),
     CASE(segmented, NULL),
     CASE(hadamard, NULL),
+    CASE(norm, NULL),
+    CASE(norm_of_rows, "array([6, 22, 38], dtype=float32)"),
+    CASE(norm_of_matrix, "array(21, dtype=float32)"),
+    CASE(convolve, "array([1, 2, 2, 1], dtype=float32)"),
+    CASE(cross, "array([[-4, -4, -4, -4],\n       [8, 8, 8, 8],\n       [-4, -4, -4, -4]], "
+                "dtype=int32)"),
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 

@@ -84,8 +84,8 @@ FUNCTION = (
 def test_a_composed_function(tmp_path):
     code, _, text = gen("functions", FUNCTION, tmp_path)
     assert code == 0
-    assert 'PY_FUNCTION(diag, 1, 2, 1,\n    "diag(a, /, k=0, *, stream=None)\\n--' in text
-    assert '"a", "k", "stream")' in text
+    assert 'PY_FUNCTION(diag, 1, 2, 1, "a", "k", "stream")' in text
+    assert 'PY_FUNCTION_IN_core(diag, "diag(a, /, k=0, *, stream=None)\\n--' in text
     assert 'PY_FUNCTION_METHOD(diag, "diag($self, k=0, *, stream=None)' in text
     functions = tmp_path / "functions.def"
     functions.write_text(FUNCTION)

@@ -209,6 +209,7 @@ def test_tensordot(shape_a, shape_b, axes):
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 def test_products_of_two(dtype):
     shapes = [(), (3,), (2, 3), (4, 3), (2, 1, 3)]
+    summed = mx.int32 if dtype == mx.int8 else dtype
     for s, t in itertools.product(shapes, shapes):
         a, b = values(s, dtype), values(t, dtype, 1)
         for i in range(3):
@@ -221,9 +222,9 @@ def test_products_of_two(dtype):
         same(mx.vdot(lay(a), lay(b)), np.vdot(a, b), dtype)
         for axis in range(len(s)):
             wanted = (a.conj() * b).sum(axis)
-            same(mx.vecdot(lay(a), lay(b), axis=axis), wanted, dtype)
+            same(mx.vecdot(lay(a), lay(b), axis=axis), wanted, summed)
     a, b = values((2, 4, 3), dtype), values((3,), dtype, 1)
-    same(mx.vecdot(lay(a), lay(b)), (a.conj() * b).sum(-1), dtype)
+    same(mx.vecdot(lay(a), lay(b)), (a.conj() * b).sum(-1), summed)
 
 
 def test_addmm():
@@ -339,3 +340,81 @@ def test_hadamard_transform(n):
 def test_errors(call, kind, text):
     with pytest.raises(kind, match=text):
         call(mx.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("mode", ["full", "valid", "same"])
+def test_convolve(mode):
+    for n, m in itertools.product((1, 2, 3, 7, 40), repeat=2):
+        a, v = values((n,)), values((m,), seed=1)
+        same(mx.convolve(mx.array(a), mx.array(v), mode), np.convolve(a, v, mode), mx.float32)
+    with pytest.raises(ValueError, match="convolve"):
+        mx.convolve(mx.zeros((1, 2)), mx.zeros(2), mode)
+    with pytest.raises(ValueError, match="convolve"):
+        mx.convolve(mx.zeros(0), mx.zeros(2), mode)
+    with pytest.raises(ValueError, match="convolve: mode"):
+        mx.convolve(mx.zeros(3), mx.zeros(2), mode + "s")
+
+
+def test_cross():
+    sizes = ((3,), (4, 3), (1, 2), (4, 2), (2,))
+    for s, t in itertools.product(sizes, sizes):
+        a, b = values(s), values(t, seed=1)
+        tall = [np.concatenate([v, 0 * v[..., : 3 - v.shape[-1]]], -1) for v in (a, b)]
+        same(mx.linalg.cross(mx.array(a), mx.array(b)), np.cross(*tall), mx.float32)
+    a, b = values((3, 4), mx.int8), values((3, 4), mx.int8, 1)
+    same(mx.linalg.cross(mx.array(a), mx.array(b), axis=0), np.cross(a, b, axis=0), mx.int8)
+    with pytest.raises(ValueError, match="cross"):
+        mx.linalg.cross(mx.zeros((2, 4)), mx.zeros((2, 4)))
+    with pytest.raises(IndexError, match="cross"):
+        mx.linalg.cross(mx.zeros(3), mx.zeros(3), axis=1)
+
+
+INF = float("inf")
+
+
+def near(result, wanted):
+    assert result.shape == np.shape(wanted)
+    np.testing.assert_allclose(np.array(result), wanted, rtol=2e-6)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_norm(keepdims):
+    v = values((3, 4, 5))
+    x, f = mx.array(v), mx.linalg.norm
+    near(f(x, keepdims=keepdims), np.sqrt((v * v).sum(keepdims=keepdims)))
+    for order in (None, 0, 1, 2, 3, 0.5, INF, -INF):
+        for axis in (0, -1):
+            wanted = np.linalg.norm(v, order, axis, keepdims=keepdims)
+            near(f(x, order, axis=axis, keepdims=keepdims), wanted)
+        near(f(x[0, 0], order), np.linalg.norm(v[0, 0], order))
+    for order in (None, "fro", 1, -1, INF, -INF):
+        for axes in ((0, 1), (2, 0), (-1, -2)):
+            wanted = np.linalg.norm(v, order, axes, keepdims=keepdims)
+            near(f(x, order, axis=axes, keepdims=keepdims), wanted)
+            near(mx.matrix_norm(x, order, axes, keepdims), wanted)
+        near(f(x[0], order), np.linalg.norm(v[0], order))
+    z = values((3, 4), mx.complex64)
+    near(f(mx.array(z)), np.linalg.norm(z))
+    assert f(mx.array([3, 4])).item() == 5 and f(mx.array([3, 4])).dtype == mx.float32
+    assert f(mx.array([3.0, 4.0], dtype=mx.float16)).dtype == mx.float16
+    assert f(mx.array(-3.0)).item() == 3
+    same(mx.grad(lambda x: f(x))(mx.array([3.0, 4.0])), np.array([0.6, 0.8], np.float32))
+
+
+@pytest.mark.parametrize(
+    "call, kind",
+    [
+        (lambda f, x: f(x, 1), ValueError),
+        (lambda f, x: f(x, axis=(0, 1, 2)), ValueError),
+        (lambda f, x: f(x, axis=(0, 0)), ValueError),
+        (lambda f, x: f(x, axis=3), IndexError),
+        (lambda f, x: f(x[0, 0], "fro"), ValueError),
+        (lambda f, x: f(x[0], 3), ValueError),
+        (lambda f, x: f(x[0], 2), ValueError),
+        (lambda f, x: f(x[0], "nuc"), ValueError),
+        (lambda f, x: f(x[0], "zz"), ValueError),
+    ],
+)
+def test_norm_errors(call, kind):
+    with pytest.raises(kind, match="norm: "):
+        call(mx.linalg.norm, mx.zeros((2, 3, 4)))

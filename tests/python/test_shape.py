@@ -223,9 +223,11 @@ def test_creation():
     same(mx.tri(3), np.tri(3, dtype=np.float32))
     same(mx.empty((2, 3), mx.int16), np.zeros((2, 3), np.int16))
     same(mx.empty_like(mx.array([1, 2])), np.zeros(2, np.int32))
-    for f in (mx.eye, mx.tri):
-        with pytest.raises(ValueError, match="rows"):
-            f(-1)
+    assert mx.tri(-1).shape == (0, 0)
+    with pytest.raises(ValueError, match="rows"):
+        mx.eye(-1)
+    with pytest.raises(ValueError, match="rows"):
+        mx.tri(2, -1)
 
 
 def test_slices_at_computed_places():
@@ -267,6 +269,18 @@ def test_whole_arrays():
     low, high = mx.minmax(mx.array(values((3, 4))), axis=0)
     same(low, values((3, 4)).min(0))
     same(high, values((3, 4)).max(0))
+
+
+def test_flatten_beyond_the_ends():
+    x = mx.zeros((2, 3, 4))
+    assert mx.flatten(x, -5, 9).shape == (24,)
+    assert mx.flatten(x, 1, 9).shape == (2, 12)
+    assert mx.flatten(mx.array(1), 3, 4).shape == (1,)
+    for start, end in ((5, 9), (0, -4), (2, 1)):
+        with pytest.raises(ValueError, match="flatten: axis"):
+            mx.flatten(x, start, end)
+    assert mx.stack([x, x], None).shape == (2, 2, 3, 4)
+    assert mx.concatenate([x, x], None).shape == (48,)
 
 
 def test_views_stay_views():
