@@ -26,8 +26,10 @@
 
 enum {
     SPLIT_FROM = 1 << 17, /* elements; below, one thread is as fast */
-    ROW_PIECE = 1 << 15,  /* elements of a piece where the innermost axis is reduced */
-    LONG_ROW = 1 << 16,   /* elements of a row that no longer stays in a core's cache */
+    ROW_PIECE =
+        1 << 12, /* elements of a piece where the innermost axis is reduced: 64 sums a lane,
+                             whose roundings stay below 1e-6 even where all are alike */
+    LONG_ROW = 1 << 16, /* elements of a row that no longer stays in a core's cache */
     COLUMN_PIECE =
         32, /* rows of a piece where it is kept: as many streams as prefetch follows */
     ENOUGH_ROWS = 64, /* results that go in parallel by themselves */
@@ -204,10 +206,13 @@ static int partial(state *s, int op, int input, int dtype, const fr__tnode *r,
     return fr__trace_add(s->t, op, dtype, r->ndim + 1, shape, 1, &in, 3, par);
 }
 
-/* The reduction over the pieces, in the reduction's own dtype. */
+/* The reduction over the pieces, in the reduction's own dtype; sums of float32, which may be of many
+ * pieces, in float64. */
 static int over_pieces(state *s, int op, int input, const fr__tnode *r)
 {
     int64_t first = 1;
+    if (input >= 0 && op == FR__OP_REDUCE_sum && at(s, input).dtype == FR_FLOAT32)
+        input = make(s, FR__OP_CAST, FR_FLOAT64, at(s, input), input, -2);
     int32_t in = input;
     int y = input < 0 ? -1
                       : fr__trace_add(s->t, op, at(s, input).dtype, r->ndim, r->shape, 1, &in,
