@@ -367,13 +367,15 @@ def make_stubs(rows, composed_rows, template):
     functions = []
     methods = []
     for row in rows:
-        operands = ", ".join(f"{name}: Operand" for name in OPERANDS[: row.operands])
+        names = ["condition", "x", "y"] if row.operands == 3 else ["a", "b"][: row.operands]
+        operands = ", ".join(f"{name}: Operand" for name in names)
         if row.kind == "REDUCE":
             signature = f"{operands}, /, {REDUCE_SIGNATURE}"
             method = f"self, {REDUCE_SIGNATURE}"
         else:
-            signature = f"{operands}, /, *, stream: StreamLike = None"
-            method = "self, *, stream: StreamLike = None"
+            only = " /, *," if row.operands == 3 else ""
+            signature = f"{operands},{only} stream: StreamLike = None"
+            method = "self, stream: StreamLike = None"
         functions.append(f"def {row.python}({signature}) -> array:\n{doc(row, '')}")
         if row.dtypes == "PART":
             methods.append(

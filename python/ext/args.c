@@ -103,6 +103,14 @@ int py_read_shape(PyObject *shape, int64_t to[FR_MAX_NDIM], int *ndim, const cha
     return result;
 }
 
+PyObject *py_parse_one(const char *function, const char *name, PyObject *const *args,
+                       Py_ssize_t n, PyObject *names)
+{
+    const py_signature signature = {function, 1, 1, 0, {name, NULL}};
+    PyObject *at[1];
+    return py_parse(&signature, args, n, names, at) ? NULL : at[0];
+}
+
 int py_read_axes(PyObject *axes, py_axes *to, const char *function)
 {
     to->n = 0;
@@ -224,6 +232,28 @@ fr_array *py_operand(PyObject *value, fr_array **owned)
     if (!*owned)
         py_raise();
     return *owned;
+}
+
+static int kind_of(fr_dtype dtype)
+{
+    return dtype == FR_BOOL ? 0 : dtype < FR_FLOAT16 ? 1 : dtype < FR_COMPLEX64 ? 2 : 3;
+}
+
+int py_match_buffers(PyObject *const given[2], fr_array *at[2], fr_array *owned[2])
+{
+    bool left = py_is_array(given[0]), right = py_is_array(given[1]);
+    int i = left ? 1 : 0; /* which may be the buffer */
+    if (left == right || !py_is_buffer(given[i]))
+        return 0;
+    fr_dtype dtype = fr_dtype_of(at[!i]);
+    if (kind_of(fr_dtype_of(at[i])) > kind_of(dtype) || fr_dtype_of(at[i]) == dtype)
+        return 0;
+    fr_array *cast = fr_own(fr_astype(at[i], dtype));
+    if (!cast)
+        return py_raise_int();
+    fr_free(owned[i]);
+    at[i] = owned[i] = cast;
+    return 0;
 }
 
 fr_array *py_need_operand(PyObject *value, fr_array **owned, const char *function)

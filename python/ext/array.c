@@ -137,20 +137,20 @@ static PyObject *operate(binary_fn *function, PyObject *left, PyObject *right)
 {
     if (py_is_array(left) && py_is_array(right))
         return py_wrap(function(py_node(left), py_node(right)));
-    fr_array *own_left, *own_right, *result = NULL;
-    fr_array *x = py_operand(left, &own_left);
-    fr_array *y = x ? py_operand(right, &own_right) : NULL;
-    if (!x || !y) {
-        if (x)
-            fr_free(own_left);
+    PyObject *given[2] = {left, right}, *wrapped = NULL;
+    fr_array *at[2], *owned[2] = {NULL, NULL};
+    at[0] = py_operand(left, &owned[0]);
+    at[1] = at[0] ? py_operand(right, &owned[1]) : NULL;
+    if (!at[1]) {
+        fr_free(owned[0]);
         if (PyErr_Occurred())
             return NULL;
         Py_RETURN_NOTIMPLEMENTED;
     }
-    result = function(x, y);
-    PyObject *wrapped = py_wrap(result);
-    fr_free(own_left);
-    fr_free(own_right);
+    if (!py_match_buffers(given, at, owned))
+        wrapped = py_wrap(function(at[0], at[1]));
+    fr_free(owned[0]);
+    fr_free(owned[1]);
     return wrapped;
 }
 

@@ -74,6 +74,10 @@ typedef struct py_signature {
 int py_parse(const py_signature *s, PyObject *const *args, Py_ssize_t n, PyObject *names,
              PyObject **to);
 
+/* The one argument, by position or by its name; borrowed. NULL: raised. */
+PyObject *py_parse_one(const char *function, const char *name, PyObject *const *args,
+                       Py_ssize_t n, PyObject *names);
+
 typedef struct py_axes {
     int at[FR_MAX_NDIM], n;
     bool all; /* None or not given */
@@ -98,6 +102,9 @@ void py_free_arrays(fr_array **arrays, Py_ssize_t n);
 /* Arrays, numbers (weak) and buffers as operands. `owned` is what must be freed, or NULL.
  * NULL without an exception: none of these. */
 fr_array *py_operand(PyObject *value, fr_array **owned);
+/* Of two operands one may be a buffer (numpy's): like a number it takes the dtype of the array beside
+ * it, unless that is of a lower kind. given: what py_operand read, in place. */
+int py_match_buffers(PyObject *const given[2], fr_array *at[2], fr_array *owned[2]);
 /* The same; anything else is a TypeError naming the function. */
 fr_array *py_need_operand(PyObject *value, fr_array **owned, const char *function);
 

@@ -48,15 +48,23 @@ static PyObject *set_bytes(size_t (*function)(size_t), PyObject *limit)
     return PyLong_FromSize_t(function(bytes));
 }
 
-static PyObject *call_set_memory_limit(PyObject *module, PyObject *limit)
+static PyObject *call_set_memory_limit(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                       PyObject *names)
 {
     (void)module;
+    PyObject *limit = py_parse_one("set_memory_limit", "limit", args, n, names);
+    if (!limit)
+        return NULL;
     return set_bytes(fr_memory_set_limit, limit);
 }
 
-static PyObject *call_set_cache_limit(PyObject *module, PyObject *limit)
+static PyObject *call_set_cache_limit(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                      PyObject *names)
 {
     (void)module;
+    PyObject *limit = py_parse_one("set_cache_limit", "limit", args, n, names);
+    if (!limit)
+        return NULL;
     return set_bytes(fr_memory_set_cache_limit, limit);
 }
 
@@ -142,10 +150,10 @@ PyMethodDef py_memory_functions[] = {
      "clear_cache()\n--\n\ngives what is kept for reuse back to the system"},
     {"get_memory_limit", call_get_memory_limit, METH_NOARGS,
      "get_memory_limit()\n--\n\nmost bytes that may be in use"},
-    {"set_memory_limit", call_set_memory_limit, METH_O,
-     "set_memory_limit(limit, /)\n--\n\nmost bytes in use from now; gives the old limit"},
-    {"set_cache_limit", call_set_cache_limit, METH_O,
-     "set_cache_limit(limit, /)\n--\n\nmost bytes kept for reuse; gives the old limit"},
+    PY_METHOD("set_memory_limit", call_set_memory_limit,
+              "set_memory_limit(limit)\n--\n\nmost bytes in use from now; gives the old limit"),
+    PY_METHOD("set_cache_limit", call_set_cache_limit,
+              "set_cache_limit(limit)\n--\n\nmost bytes kept for reuse; gives the old limit"),
     {"num_threads", call_num_threads, METH_NOARGS, "num_threads()\n--\n\nthreads that compute"},
     {"set_num_threads", call_set_num_threads, METH_O,
      "set_num_threads(n, /)\n--\n\nthreads that compute; 0: as at start"},

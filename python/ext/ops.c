@@ -12,26 +12,23 @@ typedef fr_array *ternary_fn(fr_array *x, fr_array *y, fr_array *z);
 
 /* ---- element by element --------------------------------------------------------------- */
 
-/* The only keyword of these: stream. -1: another one, or a count that's wrong. */
+/* Operands by position or, of functions that are not of three, by the names a and b; then the
+ * stream. -1: something else. */
 static int enter_call(const char *name, int wanted, PyObject *const *args, Py_ssize_t n,
-                      PyObject *names, py_stream_guard *guard)
+                      PyObject *names, py_stream_guard *guard, PyObject **to)
 {
+    static const py_signature signatures[] = {
+        {NULL, 0, 1, 0, {"stream", NULL}},
+        {NULL, 1, 2, 0, {"a", "stream", NULL}},
+        {NULL, 2, 3, 0, {"a", "b", "stream", NULL}},
+        {NULL, 3, 3, 3, {"condition", "x", "y", "stream", NULL}},
+    };
+    py_signature signature = signatures[wanted];
+    signature.function = name;
     guard->changed = false;
-    if (n != wanted) {
-        PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s, got %zd", name,
-                     wanted, wanted == 1 ? "" : "s", n);
+    if (py_parse(&signature, args, n, names, to))
         return -1;
-    }
-    for (Py_ssize_t k = 0; names && k < PyTuple_GET_SIZE(names); k++) {
-        PyObject *keyword = PyTuple_GET_ITEM(names, k);
-        if (PyUnicode_CompareWithASCIIString(keyword, "stream") != 0) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unknown argument '%U'", name, keyword);
-            return -1;
-        }
-        if (py_stream_enter(args[n + k], guard, name))
-            return -1;
-    }
-    return 0;
+    return py_stream_enter(to[wanted], guard, name);
 }
 
 static PyObject *unary(unary_fn *function, const char *name, PyObject *const *args,
@@ -40,9 +37,10 @@ static PyObject *unary(unary_fn *function, const char *name, PyObject *const *ar
     if (n == 1 && !names && py_is_array(args[0]))
         return py_wrap(function(py_node(args[0])));
     py_stream_guard guard;
-    if (enter_call(name, 1, args, n, names, &guard))
+    PyObject *given[2];
+    if (enter_call(name, 1, args, n, names, &guard, given))
         return NULL;
-    fr_array *owned, *x = py_need_operand(args[0], &owned, name);
+    fr_array *owned, *x = py_need_operand(given[0], &owned, name);
     PyObject *result = x ? py_wrap(function(x)) : NULL;
     if (x)
         fr_free(owned);
@@ -54,7 +52,8 @@ static PyObject *unary_method(unary_fn *function, const char *name, PyObject *se
                               PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     py_stream_guard guard;
-    if (enter_call(name, 0, args, n, names, &guard))
+    PyObject *given[1];
+    if (enter_call(name, 0, args, n, names, &guard, given))
         return NULL;
     PyObject *result = py_wrap(function(py_node(self)));
     py_stream_leave(&guard);
@@ -67,16 +66,17 @@ static PyObject *binary(binary_fn *function, const char *name, PyObject *const *
     if (n == 2 && !names && py_is_array(args[0]) && py_is_array(args[1]))
         return py_wrap(function(py_node(args[0]), py_node(args[1])));
     py_stream_guard guard;
-    if (enter_call(name, 2, args, n, names, &guard))
+    PyObject *given[3];
+    if (enter_call(name, 2, args, n, names, &guard, given))
         return NULL;
     PyObject *result = NULL;
-    fr_array *own_x = NULL, *own_y = NULL;
-    fr_array *x = py_need_operand(args[0], &own_x, name);
-    fr_array *y = x ? py_need_operand(args[1], &own_y, name) : NULL;
-    if (y)
-        result = py_wrap(function(x, y));
-    fr_free(own_x);
-    fr_free(own_y);
+    fr_array *at[2], *owned[2] = {NULL, NULL};
+    at[0] = py_need_operand(given[0], &owned[0], name);
+    at[1] = at[0] ? py_need_operand(given[1], &owned[1], name) : NULL;
+    if (at[1] && !py_match_buffers(given, at, owned))
+        result = py_wrap(function(at[0], at[1]));
+    fr_free(owned[0]);
+    fr_free(owned[1]);
     py_stream_leave(&guard);
     return result;
 }
@@ -85,12 +85,13 @@ static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const
                          Py_ssize_t n, PyObject *names)
 {
     py_stream_guard guard;
-    if (enter_call(name, 3, args, n, names, &guard))
+    PyObject *given[4];
+    if (enter_call(name, 3, args, n, names, &guard, given))
         return NULL;
     PyObject *result = NULL;
     fr_array *owned[3] = {NULL, NULL, NULL}, *at[3];
     int ready = 0;
-    while (ready < 3 && (at[ready] = py_need_operand(args[ready], &owned[ready], name)))
+    while (ready < 3 && (at[ready] = py_need_operand(given[ready], &owned[ready], name)))
         ready++;
     if (ready == 3)
         result = py_wrap(function(at[0], at[1], at[2]));
@@ -146,7 +147,7 @@ static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const
                                    PyObject *names)                                            \
     {                                                                                          \
         static const py_signature signature = {                                                \
-            #python, 1, 3, 1, {"x", "axis", "keepdims", "stream", NULL}};                      \
+            #python, 1, 3, 1, {"a", "axis", "keepdims", "stream", NULL}};                      \
         return py_reduce(fr_##c, &signature, self, args, n, names);                            \
     }
 #include "ops_py.inc"
@@ -258,17 +259,18 @@ static PyObject *call_eval(PyObject *module, PyObject *const *args, Py_ssize_t n
 
 /* ---- tables --------------------------------------------------------------------------- */
 
-#define OF_REDUCE "(x, /, axis=None, keepdims=False, *, stream=None)\n--\n\n"
+#define OF_REDUCE "(a, /, axis=None, keepdims=False, *, stream=None)\n--\n\n"
 #define SELF_REDUCE "($self, axis=None, keepdims=False, *, stream=None)\n--\n\n"
 
 PyMethodDef py_op_functions[] = {
 #define PY_UNARY(c, python, manual)                                                            \
-    PY_METHOD(#python, call_##python, #python "(x, /, *, stream=None)\n--\n\n" manual),
+    PY_METHOD(#python, call_##python, #python "(a, stream=None)\n--\n\n" manual),
 #define PY_PART(c, python, manual) PY_UNARY(c, python, manual)
 #define PY_BINARY(c, python, manual)                                                           \
-    PY_METHOD(#python, call_##python, #python "(x, y, /, *, stream=None)\n--\n\n" manual),
+    PY_METHOD(#python, call_##python, #python "(a, b, stream=None)\n--\n\n" manual),
 #define PY_TERNARY(c, python, manual)                                                          \
-    PY_METHOD(#python, call_##python, #python "(x, y, z, /, *, stream=None)\n--\n\n" manual),
+    PY_METHOD(#python, call_##python,                                                          \
+              #python "(condition, x, y, /, *, stream=None)\n--\n\n" manual),
 #define PY_REDUCE(c, python, manual)                                                           \
     PY_METHOD(#python, call_##python, #python OF_REDUCE manual),
 #include "ops_py.inc"
@@ -286,7 +288,7 @@ PyMethodDef py_op_functions[] = {
 
 PyMethodDef py_array_methods[] = {
 #define PY_UNARY(c, python, manual)                                                            \
-    PY_METHOD(#python, method_##python, #python "($self, *, stream=None)\n--\n\n" manual),
+    PY_METHOD(#python, method_##python, #python "($self, stream=None)\n--\n\n" manual),
 #define PY_REDUCE(c, python, manual)                                                           \
     PY_METHOD(#python, call_##python, #python SELF_REDUCE manual),
 #include "ops_py.inc"

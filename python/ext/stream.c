@@ -295,9 +295,13 @@ static PyObject *choose(PyObject *value, const char *function)
     Py_RETURN_NONE;
 }
 
-static PyObject *call_set_default_device(PyObject *module, PyObject *device)
+static PyObject *call_set_default_device(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                         PyObject *names)
 {
     (void)module;
+    PyObject *device = py_parse_one("set_default_device", "device", args, n, names);
+    if (!device)
+        return NULL;
     fr_device_kind kind;
     int index;
     if (!read_device(device, &kind, &index)) {
@@ -308,24 +312,36 @@ static PyObject *call_set_default_device(PyObject *module, PyObject *device)
     return choose(device, "set_default_device");
 }
 
-static PyObject *call_set_default_stream(PyObject *module, PyObject *stream)
+static PyObject *call_set_default_stream(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                         PyObject *names)
 {
     (void)module;
+    PyObject *stream = py_parse_one("set_default_stream", "stream", args, n, names);
+    if (!stream)
+        return NULL;
     return choose(stream, "set_default_stream");
 }
 
-static PyObject *call_default_stream(PyObject *module, PyObject *device)
+static PyObject *call_default_stream(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names)
 {
     (void)module;
+    PyObject *device = py_parse_one("default_stream", "device", args, n, names);
+    if (!device)
+        return NULL;
     fr_stream stream;
     if (read_stream(device, &stream, "default_stream"))
         return NULL;
     return stream_make(stream);
 }
 
-static PyObject *call_new_stream(PyObject *module, PyObject *device)
+static PyObject *call_new_stream(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                 PyObject *names)
 {
     (void)module;
+    PyObject *device = py_parse_one("new_stream", "device", args, n, names);
+    if (!device)
+        return NULL;
     fr_device_kind kind;
     int index;
     if (!read_device(device, &kind, &index)) {
@@ -360,9 +376,13 @@ static PyObject *call_synchronize(PyObject *module, PyObject *const *args, Py_ss
     Py_RETURN_NONE;
 }
 
-static PyObject *call_is_available(PyObject *module, PyObject *device)
+static PyObject *call_is_available(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                   PyObject *names)
 {
     (void)module;
+    PyObject *device = py_parse_one("is_available", "device", args, n, names);
+    if (!device)
+        return NULL;
     fr_device_kind kind;
     int index;
     if (!read_device(device, &kind, &index)) {
@@ -376,15 +396,15 @@ static PyObject *call_is_available(PyObject *module, PyObject *device)
 PyMethodDef py_stream_functions[] = {
     {"default_device", call_default_device, METH_NOARGS,
      "default_device()\n--\n\nthe device of this thread's current stream"},
-    {"set_default_device", call_set_default_device, METH_O,
-     "set_default_device(device, /)\n--\n\nwhere this thread's new work runs"},
-    {"default_stream", call_default_stream, METH_O,
-     "default_stream(device, /)\n--\n\nthe stream that new work of a device goes to"},
-    {"set_default_stream", call_set_default_stream, METH_O,
-     "set_default_stream(stream, /)\n--\n\nthe stream of this thread's new work"},
-    {"new_stream", call_new_stream, METH_O, "new_stream(device, /)\n--\n\na further stream"},
-    {"is_available", call_is_available, METH_O,
-     "is_available(device, /)\n--\n\ntrue if this machine has the device"},
+    PY_METHOD("set_default_device", call_set_default_device,
+              "set_default_device(device)\n--\n\nwhere this thread's new work runs"),
+    PY_METHOD("default_stream", call_default_stream,
+              "default_stream(device)\n--\n\nthe stream that new work of a device goes to"),
+    PY_METHOD("set_default_stream", call_set_default_stream,
+              "set_default_stream(stream)\n--\n\nthe stream of this thread's new work"),
+    PY_METHOD("new_stream", call_new_stream, "new_stream(device)\n--\n\na further stream"),
+    PY_METHOD("is_available", call_is_available,
+              "is_available(device)\n--\n\ntrue if this machine has the device"),
     PY_METHOD("synchronize", call_synchronize,
               "synchronize(stream=None)\n--\n\nwaits until all work of a stream is done"),
     PY_END,

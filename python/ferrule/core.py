@@ -86,7 +86,7 @@ def depends(inputs, dependencies):
     return inputs
 
 
-def device_count(device_type, /):
+def device_count(device_type):
     """How many devices of a type this machine has."""
     if not isinstance(device_type, _core.DeviceType):
         raise TypeError(f"device_count: wanted cpu or gpu, not {device_type!r}")
@@ -127,7 +127,7 @@ def get_array_buffer_size(*args):
     return total
 
 
-def set_wired_limit(limit, /):
+def set_wired_limit(limit):
     """Nothing: memory is not wired here. Gives 0, the limit that was."""
     if not isinstance(limit, int) or limit < 0:
         raise ValueError(f"set_wired_limit: wanted a number of bytes, not {limit!r}")

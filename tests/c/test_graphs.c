@@ -345,7 +345,7 @@ static void bound_error(recipe *r, step *s)
     if (!isfinite(s->most) && e > 0)
         e = (double)INFINITY;
     s->error = e > 0 ? e + (half ? 2 * half_step(s) : 0) : 0;
-    s->fed = e + rounding;
+    s->fed = e + (e > 0 ? 2 : 1) * rounding; /* of near values rounded, one may be the next */
     if (s->fed != s->fed)
         s->fed = s->error = (double)INFINITY;
 }

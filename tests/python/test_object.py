@@ -142,6 +142,26 @@ def test_numpy_on_the_left_gives_numpy():
     assert isinstance(x + np.ones(2), mx.array) and (x * np.float64(2)).dtype == mx.float32
 
 
+@pytest.mark.parametrize(
+    "ours, theirs, want",
+    [
+        ("float16", np.float32, "float16"),
+        ("bfloat16", np.int64, "bfloat16"),
+        ("float32", np.float64, "float32"),
+        ("int8", np.int64, "int8"),
+        ("uint8", np.bool_, "uint8"),
+        ("int32", np.float32, "float32"),
+        ("bool_", np.int32, "int32"),
+        ("float32", np.complex64, "complex64"),
+    ],
+)
+def test_numpy_operands_take_the_dtype_of_the_array(ours, theirs, want):
+    x, y = mx.array([1, 0, 1]).astype(getattr(mx, ours)), np.array([1, 2, 3]).astype(theirs)
+    for got in (x + y, mx.add(x, y), mx.add(y, x), mx.multiply(a=x, b=y)):
+        assert got.dtype == getattr(mx, want)
+    assert (x + y).tolist() == (np.array([1, 0, 1]) + y).tolist()
+
+
 def test_comparisons_with_others():
     x = mx.array([1, 2])
     assert (x == "x") is False and (x != "x") is True and (x == [1, 2]) is False
