@@ -143,6 +143,8 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
                             nin);
     for (int i = 0; i < nin; i++)
         in[i] = *seen_node(seen, inputs[i]);
+    if (x->op == FR__OP_AGAIN) /* the other input is for the order, and that is made */
+        nin = 1;
     /* Past this point an alias is its input: a view that changes nothing. */
     bool alias = fr__is_alias(x->op);
     int op = alias ? FR__OP_RESHAPE : x->op, npar = alias ? 0 : x->npar;

@@ -698,6 +698,8 @@ int fr__fuse(fr__trace *t)
         status = place(&s, i);
     if (!status)
         status = order_groups(&s);
+    if (!status)
+        status = fr__schedule(t);
     fr__free(s.members);
     t->passed = FR__PASS_FUSE;
     return status;

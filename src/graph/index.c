@@ -96,7 +96,7 @@ static const fr__index *through_pieces(fr__arena *a, const fr__gaxis *axes, cons
 const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                    const fr__tnode *view, const fr__tnode *input)
 {
-    if (view->op == FR__OP_RESHAPE)
+    if (view->op == FR__OP_RESHAPE || view->op == FR__OP_AGAIN)
         return m;
     if (view->op == FR__OP_PIECES)
         return through_pieces(a, axes, m);

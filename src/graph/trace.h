@@ -156,6 +156,7 @@ int fr__simplify(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
 int fr__fuse(fr__trace *t);
+int fr__schedule(fr__trace *t); /* by fuse, at its end */
 int fr__merge(fr__trace *t);
 /* Fuses from now on or doesn't, instead of what FERRULE_FUSION says; for tests. Plans that were
  * made stay as they are: fr__plan_clear_cache. */

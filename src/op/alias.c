@@ -37,3 +37,10 @@ fr_array *fr_stop_gradient(fr_array *x)
     fr__settle(1, &x);
     return y;
 }
+
+/* Pending even where x has values. Nodes made of it are not merged with equal ones made of x, whose
+ * values would be kept until then, and come after g in a program. */
+fr_array *fr__again(fr_array *x, fr_array *g)
+{
+    return fr__node(FR__OP_AGAIN, x->dtype, x->ndim, x->dims, 2, (fr_array *[]){x, g}, 0);
+}

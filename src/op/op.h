@@ -22,6 +22,7 @@
     X(BROADCAST, VIEW, "axes aligned at the right; sizes 1 repeat")                          \
     X(SLICE, VIEW, "par: start of each axis, then step")                                     \
     X(WINDOWS, VIEW, "axis par[0] as two: windows, par[1] apart, of elements par[2] apart")  \
+    X(AGAIN, VIEW, "in[0] itself, but what is made of it is apart, and comes after in[1]")   \
     X(PIECES, VIEW, "split only: to each element the value of its piece")                    \
     X(COPY, COPY, "the same values, contiguous")                                             \
     X(FRESH, COPY, "the same values in a buffer that nothing else uses, for PUT")           \
@@ -114,6 +115,8 @@ static inline bool fr__is_alias(int op)
 {
     return op == FR__OP_ALIAS || op == FR__OP_STOP || op == FR__OP_CUSTOM;
 }
+fr_array *fr__again(fr_array *x,
+                    fr_array *g); /* x, to be computed with once more (op/alias.c) */
 /* x itself by another node of op ALIAS or STOP; on this tape (0: on x's). */
 fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 

@@ -72,6 +72,10 @@ bool fr__view_strides(int op, const int64_t *par, int ndim, const int64_t *shape
             strides[i] = from < 0 || in_shape[from] == 1 ? 0 : in_strides[from];
         }
         return true;
+    case FR__OP_AGAIN:
+        for (int i = 0; i < ndim; i++)
+            strides[i] = in_strides[i];
+        return true;
     case FR__OP_SLICE:
         for (int i = 0; i < ndim; i++) {
             *offset += par[i] * in_strides[i];

@@ -76,6 +76,10 @@ static fr_array *view(const node *n)
                           x->par[2]);
     case FR__OP_STOP: return fr_stop_gradient(n->batch[0]);
     case FR__OP_ALIAS: return n->batch[0];
+    case FR__OP_AGAIN: {
+        fr_array *in = n->batch[0] ? n->batch[0] : fr__repeat(n->in[0], n->size);
+        return in ? fr__again(in, operand(n, 1)) : NULL;
+    }
     default: return NULL;
     }
 }

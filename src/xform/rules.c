@@ -467,6 +467,7 @@ static uint64_t differentiable(const fr_array *x, bool forward)
     switch (x->op) {
     case FR__OP_STOP:
     case FR__OP_RANDOM_BITS: return 0;
+    case FR__OP_AGAIN:
     case FR__OP_TAKE: return 1;
     case FR__OP_where: return 6;
     case FR__OP_CUSTOM: /* its rules, or the function itself */
@@ -494,6 +495,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_WINDOWS: to[0] = unwindowed(y, g, in[0]); return 0;
     case FR__OP_COPY:
     case FR__OP_FRESH:
+    case FR__OP_AGAIN:
     case FR__OP_CUSTOM:
     case FR__OP_ALIAS: to[0] = g; return 0;
     case FR__OP_PUT: put_vjp(y, g, in, need, to); return 0;

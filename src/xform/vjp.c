@@ -137,11 +137,16 @@ static int back_again(const way *w, const fr__custom *c, fr_array *const *cotang
     if (!room)
         return -1;
     fr_array **sources = room, **grads = sources + n, **out = grads + n;
+    fr_tape *again = NULL;
+    fr_array *g = NULL;
+    for (int i = 0; i < c->n_out && !g; i++)
+        g = cotangents[i];
     for (int i = 0; i < c->n_in; i++)
-        sources[i] = c->in[i];
+        if (!(sources[i] = fr__again(c->in[i], g)))
+            goto done;
     for (int i = 0; i < w->n; i++)
         sources[c->n_in + i] = w->sources[i];
-    fr_tape *again = fr_tape_begin(c->n_in, sources, sources);
+    again = fr_tape_begin(c->n_in, sources, sources);
     if (again &&
         !fr__run(c->rules.again, c->ctx, "checkpoint", c->n_in, sources, c->n_out, out))
         status = pull(w->follow, n, sources, c->n_out, out, cotangents, grads);
@@ -151,6 +156,7 @@ static int back_again(const way *w, const fr__custom *c, fr_array *const *cotang
         if (at && grads[i])
             accumulate(at, grads[i]);
     }
+done:
     fr__free(room);
     return status;
 }

@@ -280,3 +280,33 @@ def test_checkpoint_of_containers_captures_and_chains():
     near(mx.grad(nested)(mx.array(0.5)), np.exp(np.sin(0.5)) * np.cos(0.5))
     with pytest.raises(TypeError):
         mx.checkpoint(3)
+
+
+def test_checkpoint_saves_memory():
+    n = 8
+    ws = [mx.random.normal((64, 2048), key=mx.random.key(i)) * 0.1 for i in range(n)]
+    vs = [mx.random.normal((2048, 64), key=mx.random.key(i)) * 0.1 for i in range(n)]
+    x = mx.random.normal((256, 64), key=mx.random.key(99))
+    mx.eval(ws, vs, x)
+
+    def block(h, w, v):
+        return mx.tanh(h @ w) @ v + h
+
+    def loss(ws, vs, f):
+        h = x
+        for w, v in zip(ws, vs):
+            h = f(h, w, v)
+        return mx.mean(h * h)
+
+    peaks, results = [], []
+    for f in (block, mx.checkpoint(block)):
+        step = mx.compile(mx.grad(lambda a, b, f=f: loss(a, b, f), argnums=(0, 1)))
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        gw, gv = step(ws, vs)
+        mx.eval(gw, gv)
+        peaks.append(mx.get_peak_memory() - before)
+        results.append(numbers(gw[0]))
+        del gw, gv
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
+    assert peaks[1] < 0.6 * peaks[0]
