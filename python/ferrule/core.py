@@ -27,6 +27,7 @@ from ._dtypes import (  # noqa: F401
     number,
     signedinteger,
     unsignedinteger,
+)
 from ._files import (  # noqa: F401
     load,
     save,
