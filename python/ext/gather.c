@@ -17,7 +17,7 @@ static int check_number(PyObject *index, fr_array *x, int axis)
     long long at = PyLong_AsLongLongAndOverflow(index, &overflow);
     if (axis < -fr_ndim(x) || axis >= fr_ndim(x))
         return 0; /* that is said by the function itself */
-    int64_t size = fr_shape(x)[axis < 0 ? axis + fr_ndim(x) : axis];
+    int64_t size = fr_dims(x)[axis < 0 ? axis + fr_ndim(x) : axis];
     if (!overflow && at >= -size && at < size)
         return 0;
     PyErr_Format(PyExc_IndexError, "take: index %R is out of range for axis %d of size %lld",
@@ -77,7 +77,7 @@ PY_CALL(put_along_axis)
     fr_free(to);
     if (result && all) {
         fr_array *line = fr_own(result);
-        result = fr_reshape(line, fr_shape(c.x), fr_ndim(c.x));
+        result = fr_reshape(line, fr_dims(c.x), fr_ndim(c.x));
         fr_free(line);
     }
     return py_end_call(&c, result);

@@ -93,7 +93,7 @@ static int read_int(reading *r, PyObject *item)
     if (at == -1 && PyErr_Occurred())
         return -1;
     py_index *to = r->to;
-    int64_t size = fr_shape(to->x)[r->axis];
+    int64_t size = fr_dims(to->x)[r->axis];
     int64_t from = at < 0 ? at + size : at;
     if (from < 0 || from >= size) {
         PyErr_Format(PyExc_IndexError, "index %zd is out of range for axis %d of size %lld", at,
@@ -113,7 +113,7 @@ static int read_slice(reading *r, PyObject *item)
     if (PySlice_Unpack(item, &start, &stop, &step))
         return -1;
     py_index *to = r->to;
-    Py_ssize_t size = (Py_ssize_t)fr_shape(to->x)[r->axis];
+    Py_ssize_t size = (Py_ssize_t)fr_dims(to->x)[r->axis];
     Py_ssize_t count = PySlice_AdjustIndices(size, &start, &stop, step);
     if (count == 0)
         start = 0;
@@ -133,7 +133,7 @@ static void whole_axis(reading *r)
     py_index *to = r->to;
     to->start[r->axis] = 0;
     to->step[r->axis] = 1;
-    to->count[r->axis] = fr_shape(to->x)[r->axis];
+    to->count[r->axis] = fr_dims(to->x)[r->axis];
     r->axis++;
 }
 

@@ -13,7 +13,7 @@
 static fr_array *without_ones(fr_array *v, int ndim)
 {
     int axes[FR_MAX_NDIM], n = 0;
-    while (v && fr_ndim(v) - n > ndim && fr_shape(v)[n] == 1) {
+    while (v && fr_ndim(v) - n > ndim && fr_dims(v)[n] == 1) {
         axes[n] = n;
         n++;
     }
@@ -75,7 +75,7 @@ static fr_array *in_order(fr_array *mask, fr_array *values)
 {
     int64_t flat = -1;
     fr_array *count = fr_sub(counted(fr_astype(fr_reshape(mask, &flat, 1), FR_INT64)), 1);
-    return fr_take(values, fr_reshape(count, fr_shape(mask), fr_ndim(mask)), 0);
+    return fr_take(values, fr_reshape(count, fr_dims(mask), fr_ndim(mask)), 0);
 }
 
 static fr_array *masked(const py_index *i, fr_array *v, py_update how)
@@ -85,7 +85,7 @@ static fr_array *masked(const py_index *i, fr_array *v, py_update how)
     int axes = fr_ndim(mask), rest = fr_ndim(x) - axes;
     bool good = rest >= 0;
     for (int d = 0; good && d < axes; d++)
-        good = fr_shape(mask)[d] == fr_shape(x)[d];
+        good = fr_dims(mask)[d] == fr_dims(x)[d];
     if (!good) {
         fr_error_set(
             FR_ERROR_VALUE,
@@ -98,14 +98,14 @@ static fr_array *masked(const py_index *i, fr_array *v, py_update how)
         return NULL;
     }
     if (v && fr_ndim(v) == rest + 1 && fr_size(v) && axes) {
-        shape[0] = fr_shape(v)[0];
-        memcpy(shape + 1, fr_shape(x) + axes, sizeof *shape * (size_t)rest);
+        shape[0] = fr_dims(v)[0];
+        memcpy(shape + 1, fr_dims(x) + axes, sizeof *shape * (size_t)rest);
         v = in_order(mask, fr_broadcast_to(v, shape, rest + 1));
     } else if (v && fr_ndim(v) == rest + 1) {
         return x;
     }
     for (int d = 0; d < fr_ndim(x); d++)
-        shape[d] = d < axes ? fr_shape(x)[d] : 1;
+        shape[d] = d < axes ? fr_dims(x)[d] : 1;
     return fr_where(fr_reshape(mask, shape, fr_ndim(x)), combined(x, v, how), x);
 }
 
