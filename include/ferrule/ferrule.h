@@ -102,7 +102,10 @@ FR_API fr_array *fr_own(fr_array *x);
 
 FR_API int fr_ndim(const fr_array *x);             /* -1: x is NULL */
 FR_API const int64_t *fr_shape(const fr_array *x); /* ndim sizes, as long as x lives */
-FR_API int64_t fr_size(const fr_array *x);         /* number of elements */
+/* The same for bindings that hand sizes on to operations: doesn't count as asking for a size
+ * (fr_compile_options.shapeless). */
+FR_API const int64_t *fr_dims(const fr_array *x);
+FR_API int64_t fr_size(const fr_array *x); /* number of elements */
 FR_API size_t fr_nbytes(const fr_array *x);
 FR_API fr_dtype fr_dtype_of(const fr_array *x);
 /* True if values are there already (no pending work). */
@@ -288,6 +291,9 @@ typedef struct fr_compile_options {
                                   * process's limit (fr_compile_cache_limit) */
     bool strict;                 /* VALUE where it uses an array that isn't handed to it, which
                                   * would be a constant of the program */
+    bool shapeless; /* a program serves other sizes too, where that is safe: not if the
+                                  * function asks for one (fr_shape, fr_size, fr_nbytes), nor where
+                                  * what it does is not told by shapes alone */
     /* Captured state: variables of yours that hold arrays (references of yours, never NULL). The
      * function reads and assigns them plainly (no fr_keep, no fr_free); each call reads them before and puts new arrays
      * there after (references of yours; the old ones are freed). A call that fails leaves them as
@@ -316,6 +322,7 @@ typedef struct fr_program fr_program;
 typedef struct fr_trace fr_trace;
 FR_API fr_function *fr_function_new(const char *name, int cache_limit); /* 0: the process's */
 FR_API void fr_function_strict(fr_function *f, bool strict);
+FR_API void fr_function_shapeless(fr_function *f, bool shapeless);
 /* The program of this key and these inputs' dtypes and shapes, a reference of the caller's; NULL
  * without an error: there is none yet. */
 FR_API fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in,
@@ -324,6 +331,15 @@ FR_API fr_program *fr_function_find(fr_function *f, const void *key, size_t key_
  * the trace. origin: where the arguments come from ("train.py:31"), for messages; may be NULL. */
 FR_API fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in,
                                 fr_array **placeholders, const char *origin);
+/* The same for a function that may be shapeless: such a one is traced with sizes that are not its
+ * inputs', so that the program serves others. Where that trace fails, in whatever way (then
+ * fr_trace_refuse it), or fr_trace_end gives NULL: clear the error and trace once more. */
+FR_API fr_trace *fr_trace_begin_call(fr_function *f, const void *key, size_t key_bytes,
+                                     int n_in, fr_array *const *in, fr_array **placeholders,
+                                     const char *origin);
+FR_API bool fr_trace_hides_sizes(const fr_trace *t);
+FR_API void fr_trace_refuse(fr_trace *t, const void *key,
+                            size_t key_bytes); /* fails: abandons t */
 /* Ends the trace with these results, stores the program under the key and gives a reference to
  * it; NULL: an error, and nothing was stored. Frees t either way. */
 FR_API fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out,

@@ -262,7 +262,7 @@ static PyObject *simple_power(fr_array *x, PyObject *exponent, bool *done)
     else if (dtype == FR_BOOL)
         dtype = FR_INT32;
     if (n == 0)
-        return py_wrap(fr_ones(fr_shape(x), fr_ndim(x), dtype));
+        return py_wrap(fr_ones(fr_dims(x), fr_ndim(x), dtype));
     fr_array *base = dtype == fr_dtype_of(x) ? fr_keep(x) : fr_own(fr_astype(x, dtype));
     fr_array *result = base ? whole_power(base, (unsigned)n) : NULL;
     fr_free(base);
@@ -374,7 +374,8 @@ static Py_ssize_t array_length(PyObject *self)
         PyErr_SetString(PyExc_TypeError, "len() of a 0-d array");
         return -1;
     }
-    return (Py_ssize_t)fr_shape(x)[0];
+    Py_ssize_t n = (Py_ssize_t)fr_shape(x)[0];
+    return fr_error() == FR_OK ? n : py_raise_int();
 }
 
 static PyObject *array_item_at(PyObject *self, Py_ssize_t at)
@@ -552,6 +553,8 @@ static PyObject *get_shape(PyObject *self, void *closure)
     fr_array *x = py_node(self);
     int ndim = fr_ndim(x);
     const int64_t *sizes = fr_shape(x);
+    if (fr_error() != FR_OK)
+        return py_raise();
     PyObject *shape = PyTuple_New(ndim);
     for (int i = 0; shape && i < ndim; i++) {
         PyObject *size = PyLong_FromLongLong(sizes[i]);
@@ -572,7 +575,8 @@ static PyObject *get_ndim(PyObject *self, void *closure)
 static PyObject *get_size(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyLong_FromLongLong(fr_size(py_node(self)));
+    int64_t size = fr_size(py_node(self));
+    return fr_error() == FR_OK ? PyLong_FromLongLong(size) : py_raise();
 }
 
 static PyObject *get_itemsize(PyObject *self, void *closure)
@@ -584,7 +588,8 @@ static PyObject *get_itemsize(PyObject *self, void *closure)
 static PyObject *get_nbytes(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyLong_FromSize_t(fr_nbytes(py_node(self)));
+    size_t bytes = fr_nbytes(py_node(self));
+    return fr_error() == FR_OK ? PyLong_FromSize_t(bytes) : py_raise();
 }
 
 static PyObject *get_dtype(PyObject *self, void *closure)

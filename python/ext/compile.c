@@ -131,16 +131,18 @@ static bool any_traced(const py_flat *flat)
 
 /* Traces into `function`: self's own, or one for a trial. numbers: see py_rebuild_call. */
 static fr_program *trace_into(call *c, fr_function *function, PyObject *const *numbers,
-                              fr_array **placeholders)
+                              fr_array **placeholders, bool *hides)
 {
     char origin[256];
     py_caller_text(origin, sizeof origin);
-    fr_trace *begun = fr_trace_begin(function, c->flat.n, c->flat.arrays, placeholders,
-                                     origin[0] ? origin : NULL);
+    fr_trace *begun =
+        fr_trace_begin_call(function, c->flat.key, c->flat.key_bytes, c->flat.n, c->flat.arrays,
+                            placeholders, origin[0] ? origin : NULL);
     if (!begun) {
         py_raise();
         return NULL;
     }
+    *hides = fr_trace_hides_sizes(begun);
     fr_program *program = NULL;
     py_flat outputs;
     py_flat_begin(&outputs);
@@ -152,7 +154,7 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
         structure = NULL;
     }
     if (!structure)
-        fr_trace_abandon(begun);
+        fr_trace_refuse(begun, c->flat.key, c->flat.key_bytes);
     else
         program =
             fr_trace_end(begun, c->flat.key, c->flat.key_bytes, outputs.n, outputs.arrays);
@@ -161,7 +163,7 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
         fr_program_attach(program, structure, py_structure_release);
     else if (structure)
         py_structure_release(structure);
-    if (!program && !c->taped && (fr_error() != FR_OK || !PyErr_Occurred()))
+    if (!program && !c->taped && !*hides && (fr_error() != FR_OK || !PyErr_Occurred()))
         py_raise();
     for (int i = 0; i < c->flat.n; i++)
         fr_free(placeholders[i]);
@@ -176,7 +178,18 @@ fr_program *py_trace_call(call *c, fr_function *function, PyObject *const *numbe
         PyErr_NoMemory();
         return NULL;
     }
-    fr_program *program = trace_into(c, function, numbers, placeholders);
+    bool hides = false, again = false;
+    fr_program *program = trace_into(c, function, numbers, placeholders, &hides);
+    if (!program && hides &&
+        (!PyErr_Occurred() || (PyErr_ExceptionMatches(PyExc_Exception) &&
+                               !PyErr_ExceptionMatches(PyExc_MemoryError)))) {
+        /* It asked for a size, or can't be told for all: traced for each. */
+        PyErr_Clear();
+        fr_error_clear();
+        program = trace_into(c, function, numbers, placeholders, &again);
+    }
+    if (!program && again && !PyErr_Occurred())
+        py_raise();
     if (placeholders != few)
         PyMem_Free(placeholders);
     return program;

@@ -47,7 +47,7 @@ static PyObject *filled_like(filler *function, const py_signature *signature, Py
     fr_dtype dtype = fr_dtype_of(c.x);
     if (py_read_dtype(c.at[1], &dtype, c.function))
         return py_fail_call(&c);
-    return py_end_call(&c, function(fr_shape(c.x), fr_ndim(c.x), dtype));
+    return py_end_call(&c, function(fr_dims(c.x), fr_ndim(c.x), dtype));
 }
 
 PY_CALL(zeros_like)
@@ -108,7 +108,7 @@ PY_CALL(full_like)
     fr_dtype dtype = fr_dtype_of(c.x);
     if (py_read_dtype(c.at[2], &dtype, "full_like"))
         return py_fail_call(&c);
-    return py_end_call_with(&c, full_of(c.at[1], &dtype, fr_shape(c.x), fr_ndim(c.x)));
+    return py_end_call_with(&c, full_of(c.at[1], &dtype, fr_dims(c.x), fr_ndim(c.x)));
 }
 
 /* arange(stop), arange(start, stop), arange(start, stop, step): ints give int32. */

@@ -19,7 +19,7 @@ static int select_int(selection *s, fr_array *x, PyObject *item)
     Py_ssize_t at = PyNumber_AsSsize_t(item, PyExc_IndexError);
     if (at == -1 && PyErr_Occurred())
         return -1;
-    int64_t size = fr_shape(x)[s->axis];
+    int64_t size = fr_dims(x)[s->axis];
     int64_t from = at < 0 ? at + size : at;
     if (from < 0 || from >= size) {
         PyErr_Format(PyExc_IndexError, "index %zd is out of range for axis %d of size %lld", at,
@@ -38,7 +38,7 @@ static int select_slice(selection *s, fr_array *x, PyObject *item)
     Py_ssize_t start, stop, step;
     if (PySlice_Unpack(item, &start, &stop, &step))
         return -1;
-    Py_ssize_t size = (Py_ssize_t)fr_shape(x)[s->axis];
+    Py_ssize_t size = (Py_ssize_t)fr_dims(x)[s->axis];
     Py_ssize_t count = PySlice_AdjustIndices(size, &start, &stop, step);
     if (count == 0) {
         start = 0;
@@ -60,7 +60,7 @@ static void select_rest(selection *s, fr_array *x, int axes)
     for (; axes > 0; axes--, s->axis++, s->out++) {
         s->start[s->axis] = 0;
         s->step[s->axis] = 1;
-        s->count[s->axis] = fr_shape(x)[s->axis];
+        s->count[s->axis] = fr_dims(x)[s->axis];
     }
 }
 
@@ -185,7 +185,7 @@ static fr_array *assigned(fr_array *x, PyObject *const *items, Py_ssize_t n, fr_
     fr_array *view = select_all(x, items, n), *part = NULL, *there = NULL, *result = NULL;
     if (!view)
         return NULL;
-    part = fr_own(fr_broadcast_to(value, fr_shape(view), fr_ndim(view)));
+    part = fr_own(fr_broadcast_to(value, fr_dims(view), fr_ndim(view)));
     if (part)
         there = fr_own(fr_reshape(part, s.count, fr_ndim(x)));
     if (there)

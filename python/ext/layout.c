@@ -202,7 +202,7 @@ PY_CALL(unstack)
     if (py_read_int(c.at[1], &axis))
         return py_fail_call(&c);
     int ndim = fr_ndim(c.x), at = axis < 0 ? axis + ndim : axis;
-    int64_t count = at >= 0 && at < ndim ? fr_shape(c.x)[at] : 0;
+    int64_t count = at >= 0 && at < ndim ? fr_dims(c.x)[at] : 0;
     fr_array **to = PyMem_Calloc((size_t)count + 1, sizeof *to);
     if (!to)
         return py_end_call_object(&c, PyErr_NoMemory());
@@ -315,7 +315,7 @@ PY_CALL(as_strided)
                      ndim);
         return py_fail_call(&c);
     }
-    return py_end_call(&c, fr_as_strided(c.x, shaped ? shape : fr_shape(c.x),
+    return py_end_call(&c, fr_as_strided(c.x, shaped ? shape : fr_dims(c.x),
                                          strided ? strides : NULL, ndim, offset));
 }
 

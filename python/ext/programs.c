@@ -83,6 +83,7 @@ static PyObject *programs_new(PyObject *fun, int options)
             Py_CLEAR(made);
         } else {
             fr_function_strict(made->function, options & PY_STRICT);
+            fr_function_shapeless(made->function, options & PY_SHAPELESS);
         }
     }
     Py_XDECREF(name);

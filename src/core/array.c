@@ -291,12 +291,34 @@ bool fr__operands(int n, fr_array *const *x)
 /* ---- what the header asks ----------------------------------------------------------- */
 
 int fr_ndim(const fr_array *x) { return x ? x->ndim : -1; }
-const int64_t *fr_shape(const fr_array *x) { return x ? x->dims : NULL; }
-int64_t fr_size(const fr_array *x) { return x ? x->size : 0; }
+_Thread_local bool fr__sizes_hidden;
+
+static void ask_for_size(const fr_array *x)
+{
+    if (FR__UNLIKELY(fr__sizes_hidden) && x && fr__flag(x, FR__TRACED))
+        fr__fail(FR__E_TRACE, "compile: a shapeless function asks for the size of an array");
+}
+
+const int64_t *fr_dims(const fr_array *x) { return x ? x->dims : NULL; }
+
+const int64_t *fr_shape(const fr_array *x)
+{
+    ask_for_size(x);
+    return x ? x->dims : NULL;
+}
+
+int64_t fr_size(const fr_array *x)
+{
+    ask_for_size(x);
+    return x ? x->size : 0;
+}
+
 size_t fr_nbytes(const fr_array *x)
 {
+    ask_for_size(x);
     return x ? (size_t)x->size * (size_t)fr__dsize(x->dtype) : 0;
 }
+
 fr_dtype fr_dtype_of(const fr_array *x) { return x ? (fr_dtype)x->dtype : FR_DTYPE_COUNT; }
 bool fr_is_done(const fr_array *x) { return x && fr__done(x); }
 bool fr_is_traced(const fr_array *x) { return x && fr__flag(x, FR__TRACED); }

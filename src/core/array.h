@@ -124,6 +124,8 @@ void fr__own_result(
 enum { FR__SHAPE_TEXT = 200 };
 const char *fr__shape_text(const fr_array *x, char to[FR__SHAPE_TEXT]);
 const char *fr__dims_text(const int64_t *shape, int ndim, char to[FR__SHAPE_TEXT]);
+/* While true in this thread, asking for a size of a traced array is an error (run/shapeless.h). */
+extern _Thread_local bool fr__sizes_hidden;
 /* TRACE error about x, a placeholder or made from one; `doing` is what needed the value. */
 int fr__traced_error(fr_array *x, const char *doing);
 

@@ -107,31 +107,70 @@ static int push_words(fr__trace *t, int n, const int64_t *words)
     return 0;
 }
 
-static int add_leaf(fr__trace *t, fr_array *x)
+int fr__capture_leaf(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape,
+                     const int64_t *strides)
 {
-    bool placeholder = !fr__done(x);
-    int node = fr__trace_add(t, placeholder ? FR__OP_PLACEHOLDER : FR__OP_LEAF, x->dtype,
-                             x->ndim, x->dims, 0, NULL, 0, NULL);
+    int node = fr__trace_add(t, op, dtype, ndim, shape, 0, NULL, 0, NULL);
     if (node < 0)
         return -1;
-    fr__leafref leaf = {.node = node};
-    leaf.contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides(x));
-    if (!leaf.contiguous) {
-        leaf.strides = fr__arena_alloc(&t->arena, sizeof(int64_t) * (size_t)x->ndim);
+    fr__leafref leaf = {.node = node, .contiguous = !strides};
+    if (strides) {
+        leaf.strides = fr__arena_alloc(&t->arena, sizeof(int64_t) * (size_t)ndim);
         if (!leaf.strides)
             return -1;
-        memcpy((int64_t *)leaf.strides, fr__strides(x), sizeof(int64_t) * (size_t)x->ndim);
+        memcpy((int64_t *)leaf.strides, strides, sizeof(int64_t) * (size_t)ndim);
     }
     t->nodes.at[node].slot = t->leaves.n;
     if (fr__vec_push(&t->leaves, leaf))
         return -1;
     /* Leaf and placeholder are one in the key: a program works on either. */
-    int64_t head = (int64_t)FR__OP_LEAF | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 |
+    int64_t head = (int64_t)FR__OP_LEAF | (int64_t)dtype << 8 | (int64_t)ndim << 16 |
                    (int64_t)leaf.contiguous << 24;
-    if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) ||
-        (!leaf.contiguous && push_words(t, x->ndim, leaf.strides)))
+    if (push_words(t, 1, &head) || push_words(t, ndim, shape) ||
+        (strides && push_words(t, ndim, strides)))
         return -1;
     return node;
+}
+
+static int add_leaf(fr__trace *t, fr_array *x)
+{
+    bool contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides(x));
+    return fr__capture_leaf(t, fr__done(x) ? FR__OP_LEAF : FR__OP_PLACEHOLDER, x->dtype,
+                            x->ndim, x->dims, contiguous ? NULL : fr__strides(x));
+}
+
+int fr__capture_node(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
+                     const int32_t *in, int npar, const int64_t *par)
+{
+    int node = fr__trace_add(t, op, dtype, ndim, shape, nin, in, npar, par);
+    if (node < 0)
+        return -1;
+    int64_t head = (int64_t)op | (int64_t)dtype << 8 | (int64_t)ndim << 16 | (int64_t)nin << 24;
+    if (op == FR__OP_NUMBER) {
+        int slot = literal_slot(t, dtype, par[0]);
+        if (slot < -1)
+            return -1;
+        t->nodes.at[node].slot = slot;
+        head |= (int64_t)(slot + 1) << 32;
+        if (push_words(t, 1, &head) || (slot < 0 && push_words(t, 1, par)))
+            return -1;
+        return node;
+    }
+    if (push_words(t, 1, &head) || push_words(t, ndim, shape) || push_words(t, npar, par))
+        return -1;
+    for (int i = 0; i < nin; i++) {
+        int64_t word = in[i];
+        if (push_words(t, 1, &word))
+            return -1;
+    }
+    return node;
+}
+
+int fr__capture_output(fr__trace *t, int node)
+{
+    int64_t word = node;
+    t->nodes.at[node].flags |= FR__T_OUTPUT;
+    return push_words(t, 1, &word) || fr__vec_push(&t->outs, (fr__tout){.node = node}) ? -1 : 0;
 }
 
 static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
@@ -148,30 +187,7 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
     /* Past this point an alias is its input: a view that changes nothing. */
     bool alias = fr__is_alias(x->op);
     int op = alias ? FR__OP_RESHAPE : x->op, npar = alias ? 0 : x->npar;
-    int node = fr__trace_add(t, op, x->dtype, x->ndim, x->dims, nin, in, x->npar, x->par);
-    if (node < 0)
-        return -1;
-    int64_t head =
-        (int64_t)op | (int64_t)x->dtype << 8 | (int64_t)x->ndim << 16 | (int64_t)nin << 24;
-    if (x->op == FR__OP_NUMBER) {
-        int slot = literal_slot(t, x->dtype, x->par[0]);
-        if (slot < -1)
-            return -1;
-        t->nodes.at[node].slot = slot;
-        head |= (int64_t)(slot + 1) << 32;
-        if (push_words(t, 1, &head) || (slot < 0 && push_words(t, 1, x->par)))
-            return -1;
-        return node;
-    }
-    if (push_words(t, 1, &head) || push_words(t, x->ndim, x->dims) ||
-        push_words(t, npar, x->par))
-        return -1;
-    for (int i = 0; i < nin; i++) {
-        int64_t word = in[i];
-        if (push_words(t, 1, &word))
-            return -1;
-    }
-    return node;
+    return fr__capture_node(t, op, x->dtype, x->ndim, x->dims, nin, in, npar, x->par);
 }
 
 /* ---- the walk ----------------------------------------------------------------------- */
@@ -324,12 +340,9 @@ int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole)
         if (fr__vec_push(&c->outputs, node))
             goto out;
     }
-    for (int i = 0; i < c->outputs.n; i++) {
-        int node = c->outputs.at[i];
-        int64_t word = node;
-        if (push_words(c->t, 1, &word) || fr__vec_push(&c->t->outs, (fr__tout){.node = node}))
+    for (int i = 0; i < c->outputs.n; i++)
+        if (fr__capture_output(c->t, c->outputs.at[i]))
             goto out;
-    }
     c->t->passed = FR__PASS_CAPTURE;
     status = 0;
 out:

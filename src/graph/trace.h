@@ -140,6 +140,13 @@ typedef struct fr__capture {
  * placeholders are leaves. Otherwise everything pending that somebody holds becomes an output. */
 int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole);
 void fr__capture_free(fr__capture *c);
+/* One node more, with its part of the key, for who has no arrays: the node, or -1. strides NULL:
+ * row-major. NUMBER: par[0] are its bits. */
+int fr__capture_leaf(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape,
+                     const int64_t *strides);
+int fr__capture_node(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
+                     const int32_t *in, int npar, const int64_t *par);
+int fr__capture_output(fr__trace *t, int node); /* after all nodes */
 
 /* ---- memory.c ----------------------------------------------------------------------- */
 /* Node i as strides over memory: a leaf or a stored node below it, offset and strides in elements.

@@ -26,6 +26,7 @@ fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
         f->nslots = options->nslots;
     }
     f->strict = options && options->strict;
+    f->shapeless = options && options->shapeless;
     f->fn = fn;
     f->ctx = ctx;
     f->free_ctx = options ? options->free_ctx : NULL;
@@ -75,16 +76,19 @@ static int run_function(fr_function *f, int n_in, fr_array *const *in, int n_out
     return status ? -1 : 0;
 }
 
-/* NULL without an error: the function captured what is being differentiated. */
-static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in, int n_out)
+/* NULL without an error: the function captured what is being differentiated. again: after a trace
+ * with hidden sizes that came to nothing. */
+static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in, int n_out,
+                                  bool again)
 {
     int n_all = n_in + f->nslots, n_results = n_out + f->nslots;
     fr_array **room = fr__malloc(sizeof *room * (size_t)(n_all + n_results + f->nslots + 1));
     if (!room)
         return NULL;
     fr_array **given = room, **out = given + n_all, **before = out + n_results;
-    fr_trace *t = fr_trace_begin(f, n_all, in, given, NULL);
+    fr_trace *t = fr_trace_begin_call(f, &n_out, sizeof n_out, n_all, in, given, NULL);
     fr_program *p = NULL;
+    bool hides = t && fr_trace_hides_sizes(t);
     if (t) {
         for (int i = 0; i < f->nslots; i++)
             before[i] = *f->slots[i];
@@ -92,13 +96,13 @@ static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in,
         int status = run_function(f, n_in, given, n_out, out);
         set_slots(f, before);
         if (status) {
-            fr_trace_abandon(t);
+            fr_trace_refuse(t, &n_out, sizeof n_out);
         } else {
             bool taped = false;
             for (int i = 0; i < n_results; i++)
                 taped |= fr__is_taped(out[i]);
             if (taped)
-                fr_trace_abandon(t);
+                fr_trace_refuse(t, &n_out, sizeof n_out);
             else
                 p = fr_trace_end(t, &n_out, sizeof n_out, n_results, out);
             for (int i = 0; i < n_results; i++)
@@ -108,6 +112,10 @@ static fr_program *trace_function(fr_function *f, int n_in, fr_array *const *in,
             fr_free(given[i]);
     }
     fr__free(room);
+    if (!p && hides && !again) {
+        fr_error_clear();
+        return trace_function(f, n_in, in, n_out, true);
+    }
     return p;
 }
 
@@ -134,7 +142,7 @@ static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_
         return call_inline(f, n_in, in, n_out, out);
     fr_program *p = fr_function_find(f, &n_out, sizeof n_out, n_all, in);
     if (!p && !fr__failed())
-        p = trace_function(f, n_in, in, n_out);
+        p = trace_function(f, n_in, in, n_out, false);
     if (!p && fr_is_tracing() && fr_error() == FR_ERROR_TRACE)
         fr_error_clear(); /* it uses placeholders of the trace around it */
     if (!p)

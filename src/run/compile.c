@@ -16,8 +16,12 @@ struct fr_trace {
     fr_function *f;
     int n_in;
     fr_array **placeholders;
-    fr_scope *scope; /* inside it results are the caller's */
-    bool counted;    /* in `tracing` */
+    fr_scope *scope;    /* inside it results are the caller's */
+    bool counted;       /* in `tracing` */
+    bool hidden_before; /* sizes, in a trace around this one */
+    bool hides;         /* the placeholders' sizes are not the inputs': */
+    fr__sizes real, unusual;
+    fr_array **in; /* references to the inputs, while sizes are hidden */
 };
 
 /* ---- switches ----------------------------------------------------------------------- */
@@ -78,9 +82,11 @@ void fr_program_free(fr_program *p)
         fr__free(p);
         return;
     }
-    fr__plan_release(p->plan);
     for (int i = 0; i < p->ncaptured; i++)
         fr__unref(p->captured[i]);
+    if (p->plan)
+        fr__plan_release(p->plan);
+    fr__family_release(p->family);
     if (p->release_attached)
         p->release_attached(p->attached);
     fr__free(p->captured);
@@ -91,10 +97,18 @@ void fr_program_free(fr_program *p)
 }
 
 int fr_program_outputs(const fr_program *p) { return p->n_out; }
-void *fr_program_attached(const fr_program *p) { return p->attached; }
+void *fr_program_attached(const fr_program *p)
+{
+    return p->family ? p->family->attached : p->attached;
+}
 
 void fr_program_attach(fr_program *p, void *data, void (*release)(void *data))
 {
+    if (p->family) { /* of all its programs */
+        p->family->attached = data;
+        p->family->release_attached = release;
+        return;
+    }
     p->attached = data;
     p->release_attached = release;
 }
@@ -199,7 +213,7 @@ fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *change
         .ncaptured = p->ncaptured,
         .captured = p->captured,
         .literals = literals,
-        .attached = p->attached,
+        .attached = fr_program_attached(p),
         .base = p,
     };
     return made;
@@ -272,9 +286,11 @@ static void link_newest(fr_function *f, fr_program *p)
 }
 
 void fr_function_strict(fr_function *f, bool strict) { f->strict = strict; }
+void fr_function_shapeless(fr_function *f, bool shapeless) { f->shapeless = shapeless; }
 
 void fr_function_clear(fr_function *f)
 {
+    fr__families_clear(f);
     pthread_mutex_lock(&f->lock);
     fr_program *p = f->newest;
     f->newest = f->oldest = NULL;
@@ -319,6 +335,26 @@ static int evaluate_inputs(int n_in, fr_array *const *in)
         if (!fr__done(in[i]))
             return fr_eval_all(n_in, in);
     return 0;
+}
+
+static int keep_program(fr_function *f, fr_program *p, const void *key, size_t key_bytes,
+                        int n_in, fr_array *const *in);
+
+/* New sizes: the program of the call's family. */
+static fr_program *find_family(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                               fr_array *const *in)
+{
+    fr__sizes sizes;
+    fr__family *y = fr__sizes_of(n_in, in, &sizes)
+                        ? fr__family_find(f, key, key_bytes, n_in, in, &sizes)
+                        : NULL;
+    fr_program *p = y && y->symbolic ? fr__family_program(y, &sizes, n_in, y->n_out) : NULL;
+    fr__family_release(y);
+    if (p && keep_program(f, p, key, key_bytes, n_in, in)) {
+        fr_program_free(p);
+        p = NULL;
+    }
+    return p;
 }
 
 fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, int n_in,
@@ -366,7 +402,7 @@ fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, 
         atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     pthread_mutex_unlock(&f->lock);
     fr__text_free(&big);
-    return p;
+    return p || !f->shapeless ? p : find_family(f, key, key_bytes, n_in, in);
 }
 
 int fr_function_programs(fr_function *f, int room, fr_program **to)
@@ -388,6 +424,11 @@ static void release_trace(fr_trace *t)
     for (int i = 0; i < t->n_in; i++)
         if (t->placeholders[i])
             fr__unref(t->placeholders[i]);
+    for (int i = 0; t->hides && i < t->n_in; i++)
+        fr__unref(t->in[i]);
+    if (t->counted)
+        fr__sizes_hidden = t->hidden_before;
+    fr__free(t->in);
     fr_scope_close(t->scope);
     tracing -= t->counted;
     fr_function_free(t->f);
@@ -395,11 +436,20 @@ static void release_trace(fr_trace *t)
     fr__free(t);
 }
 
-fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders,
-                         const char *place)
+/* A shapeless function's first call of a kind, not known to be traced for each size. */
+static bool may_hide(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                     fr_array *const *in, fr__sizes *real)
 {
-    if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
-        return NULL;
+    if (!fr__sizes_of(n_in, in, real) || !real->n)
+        return false;
+    fr__family *y = fr__family_find(f, key, key_bytes, n_in, in, real);
+    fr__family_release(y);
+    return !y;
+}
+
+static fr_trace *begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders,
+                       const char *place, bool hides, fr__sizes real)
+{
     fr_trace *t = fr__calloc(1, sizeof *t);
     fr__origin *origin = fr__malloc(sizeof *origin);
     if (t)
@@ -411,15 +461,32 @@ fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array
         fr__free(origin);
         return NULL;
     }
+    if (hides && !(t->in = fr__calloc((size_t)n_in + 1, sizeof *t->in)))
+        hides = false;
     *origin = (fr__origin){.refs = 1};
     snprintf(origin->function, sizeof origin->function, "%s", f->name);
     snprintf(origin->place, sizeof origin->place, "%s", place ? place : "");
     atomic_fetch_add(&f->refs, 1);
     t->f = f;
     t->n_in = n_in;
+    if (hides) {
+        t->hides = true;
+        t->real = real;
+        t->unusual = real;
+        int ndim = 0;
+        for (int i = 0; i < n_in; i++) {
+            t->in[i] = fr__ref(in[i]);
+            ndim = in[i]->ndim > ndim ? in[i]->ndim : ndim;
+        }
+        fr__sizes_unusual(&t->unusual, ndim);
+    }
     for (int i = 0; i < n_in; i++) {
-        fr_array *x =
-            fr__node(FR__OP_PLACEHOLDER, in[i]->dtype, in[i]->ndim, in[i]->dims, 0, NULL, 0);
+        int64_t dims[FR_MAX_NDIM];
+        for (int d = 0; d < in[i]->ndim; d++) {
+            int class = hides ? fr__size_class(&real, in[i]->dims[d]) : 0;
+            dims[d] = class < 2 ? in[i]->dims[d] : t->unusual.at[class - 2];
+        }
+        fr_array *x = fr__node(FR__OP_PLACEHOLDER, in[i]->dtype, in[i]->ndim, dims, 0, NULL, 0);
         if (!x) {
             for (int j = 0; j < i; j++)
                 fr_free(placeholders[j]);
@@ -430,7 +497,11 @@ fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array
         }
         atomic_fetch_add(&origin->refs, 1);
         x->origin = origin;
-        memcpy(fr__strides(x), fr__strides(in[i]), sizeof(int64_t) * x->ndim);
+        if (!hides)
+            memcpy(fr__strides(x), fr__strides(in[i]), sizeof(int64_t) * x->ndim);
+        int64_t step = 1;
+        for (int d = x->ndim - 1; hides && d >= 0; step *= dims[d--])
+            fr__strides(x)[d] = step;
         x->flags = (uint8_t)(FR__TRACED | (fr__flag(in[i], FR__WEAK) ? FR__WEAK : 0));
         placeholders[i] = x;
         t->placeholders[i] = fr__ref(x);
@@ -440,8 +511,35 @@ fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_TRACES], 1, memory_order_relaxed);
     tracing++;
     t->counted = true;
+    t->hidden_before = fr__sizes_hidden;
+    fr__sizes_hidden = hides;
     return t;
 }
+
+fr_trace *fr_trace_begin_call(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                              fr_array *const *in, fr_array **placeholders, const char *place)
+{
+    fr__sizes real = {0};
+    if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
+        return NULL;
+    bool hides = f->shapeless && !tracing && may_hide(f, key, key_bytes, n_in, in, &real);
+    fr_trace *t = begin(f, n_in, in, placeholders, place, hides, real);
+    if (!t && hides) { /* too many elements, perhaps */
+        fr__error_clear();
+        t = begin(f, n_in, in, placeholders, place, false, real);
+    }
+    return t;
+}
+
+fr_trace *fr_trace_begin(fr_function *f, int n_in, fr_array *const *in, fr_array **placeholders,
+                         const char *place)
+{
+    if (!fr__good_inputs(f, n_in, in) || evaluate_inputs(n_in, in))
+        return NULL;
+    return begin(f, n_in, in, placeholders, place, false, (fr__sizes){0});
+}
+
+bool fr_trace_hides_sizes(const fr_trace *t) { return t->hides; }
 
 void fr_trace_abandon(fr_trace *t)
 {
@@ -488,7 +586,24 @@ static bool has_values_below(fr_array *x, int depth)
     return found;
 }
 
-static int evaluate_constants(int n_out, fr_array *const *out)
+/* Whether it may be made with the unusual sizes of a trace: then it has no value yet. */
+static bool has_sizes_below(fr_array *x, const fr__sizes *unusual, int depth)
+{
+    fr_array *in[FR__INPUTS];
+    if (fr__done(x))
+        return false;
+    if (depth > 16 || fr__sizes_in(unusual, x->ndim, x->dims) || x->nin > FR__COUNT(in) ||
+        !fr__pin_inputs(x, in))
+        return true;
+    bool found = false;
+    for (int i = 0; i < x->nin; i++) {
+        found = found || has_sizes_below(in[i], unusual, depth + 1);
+        fr__unref(in[i]);
+    }
+    return found;
+}
+
+static int evaluate_constants(int n_out, fr_array *const *out, const fr__sizes *unusual)
 {
     capture_walk w = {0};
     int status = 0;
@@ -496,7 +611,8 @@ static int evaluate_constants(int n_out, fr_array *const *out)
         status = look_at(&w, out[i]);
     while (!status && w.stack.n) {
         fr_array *x = w.stack.at[--w.stack.n];
-        if (!fr__flag(x, FR__TRACED) && !fr__is_base(x->op, x->npar, x->par)) {
+        bool constant = !fr__flag(x, FR__TRACED) && !fr__is_base(x->op, x->npar, x->par);
+        if (constant && !(unusual && has_sizes_below(x, unusual, 0))) {
             if (has_values_below(x, 0))
                 status = fr__vec_push(&w.constants, x);
             continue;
@@ -545,7 +661,7 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     fr__trace trace = {0};
     fr__capture c = {.t = &trace};
     fr_program *p = NULL;
-    if (evaluate_constants(n_out, out) || fr__capture_graph(&c, n_out, out, true))
+    if (evaluate_constants(n_out, out, NULL) || fr__capture_graph(&c, n_out, out, true))
         goto out;
     p = fr__calloc(1, sizeof *p);
     if (!p)
@@ -590,8 +706,17 @@ static int refuse_constants(const fr_function *f, const fr_program *p)
     return -1;
 }
 
-static int keep_program(fr_function *f, fr_program *p)
+static int keep_program(fr_function *f, fr_program *p, const void *key, size_t key_bytes,
+                        int n_in, fr_array *const *in)
 {
+    fr__text whole = {0};
+    if (whole_key(key, key_bytes, n_in, in, &whole)) {
+        fr__text_free(&whole);
+        return -1;
+    }
+    p->key = whole.at;
+    p->key_bytes = whole.n;
+    p->hash = fr__hash(whole.at, whole.n, 0);
     fr_program *gone = NULL;
     pthread_mutex_lock(&f->lock);
     fr_program *other = fr__map_remove(&f->table, p->key, p->key_bytes, p->hash);
@@ -624,34 +749,77 @@ static int keep_program(fr_function *f, fr_program *p)
     return status;
 }
 
+/* Of a trace with unusual sizes: its family, and the program of the call's own sizes. */
+static fr_program *make_family(fr_trace *t, const void *key, size_t key_bytes, int n_out,
+                               fr_array *const *out)
+{
+    fr__trace trace = {0};
+    fr__capture c = {.t = &trace};
+    fr_program bound = {0}, *p = NULL;
+    fr__symbolic *symbolic = NULL;
+    if (!evaluate_constants(n_out, out, &t->unusual) &&
+        !fr__capture_graph(&c, n_out, out, true) && !bind_leaves(&bound, t, &c) &&
+        !refuse_constants(t->f, &bound))
+        symbolic = fr__symbolic_new(&trace, bound.source, bound.captured, bound.ncaptured,
+                                    &t->unusual);
+    for (int i = 0; i < bound.ncaptured; i++)
+        fr__unref(bound.captured[i]);
+    fr__free(bound.captured);
+    fr__free(bound.source);
+    fr__capture_free(&c);
+    fr__trace_free(&trace);
+    fr__family *y =
+        symbolic ? fr__family_keep(t->f, key, key_bytes, t->n_in, t->in, &t->real, symbolic)
+                 : NULL;
+    if (y)
+        y->n_out = n_out, p = fr__family_program(y, &t->real, t->n_in, n_out);
+    fr__family_release(y);
+    return p;
+}
+
+/* Calls like this one are traced for each size from now on. */
+static void refuse_sizes(fr_trace *t, const void *key, size_t key_bytes)
+{
+    fr__error_clear(); /* whatever it was: the trace that follows tells it if it is the user's */
+    fr__family_release(fr__family_keep(t->f, key, key_bytes, t->n_in, t->in, &t->real, NULL));
+}
+
+void fr_trace_refuse(fr_trace *t, const void *key, size_t key_bytes)
+{
+    if (t && t->hides)
+        refuse_sizes(t, key, key_bytes);
+    fr_trace_abandon(t);
+}
+
 fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_out,
                          fr_array *const *out)
 {
     if (!t)
         return NULL;
     fr_program *p = NULL;
-    fr__text whole = {0};
     bool good = !fr__failed();
+    fr__sizes_hidden = false;
     for (int i = 0; good && i < n_out; i++)
         if (!out[i]) {
             fr__fail(FR__E_VALUE, "%s: result %d is NULL", t->f->name, i);
             good = false;
         }
-    if (good && (p = make_program(t, n_out, out)) && !refuse_constants(t->f, p) &&
-        !whole_key(key, key_bytes, t->n_in, t->placeholders, &whole)) {
-        p->key = whole.at;
-        p->key_bytes = whole.n;
-        p->hash = fr__hash(whole.at, whole.n, 0);
-        whole = (fr__text){0};
-        if (keep_program(t->f, p)) {
+    if (t->hides) {
+        p = good ? make_family(t, key, key_bytes, n_out, out) : NULL;
+        if (!p)
+            refuse_sizes(t, key, key_bytes);
+    } else if (good) {
+        p = make_program(t, n_out, out);
+        if (p && refuse_constants(t->f, p)) {
             fr_program_free(p);
             p = NULL;
         }
-    } else if (p) {
+    }
+    if (p &&
+        keep_program(t->f, p, key, key_bytes, t->n_in, t->hides ? t->in : t->placeholders)) {
         fr_program_free(p);
         p = NULL;
     }
-    fr__text_free(&whole);
     release_trace(t);
     return p;
 }

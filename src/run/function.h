@@ -5,6 +5,20 @@
 #include <pthread.h>
 
 #include "run/plan.h"
+#include "run/shapeless.h"
+
+/* Programs of a shapeless function that differ in sizes only. */
+typedef struct fr__family {
+    _Atomic int refs; /* of the function and of programs */
+    char *key;
+    size_t key_bytes;
+    uint64_t hash;
+    fr__symbolic *symbolic; /* NULL: calls like this are traced for each size */
+    void *attached;
+    void (*release_attached)(void *);
+    int n_out;
+    struct fr__family *next;
+} fr__family;
 
 struct fr_program {
     _Atomic int refs;
@@ -19,7 +33,8 @@ struct fr_program {
     uint64_t hash;
     void *attached;
     void (*release_attached)(void *);
-    fr_program *base; /* whose program this is with other literals; or NULL */
+    fr__family *family; /* that it is of; or NULL */
+    fr_program *base;   /* whose program this is with other literals; or NULL */
     fr_program *newer, *older;
 };
 
@@ -29,6 +44,10 @@ struct fr_function {
     char name[96];
     int limit, count; /* limit 0: the process's */
     bool strict;      /* captures no arrays */
+    bool shapeless;   /* a program serves other sizes where it can */
+    fr__map families;
+    fr__family *family; /* all of them, last first */
+    int nfamilies;
     fr__map table;
     fr_program *newest, *oldest;
     fr_fn *fn;
@@ -38,6 +57,18 @@ struct fr_function {
     fr_array ***slots;     /* captured state: read before and written after each call */
     pthread_mutex_t calls; /* held by a call of a function with state */
 };
+
+void fr__family_release(fr__family *y);
+void fr__families_clear(fr_function *f);
+/* A reference to the family of a call, NULL: none yet (or an error). */
+fr__family *fr__family_find(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                            fr_array *const *in, const fr__sizes *sizes);
+/* A new one, with a reference; takes symbolic over. */
+fr__family *fr__family_keep(fr_function *f, const void *key, size_t key_bytes, int n_in,
+                            fr_array *const *in, const fr__sizes *sizes,
+                            fr__symbolic *symbolic);
+/* Its program for these sizes, kept nowhere yet. NULL without an error: it can't serve them. */
+fr_program *fr__family_program(fr__family *y, const fr__sizes *sizes, int n_in, int n_out);
 
 bool fr__good_inputs(const fr_function *f, int n_in, fr_array *const *in);
 

@@ -1,0 +1,161 @@
+/* test_compile.c - options of compiled functions in C: shapeless, strict, limits, explain */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ferrule/ferrule.h"
+
+static int passed, failed;
+
+static void check(bool good, const char *what, int line)
+{
+    if (good)
+        passed++;
+    else if (failed++ < 30)
+        printf("line %d: %s (%s)\n", line, what, fr_error_message());
+}
+#define CHECK(good) check(good, #good, __LINE__)
+
+static int calls;
+
+#define FUNCTION(name)                                                                         \
+    static int name(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+#define UNUSED (void)ctx, (void)n_in, (void)in, (void)n_out, (void)out, calls++
+
+static double item(fr_array *x)
+{
+    double v = NAN;
+    return x && !fr_item(x, &v) ? v : NAN;
+}
+
+static fr_array *ones(int64_t rows, int64_t columns)
+{
+    return fr_ones((int64_t[]){rows, columns}, 2, FR_FLOAT32);
+}
+
+FUNCTION(mean_plus_one)
+{
+    UNUSED;
+    out[0] = fr_mean(fr_add(in[0], 1), NULL);
+    return 0;
+}
+
+FUNCTION(asks_for_a_size)
+{
+    UNUSED;
+    out[0] = fr_sum(fr_mul(in[0], (double)fr_shape(in[0])[0]), NULL);
+    return 0;
+}
+
+FUNCTION(fails)
+{
+    UNUSED;
+    out[0] = fr_add(in[0], ones(3, 7));
+    return 0;
+}
+
+FUNCTION(plus_ctx)
+{
+    UNUSED;
+    out[0] = fr_sum(fr_add(in[0], (fr_array *)ctx), NULL);
+    return 0;
+}
+
+FUNCTION(counts)
+{
+    UNUSED;
+    fr_array **slot = ctx;
+    *slot = fr_add(*slot, fr_sum(in[0], NULL));
+    out[0] = fr_mul(in[0], *slot);
+    return 0;
+}
+
+static void shapeless(void)
+{
+    fr_compile_options o = {.name = "mean_plus_one", .shapeless = true};
+    fr_function *f = fr_compile(mean_plus_one, NULL, &o);
+    calls = 0;
+    for (int n = 2; n < 20; n++)
+        CHECK(fabs(item(fr_call1(f, ones(n, n + 3))) - 2) < 1e-6);
+    CHECK(calls == 1);
+    CHECK(item(fr_call1(f, ones(9, 4))) == 2 && item(fr_call1(f, ones(1, 4))) == 2);
+    CHECK(calls == 3);
+    fr_function_clear(f);
+    CHECK(item(fr_call1(f, ones(9, 4))) == 2);
+    CHECK(calls == 4);
+    fr_function_free(f);
+
+    o.name = "asks";
+    f = fr_compile(asks_for_a_size, NULL, &o);
+    for (int n = 2; n < 6; n++)
+        CHECK(item(fr_call1(f, ones(n, 10))) == n * n * 10);
+    fr_function_free(f);
+
+    o.name = "fails";
+    f = fr_compile(fails, NULL, &o);
+    CHECK(!fr_call1(f, ones(4, 7)) && fr_error() == FR_ERROR_VALUE);
+    fr_error_clear();
+    CHECK(fr_call1(f, ones(3, 7)) != NULL);
+    fr_function_free(f);
+
+    fr_array *total = fr_keep(fr_full(NULL, 0, 0, FR_FLOAT32)), **slots[] = {&total};
+    o = (fr_compile_options){.name = "counts", .shapeless = true, .nslots = 1, .slots = slots};
+    f = fr_compile(counts, &total, &o);
+    calls = 0;
+    CHECK(item(fr_sum(fr_call1(f, ones(2, 3)), NULL)) == 36 && item(total) == 6);
+    CHECK(item(fr_sum(fr_call1(f, ones(3, 4)), NULL)) == 12 * 18 && item(total) == 18);
+    CHECK(calls == 1);
+    fr_function_free(f);
+    fr_free(total);
+}
+
+static void strict(void)
+{
+    fr_array *w = fr_from_data((float[]){1, 2}, FR_FLOAT32, (int64_t[]){2}, 1);
+    fr_compile_options o = {.name = "plus", .strict = true};
+    fr_function *f = fr_compile(plus_ctx, w, &o), *g = fr_compile(plus_ctx, w, NULL);
+    for (int i = 0; i < 2; i++) {
+        CHECK(!fr_call1(f, w) && fr_error() == FR_ERROR_VALUE);
+        CHECK(strstr(fr_error_message(), "float32[2] (8 bytes)"));
+        fr_error_clear();
+    }
+    CHECK(item(fr_call1(g, w)) == 6);
+    fr_program *p;
+    CHECK(fr_function_programs(g, 1, &p) == 1);
+    size_t bytes;
+    CHECK(fr_program_captured(p, &bytes) == 1 && bytes == 8);
+    CHECK(fr_program_constant(p, 0) == w && !fr_program_constant(p, 1));
+    fr_program_free(p);
+    fr_function_free(f);
+    fr_function_free(g);
+}
+
+static void limits(void)
+{
+    int before = fr_compile_cache_limit(0);
+    CHECK(before > 0);
+    CHECK(fr_compile_cache_limit(2) == before);
+    fr_function *f = fr_compile(mean_plus_one, NULL, NULL);
+    fr_program *p[8];
+    for (int n = 1; n < 8; n++)
+        CHECK(item(fr_call1(f, ones(n, 1))) == 2);
+    int n = fr_function_programs(f, 8, p);
+    CHECK(n == 2);
+    while (n)
+        fr_program_free(p[--n]);
+    CHECK(fr_compile_cache_limit(before) <= 2);
+    CHECK(!fr_is_tracing());
+    fr_function_free(f);
+}
+
+int main(void)
+{
+    fr_scope *s = fr_scope_open();
+    shapeless();
+    strict();
+    limits();
+    fr_scope_close(s);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
