@@ -358,6 +358,24 @@ FR_API fr_array *fr_program_constant(const fr_program *p, int i); /* the program
 /* The programs kept, last used first: writes references to the first `room`, gives how many. */
 FR_API int fr_function_programs(fr_function *f, int room, fr_program **to);
 
+/* One kernel (or native routine) of a program, for who asks. Texts live as long as the program. */
+typedef struct fr_kernel_info {
+    const char *ops; /* what it computes, in order: "exp mul reduce_sum" */
+    const char *why; /* why it isn't part of the kernel that wants its result; "a result" */
+    size_t reads, writes; /* bytes, each input and each result counted once */
+    int64_t range;        /* of its root loop */
+    int64_t runs;         /* so far, of this program and of those that share it */
+    double seconds;       /* of one run, the mean of those that were timed; 0: none yet */
+    int machine_code;     /* 1; 0: the interpreter runs it so far */
+} fr_kernel_info;
+/* Writes the first `room` of them, gives how many there are. */
+FR_API int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to);
+/* Why it was traced: "first call", "input 0 is float32[3], was float32[2] (dimension 0)" ... */
+FR_API const char *fr_program_why(const fr_program *p);
+/* All programs of a function, why each was traced, constants, kernels, as text, to be freed with
+ * fr_text_free. The same as data: fr_function_programs and the functions above. */
+FR_API char *fr_explain(fr_function *f);
+
 /* A number argument (whole: an integer within 32 bits) that was one value and is another. */
 typedef struct fr_number_change {
     bool whole;

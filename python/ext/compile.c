@@ -159,9 +159,11 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
         program =
             fr_trace_end(begun, c->flat.key, c->flat.key_bytes, outputs.n, outputs.arrays);
     py_flat_end(&outputs);
-    if (program)
+    if (program) {
         fr_program_attach(program, structure, py_structure_release);
-    else if (structure)
+        if (py_note_places(program, c->self->fun, *py_structure_about(structure)))
+            PyErr_Clear(); /* a text less */
+    } else if (structure)
         py_structure_release(structure);
     if (!program && !c->taped && !*hides && (fr_error() != FR_OK || !PyErr_Occurred()))
         py_raise();
@@ -623,6 +625,8 @@ PyMethodDef py_compile_functions[] = {
     PY_METHOD("clear_compiled", call_clear_compiled,
               "clear_compiled(compiled=None)\n--\n\n"
               "Forgets the programs of a compiled function; of all if none is given."),
+    {"_same_node", (PyCFunction)(void (*)(void))py_same_node, METH_FASTCALL,
+     "_same_node(a, b)\n--\n\nWhether two arrays are handles on one."},
     {"enable_compile", call_enable_compile, METH_NOARGS,
      "enable_compile()\n--\n\ncompiled functions run their programs"},
     {"disable_compile", call_disable_compile, METH_NOARGS,

@@ -303,6 +303,79 @@ PyObject *py_about(fr_function *function, PyObject *signature)
 
 /* ---- what there is ------------------------------------------------------------------------- */
 
+static PyObject *kernels_of(const fr_program *program)
+{
+    int n = fr_program_kernels(program, 0, NULL);
+    fr_kernel_info *info = PyMem_Calloc((size_t)n + 1, sizeof *info);
+    PyObject *list = info ? PyList_New(0) : PyErr_NoMemory();
+    if (info)
+        fr_program_kernels(program, n, info);
+    for (int i = 0; list && i < n; i++) {
+        const fr_kernel_info *k = &info[i];
+        PyObject *row =
+            Py_BuildValue("{sssssnsnsLsLsdsO}", "ops", k->ops, "why", k->why, "reads",
+                          (Py_ssize_t)k->reads, "writes", (Py_ssize_t)k->writes, "range",
+                          (long long)k->range, "runs", (long long)k->runs, "seconds",
+                          k->seconds, "machine_code", k->machine_code ? Py_True : Py_False);
+        if (!row || PyList_Append(list, row))
+            Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    PyMem_Free(info);
+    return list;
+}
+
+/* [{"array": "float32[3]", "bytes": 12, "place": "w, a variable of the function"}] */
+static PyObject *constants_of(const fr_program *program, PyObject *about)
+{
+    PyObject *places = about ? PyDict_GetItemString(about, "places") : NULL;
+    PyObject *list = PyList_New(0);
+    fr_array *x;
+    for (int i = 0; list && (x = fr_program_constant(program, i)); i++) {
+        PyObject *place =
+            places && i < PyList_GET_SIZE(places) ? PyList_GET_ITEM(places, i) : Py_None;
+        PyObject *row = Py_BuildValue("{sNsnsO}", "array", array_text(x), "bytes",
+                                      (Py_ssize_t)fr_nbytes(x), "place", place);
+        if (!row || PyList_Append(list, row))
+            Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+int py_note_places(fr_program *program, PyObject *fun, PyObject *about)
+{
+    fr_array *x;
+    if (!fr_program_constant(program, 0) || !about)
+        return 0;
+    PyObject *arrays = PyList_New(0), *module = PyImport_ImportModule("ferrule._places");
+    for (int i = 0; arrays && (x = fr_program_constant(program, i)); i++) {
+        PyObject *handle = py_adopt(fr_keep(x));
+        if (!handle || PyList_Append(arrays, handle))
+            Py_CLEAR(arrays);
+        Py_XDECREF(handle);
+    }
+    PyObject *places =
+        arrays && module ? PyObject_CallMethod(module, "places", "OO", fun, arrays) : NULL;
+    int failed = !places || PyDict_SetItemString(about, "places", places);
+    Py_XDECREF(places);
+    Py_XDECREF(arrays);
+    Py_XDECREF(module);
+    return failed ? -1 : 0;
+}
+
+PyObject *py_same_node(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    (void)module;
+    fr_view a, b; /* of one piece of memory: a view of an array is that array to its user */
+    bool same = n == 2 && py_is_array(args[0]) && py_is_array(args[1]);
+    if (same && py_node(args[0]) != py_node(args[1]))
+        same = fr_is_done(py_node(args[0])) && fr_is_done(py_node(args[1])) &&
+               !fr_access(py_node(args[0]), &a) && !fr_access(py_node(args[1]), &b) &&
+               a.data == b.data && a.data;
+    return PyBool_FromLong(same);
+}
+
 /* A program as a dict; what it is without what only sorting needs. */
 static PyObject *entry_of(fr_program *program)
 {
@@ -314,9 +387,10 @@ static PyObject *entry_of(fr_program *program)
     if (!text)
         return py_raise();
     PyObject *entry = about ? PyDict_Copy(about) : PyDict_New();
-    PyObject *more =
-        Py_BuildValue("{sisnsiss}", "captured", captured, "captured_bytes", (Py_ssize_t)bytes,
-                      "outputs", fr_program_outputs(program), "text", text);
+    PyObject *more = Py_BuildValue("{sisnsisssNsNsN}", "captured", captured, "captured_bytes",
+                                   (Py_ssize_t)bytes, "outputs", fr_program_outputs(program),
+                                   "text", text, "constants", constants_of(program, about),
+                                   "donations", PyList_New(0), "kernels", kernels_of(program));
     fr_text_free(text);
     if (!entry || !more || PyDict_Update(entry, more))
         Py_CLEAR(entry);
@@ -373,6 +447,25 @@ static void add_entry(PyObject **text, PyObject *entry, Py_ssize_t number)
     add(text, PyUnicode_FromFormat("   constants captured: %S, %S bytes\n",
                                    PyDict_GetItemString(entry, "captured"),
                                    PyDict_GetItemString(entry, "captured_bytes")));
+    PyObject *constants = PyDict_GetItemString(entry, "constants");
+    for (Py_ssize_t i = 0; constants && i < PyList_GET_SIZE(constants) && i < 20; i++) {
+        PyObject *row = PyList_GET_ITEM(constants, i);
+        add(text, PyUnicode_FromFormat(
+                      "     %U, %S bytes: %S\n", PyDict_GetItemString(row, "array"),
+                      PyDict_GetItemString(row, "bytes"), PyDict_GetItemString(row, "place")));
+    }
+    PyObject *kernels = PyDict_GetItemString(entry, "kernels");
+    for (Py_ssize_t i = 0; kernels && i < PyList_GET_SIZE(kernels) && i < 64; i++) {
+        PyObject *row = PyList_GET_ITEM(kernels, i);
+        PyObject *seconds = PyDict_GetItemString(row, "seconds");
+        add(text,
+            PyUnicode_FromFormat(
+                "   kernel %zd: %U\n     reads %S bytes, writes %S, "
+                "%S runs of %d ns; of its own: %U\n",
+                i, PyDict_GetItemString(row, "ops"), PyDict_GetItemString(row, "reads"),
+                PyDict_GetItemString(row, "writes"), PyDict_GetItemString(row, "runs"),
+                (int)(1e9 * PyFloat_AsDouble(seconds)), PyDict_GetItemString(row, "why")));
+    }
     add(text, PyUnicode_FromFormat("%U", PyDict_GetItemString(entry, "text")));
 }
 

@@ -336,6 +336,9 @@ PyObject *py_signature_of_call(PyObject *const *args, Py_ssize_t n, PyObject *na
 PyObject *py_path_of_number(PyObject *const *args, Py_ssize_t n, PyObject *names, int i);
 /* {"why", "signature"} of a new program beside those that are there. */
 PyObject *py_about(fr_function *function, PyObject *signature);
+/* Where the constants of a new program stand, into about["places"]. */
+int py_note_places(fr_program *program, PyObject *fun, PyObject *about);
+PyObject *py_same_node(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *py_explain(fr_function *function, PyObject *name, PyObject *notes, bool as_dict);
 
 /* ---- transforms.c ---------------------------------------------------------------------- */

@@ -161,6 +161,14 @@ bool fr__env_on(const char *name, bool otherwise); /* 0/off/false/no, 1/on/true/
 int fr__env_choice(const char *name, const char *const *choices, const char *wanted);
 const char *fr__env_complaints(void); /* "" or a text naming each bad setting; never freed */
 
+void fr__complain(const char *fmt, ...) FR__PRINTF(1, 2); /* one more of these */
+
+/* ---- events.c: FERRULE_TRACE=file, for chrome://tracing and Perfetto ------------------- */
+bool fr__events_on(void);
+/* Something that began at `from` (fr__now) and took so long. kind: "kernel", "program" ... */
+void fr__event(const char *kind, const char *name, double from, double seconds,
+               const char *detail);
+
 int fr__debug(void); /* FERRULE_DEBUG, 0 to 6; read once */
 /* Where FERRULE_DEBUG's text goes: the function given, or stderr while none is set. */
 void fr__debug_print(const char *fmt, ...) FR__PRINTF(1, 2);

@@ -30,10 +30,13 @@ static char versions[VERSIONS][VERSION_BYTES];
 static int version_count;
 static const char *_Atomic complaints = "";
 
-static void complain(const char *name, const char *value, const char *wanted)
+void fr__complain(const char *fmt, ...)
 {
-    char line[256];
-    snprintf(line, sizeof line, "FERRULE_%s=%.60s is not %s", name, value, wanted);
+    char line[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
     pthread_mutex_lock(&lock);
     const char *before = atomic_load(&complaints);
     if (version_count < VERSIONS && !strstr(before, line)) {
@@ -42,6 +45,11 @@ static void complain(const char *name, const char *value, const char *wanted)
         atomic_store(&complaints, now);
     }
     pthread_mutex_unlock(&lock);
+}
+
+static void complain(const char *name, const char *value, const char *wanted)
+{
+    fr__complain("FERRULE_%s=%.60s is not %s", name, value, wanted);
 }
 
 const char *fr__env_complaints(void) { return atomic_load(&complaints); }

@@ -91,6 +91,8 @@ static const char *const reasons[] = {
 #undef X
 };
 
+const char *fr__reason(int why) { return reasons[why]; }
+
 static void print_node(const fr__trace *t, int i, fr__text *to)
 {
     const fr__tnode *n = &t->nodes.at[i];

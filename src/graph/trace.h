@@ -51,6 +51,8 @@ enum {
 #undef X
 };
 
+const char *fr__reason(int why);
+
 typedef struct fr__tnode {
     uint8_t op, dtype, ndim, nin, npar, flags;
     uint8_t why; /* fuse: FR__WHY_... */

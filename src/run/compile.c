@@ -93,6 +93,7 @@ void fr_program_free(fr_program *p)
     fr__free(p->source);
     fr__free(p->literals);
     fr__free(p->key);
+    fr__free(p->why);
     fr__free(p);
 }
 
@@ -717,6 +718,7 @@ static int keep_program(fr_function *f, fr_program *p, const void *key, size_t k
     p->key = whole.at;
     p->key_bytes = whole.n;
     p->hash = fr__hash(whole.at, whole.n, 0);
+    p->why = fr__why(f, p->key, p->key_bytes);
     fr_program *gone = NULL;
     pthread_mutex_lock(&f->lock);
     fr_program *other = fr__map_remove(&f->table, p->key, p->key_bytes, p->hash);

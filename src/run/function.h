@@ -33,6 +33,7 @@ struct fr_program {
     uint64_t hash;
     void *attached;
     void (*release_attached)(void *);
+    char *why;          /* it was traced; or NULL */
     fr__family *family; /* that it is of; or NULL */
     fr_program *base;   /* whose program this is with other literals; or NULL */
     fr_program *newer, *older;
@@ -69,6 +70,9 @@ fr__family *fr__family_keep(fr_function *f, const void *key, size_t key_bytes, i
                             fr__symbolic *symbolic);
 /* Its program for these sizes, kept nowhere yet. NULL without an error: it can't serve them. */
 fr_program *fr__family_program(fr__family *y, const fr__sizes *sizes, int n_in, int n_out);
+
+/* explain.c: why a program that isn't there yet is traced, beside the one used last; or NULL. */
+char *fr__why(fr_function *f, const char *key, size_t key_bytes);
 
 bool fr__good_inputs(const fr_function *f, int n_in, fr_array *const *in);
 

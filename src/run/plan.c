@@ -10,6 +10,7 @@
 #include "base/pool.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -395,6 +396,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         fr__trace_print(t, &text);
     for (int g = 0; g < p->nsteps; g++) {
         fr__lowered l;
+        if (fr__step_about(p, t, g, stored_of))
+            goto fail;
         if (is_native(t, g)) {
             if (fill_native(p, t, stored_of, &p->steps[g], t->groups.at[g].root))
                 goto fail;
@@ -415,6 +418,11 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     if (place_temporaries(p) || fill_outputs(p, t, stored_of) || text.failed || fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
+    if (fr__events_on()) {
+        char name[48];
+        snprintf(name, sizeof name, "plan %016llx", (unsigned long long)p->hash);
+        fr__event("plan", name, start, fr__now() - start, p->nsteps ? p->steps[0].ops : "");
+    }
     if (fr__debug() >= 1)
         fr__debug_print("program %016llx: %d nodes, %d kernels, %zu bytes of temporaries, made "
                         "in %.3f ms\n",

@@ -33,6 +33,10 @@ typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
     int64_t range, grain, work; /* work: scalar operations of the launch */
     bool alone;
     size_t scratch;
+    const char *ops; /* "exp mul reduce_sum": what it computes */
+    const char *why; /* why it is a kernel of its own, and not part of the one that wants it */
+    size_t reads, writes;                     /* bytes, each input and result counted once */
+    _Atomic int64_t runs, timed, nanoseconds; /* nanoseconds of those that were timed */
 } fr__step;
 
 typedef struct fr__stored {
@@ -70,6 +74,8 @@ void fr__plan_release(fr__plan *p);
 /* From the process's cache by the trace's key, or made. */
 fr__plan *fr__plan_for(fr__trace *t);
 void fr__plan_clear_cache(void);
+/* explain.c: fills in what a step says of itself. */
+int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of);
 
 /* The argument words of a launch, for data at these places (of any device): a leaf's, a stored
  * buffer's. literals: bits a slot. Word FR__W_COPY is left for the device to fill. */

@@ -171,6 +171,26 @@ static int stopped(void)
     return fr__fail_int(FR__E_CALLBACK, "the evaluation was stopped");
 }
 
+/* For explain the first runs are timed, and some of those that follow. */
+static bool is_timed(fr__step *s)
+{
+    int64_t runs = atomic_load_explicit(&s->runs, memory_order_relaxed);
+    atomic_store_explicit(&s->runs, runs + 1, memory_order_relaxed); /* about so many */
+    return runs < 4 || (runs & 63) == 0 || fr__events_on();
+}
+
+static void note_time(fr__step *s, double start, bool code)
+{
+    double seconds = fr__now() - start;
+    atomic_fetch_add_explicit(&s->timed, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->nanoseconds, (int64_t)(1e9 * seconds), memory_order_relaxed);
+    if (fr__events_on())
+        fr__event(s->native ? "routine" : "kernel", s->ops, start, seconds,
+                  s->native ? "routine"
+                  : code    ? "machine code"
+                            : "interpreter");
+}
+
 int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot,
                  fr__buffer **buffers)
 {
@@ -213,13 +233,17 @@ int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool
         stored[i] = buffers[made++]->data;
     }
     for (int i = 0; i < p->nsteps; i++) {
-        const fr__step *s = &p->steps[i];
+        fr__step *s = &p->steps[i];
         if (i && asker.ask && stopped())
             goto out;
+        bool timed = is_timed(s);
+        double start = timed ? fr__now() : 0;
         if (s->native)
             run_native(s, leaves, stored, space, threads);
         else
             run_step(p, s, fns[i], words, leaves, literals, stored, space, threads);
+        if (timed)
+            note_time(s, start, fns[i] != NULL);
     }
     status = 0;
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);

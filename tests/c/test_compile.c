@@ -149,12 +149,43 @@ static void limits(void)
     fr_function_free(f);
 }
 
+static void explained(void)
+{
+    fr_array *w = fr_from_data((float[]){1, 2, 3}, FR_FLOAT32, (int64_t[]){3}, 1);
+    fr_function *f = fr_compile(plus_ctx, w, &(fr_compile_options){.name = "plus"});
+    CHECK(item(fr_call1(f, w)) == 12);
+    CHECK(item(fr_call1(f, ones(2, 3))) == 18);
+    CHECK(item(fr_call1(f, fr_ones((int64_t[]){5, 3}, 2, FR_FLOAT32))) == 45);
+    CHECK(item(fr_call1(f, fr_ones((int64_t[]){5, 3}, 2, FR_INT32))) == 45);
+    fr_program *p[8];
+    int n = fr_function_programs(f, 8, p);
+    CHECK(n == 4);
+    CHECK(strstr(fr_program_why(p[3]), "first call"));
+    CHECK(strstr(fr_program_why(p[2]), "number of dimensions"));
+    CHECK(strstr(fr_program_why(p[1]), "is float32[5,3], was float32[2,3] (dimension 0)"));
+    CHECK(strstr(fr_program_why(p[0]), "(dtype)"));
+    fr_kernel_info k;
+    CHECK(fr_program_kernels(p[1], 1, &k) == 1);
+    CHECK(strstr(k.ops, "add") && strstr(k.ops, "sum") && !strcmp(k.why, "a result"));
+    CHECK(k.reads >= 60 && k.writes == 4 && k.runs == 1 && k.seconds > 0);
+    while (n)
+        fr_program_free(p[--n]);
+    char *text = fr_explain(f);
+    CHECK(text && strstr(text, "plus: 4 programs") && strstr(text, "constant float32[") &&
+          strstr(text, "machine code") && strstr(text, "a result"));
+    fr_text_free(text);
+    fr_function_free(f);
+    CHECK(!fr_explain(NULL) && fr_error() == FR_ERROR_VALUE);
+    fr_error_clear();
+}
+
 int main(void)
 {
     fr_scope *s = fr_scope_open();
     shapeless();
     strict();
     limits();
+    explained();
     fr_scope_close(s);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

@@ -1,0 +1,258 @@
+/* explain.c - what compiled functions did and why, for who asks
+ *
+ * needs   programs with their keys, plans with their traces
+ * gives   texts and numbers; nothing here is needed to run
+ */
+#include "run/function.h"
+
+#include <stdio.h>
+
+/* ---- what a step says of itself ------------------------------------------------------------ */
+
+static const char *ops_text(fr__plan *p, const fr__trace *t, const fr__group *group)
+{
+    enum { MOST = 400 };
+    fr__text text = {0};
+    for (int i = group->first; i >= 0; i = t->nodes.at[i].next) {
+        if (text.n > MOST) {
+            fr__text_add(&text, " ...");
+            break;
+        }
+        if (text.n)
+            fr__text_char(&text, ' ');
+        fr__text_add(&text, fr__ops[t->nodes.at[i].op].name);
+    }
+    char *to = text.failed ? NULL : fr__arena_alloc(&p->arena, text.n + 1);
+    if (to)
+        memcpy(to, text.at ? text.at : "", text.n + 1);
+    fr__text_free(&text);
+    return to;
+}
+
+static size_t bytes_of(const fr__tnode *n)
+{
+    return (size_t)n->size * (size_t)fr__dsize(n->dtype);
+}
+
+int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of)
+{
+    enum { INPUTS = 64 };
+    fr__step *s = &p->steps[group];
+    const fr__group *g = &t->groups.at[group];
+    int32_t seen[INPUTS];
+    int n = 0;
+    for (int i = g->first; i >= 0; i = t->nodes.at[i].next) {
+        const fr__tnode *x = &t->nodes.at[i];
+        if (x->flags & FR__T_STORE && stored_of[i] >= 0)
+            s->writes += bytes_of(x);
+        for (int j = 0; j < x->nin; j++) {
+            int at = x->in[j];
+            while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].group < 0)
+                at = t->nodes.at[at].in[0];
+            const fr__tnode *in = &t->nodes.at[at];
+            bool from = fr__is_leaf(in) || (in->group >= 0 && in->group != group);
+            for (int k = 0; from && k < n; k++)
+                from = seen[k] != at;
+            if (!from)
+                continue;
+            s->reads += bytes_of(in);
+            if (n < INPUTS)
+                seen[n++] = at;
+        }
+    }
+    s->why = fr__reason(t->nodes.at[g->root].why);
+    if (!*s->why)
+        s->why = fr__reason(FR__WHY_END);
+    return (s->ops = ops_text(p, t, g)) ? 0 : -1;
+}
+
+int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
+{
+    for (int i = 0; i < p->plan->nsteps && i < room; i++) {
+        fr__step *s = &p->plan->steps[i];
+        int64_t timed = s->timed;
+        to[i] = (fr_kernel_info){
+            .ops = s->ops,
+            .why = s->why,
+            .reads = s->reads,
+            .writes = s->writes,
+            .range = s->range,
+            .runs = s->runs,
+            .seconds = timed ? 1e-9 * (double)s->nanoseconds / (double)timed : 0,
+            .machine_code = s->native || atomic_load(&s->kernel->fn) != NULL,
+        };
+    }
+    return p->plan->nsteps;
+}
+
+/* ---- why a program was made ------------------------------------------------------------------ */
+
+/* One input as the key has it; see input_words in compile.c. */
+typedef struct seen_input {
+    int dtype, ndim;
+    bool weak, contiguous;
+    const int64_t *shape, *strides;
+} seen_input;
+
+static const int64_t *read_input(const int64_t *w, seen_input *to)
+{
+    *to = (seen_input){.dtype = (int)(w[0] & 255), .ndim = (int)(w[0] >> 8 & 255)};
+    to->weak = w[0] >> 16 & 1;
+    to->contiguous = w[0] >> 17 & 1;
+    to->shape = w + 1;
+    to->strides = to->contiguous ? NULL : to->shape + to->ndim;
+    return to->shape + to->ndim * (to->contiguous ? 1 : 2);
+}
+
+static void add_input(fr__text *to, const seen_input *x)
+{
+    char dims[FR__SHAPE_TEXT];
+    fr__text_f(to, "%s%s[%s]", x->weak ? "weak " : "", fr__dtypes[x->dtype].name,
+               fr__dims_text(x->shape, x->ndim, dims));
+}
+
+static void add_difference(fr__text *to, int i, const seen_input *is, const seen_input *was)
+{
+    fr__text_f(to, "%sinput %d is ", to->n ? "; " : "", i);
+    add_input(to, is);
+    fr__text_add(to, ", was ");
+    add_input(to, was);
+    if (is->dtype != was->dtype || is->weak != was->weak) {
+        fr__text_add(to, " (dtype)");
+        return;
+    }
+    if (is->ndim != was->ndim) {
+        fr__text_add(to, " (number of dimensions)");
+        return;
+    }
+    for (int d = 0; d < is->ndim; d++)
+        if (is->shape[d] != was->shape[d]) {
+            fr__text_f(to, " (dimension %d)", d);
+            return;
+        }
+    fr__text_add(to, " (layout)");
+}
+
+static bool same_input(const seen_input *a, const seen_input *b)
+{
+    size_t bytes = sizeof(int64_t) * (size_t)a->ndim;
+    return a->dtype == b->dtype && a->ndim == b->ndim && a->weak == b->weak &&
+           a->contiguous == b->contiguous && !memcmp(a->shape, b->shape, bytes) &&
+           (a->contiguous || !memcmp(a->strides, b->strides, bytes));
+}
+
+static void compare(fr__text *to, const char *now, const char *before)
+{
+    enum { TOLD = 3 };
+    int64_t head[2], old[2];
+    memcpy(head, now, sizeof head);
+    memcpy(old, before, sizeof old);
+    if (head[0] != old[0] || memcmp(now + sizeof head, before + sizeof old, (size_t)head[0])) {
+        fr__text_add(to, "structure, constants or number of results differ");
+        return;
+    }
+    if (head[1] != old[1]) {
+        bool stream = (int32_t)head[1] == (int32_t)old[1];
+        fr__text_f(to, stream ? "another stream" : "%d inputs, was %d", (int)(int32_t)head[1],
+                   (int)(int32_t)old[1]);
+        return;
+    }
+    /* The words stand behind bytes of any number: copied where they can be read. */
+    size_t skip = sizeof head + (size_t)head[0];
+    const int64_t *w = (const int64_t *)(const void *)(now + skip),
+                  *v = (const int64_t *)(const void *)(before + skip);
+    int told = 0;
+    for (int i = 0; i < (int32_t)head[1]; i++) {
+        seen_input is, was;
+        w = read_input(w, &is);
+        v = read_input(v, &was);
+        if (!same_input(&is, &was) && told++ < TOLD)
+            add_difference(to, i, &is, &was);
+    }
+    if (told > TOLD)
+        fr__text_f(to, "; and %d more", told - TOLD);
+}
+
+/* The key with its words on an 8-byte boundary. */
+static char *aligned(const char *key, size_t bytes, char **block)
+{
+    int64_t head;
+    memcpy(&head, key, sizeof head);
+    size_t shift = (8 - (size_t)head % 8) % 8;
+    *block = fr__malloc(bytes + 16);
+    if (!*block)
+        return NULL;
+    memcpy(*block + shift, key, bytes);
+    return *block + shift;
+}
+
+char *fr__why(fr_function *f, const char *key, size_t key_bytes)
+{
+    fr__text text = {0};
+    fr_program *p = NULL;
+    char *a_block = NULL, *b_block = NULL;
+    if (!fr_function_programs(f, 1, &p)) {
+        fr__text_add(&text, "first call");
+    } else {
+        char *a = aligned(key, key_bytes, &a_block),
+             *b = aligned(p->key, p->key_bytes, &b_block);
+        if (a && b)
+            compare(&text, a, b);
+    }
+    fr__free(a_block);
+    fr__free(b_block);
+    fr_program_free(p);
+    if (text.failed)
+        fr__text_free(&text);
+    return text.at;
+}
+
+const char *fr_program_why(const fr_program *p)
+{
+    return p->why ? p->why : p->base ? "other numbers" : "unknown";
+}
+
+/* ---- all of it as text -------------------------------------------------------------------------- */
+
+static void add_kernels(fr__text *to, const fr_program *p)
+{
+    enum { MOST = 64 };
+    fr_kernel_info k[MOST];
+    int n = fr_program_kernels(p, MOST, k);
+    for (int i = 0; i < n && i < MOST; i++) {
+        fr__text_f(to, "   kernel %d: %s\n     range %lld, reads %zu bytes, writes %zu", i,
+                   k[i].ops, (long long)k[i].range, k[i].reads, k[i].writes);
+        if (k[i].runs)
+            fr__text_f(to, ", %lld runs of %.1f us, %s", (long long)k[i].runs,
+                       1e6 * k[i].seconds, k[i].machine_code ? "machine code" : "interpreter");
+        fr__text_f(to, "\n     a kernel of its own: %s\n", k[i].why);
+    }
+    if (n > MOST)
+        fr__text_f(to, "   ... and %d kernels more\n", n - MOST);
+}
+
+char *fr_explain(fr_function *f)
+{
+    enum { MOST = 256 };
+    fr_program *p[MOST];
+    fr__text to = {0};
+    if (!f)
+        return fr__fail(FR__E_VALUE, "explain: the function is NULL");
+    int n = fr_function_programs(f, MOST, p);
+    fr__text_f(&to, "%s: %d program%s\n", f->name, n, n == 1 ? "" : "s");
+    for (int i = n - 1; i >= 0; i--) { /* in the order of their last use */
+        fr__text_f(&to, "\n%d. traced: %s\n", n - i, fr_program_why(p[i]));
+        for (int j = 0; j < p[i]->ncaptured; j++) {
+            char shape[FR__SHAPE_TEXT];
+            fr__text_f(&to, "   constant %s, %zu bytes\n",
+                       fr__shape_text(p[i]->captured[j], shape), fr_nbytes(p[i]->captured[j]));
+        }
+        fr__text_add(&to, "   donated: nothing\n");
+        add_kernels(&to, p[i]);
+        fr_program_free(p[i]);
+    }
+    if (!to.failed)
+        return to.at;
+    fr__text_free(&to);
+    return fr__fail(FR__E_MEMORY, "no memory to explain a function");
+}
