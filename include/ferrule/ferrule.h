@@ -291,6 +291,9 @@ typedef struct fr_compile_options {
                                   * process's limit (fr_compile_cache_limit) */
     bool strict;                 /* VALUE where it uses an array that isn't handed to it, which
                                   * would be a constant of the program */
+    bool
+        check; /* each call runs operation by operation as well; INTERNAL naming the first operation
+                 * whose value is another one, beyond rounding */
     bool shapeless; /* a program serves other sizes too, where that is safe: not if the
                                   * function asks for one (fr_shape, fr_size, fr_nbytes), nor where
                                   * what it does is not told by shapes alone */
@@ -322,6 +325,7 @@ typedef struct fr_program fr_program;
 typedef struct fr_trace fr_trace;
 FR_API fr_function *fr_function_new(const char *name, int cache_limit); /* 0: the process's */
 FR_API void fr_function_strict(fr_function *f, bool strict);
+FR_API void fr_function_check(fr_function *f, bool check);
 FR_API void fr_function_shapeless(fr_function *f, bool shapeless);
 /* The program of this key and these inputs' dtypes and shapes, a reference of the caller's; NULL
  * without an error: there is none yet. */
@@ -387,6 +391,16 @@ FR_API bool fr_program_same_but(const fr_program *a, const fr_program *b, int n,
 /* p with other numbers, for those that fr_program_same_but has approved: a reference of the
  * caller's, kept nowhere else, that shares all but the numbers with p. NULL: no memory. */
 FR_API fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *changes);
+
+/* On: a NaN among the results of an evaluation or of a compiled function is a VALUE error that names
+ * the operation, inside a fused kernel too, that made the first one of none, and where it was
+ * called, if a binding said so. What came in as NaN is no error. Starts on if FERRULE_TRAP_NAN
+ * is set. Costs a pass over results, and notes at each operation. */
+FR_API void fr_debug_nans(bool on);
+/* For bindings: whether somebody wants to know where arrays were made ("train.py:31"), and to say
+ * so of a result of an operation and all that it was newly made of. */
+FR_API bool fr_places_wanted(void);
+FR_API void fr_note_place(fr_array *x, const char *place);
 
 /* Off: compiled functions run their function as it stands, lazily. Starts off if
  * FERRULE_DISABLE_COMPILE or MLX_DISABLE_COMPILE is set. */

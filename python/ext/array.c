@@ -24,7 +24,15 @@ PyObject *py_adopt(fr_array *reference)
     return (PyObject *)handle;
 }
 
-PyObject *py_wrap(fr_array *result) { return py_adopt(result ? fr_own(result) : NULL); }
+PyObject *py_wrap(fr_array *result)
+{
+    if (result && fr_places_wanted()) {
+        char place[256];
+        py_caller_text(place, sizeof place);
+        fr_note_place(result, place);
+    }
+    return py_adopt(result ? fr_own(result) : NULL);
+}
 
 static void array_dealloc(PyObject *self)
 {

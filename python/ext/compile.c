@@ -464,14 +464,15 @@ static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_
 {
     (void)module;
     static const py_signature signature = {
-        "compile", 1, 4, 0, {"fun", "inputs", "outputs", "shapeless", "strict", NULL}};
-    PyObject *at[5];
-    bool shapeless = false, strict = false;
+        "compile", 1, 4, 0, {"fun", "inputs", "outputs", "shapeless", "strict", "check", NULL}};
+    PyObject *at[6];
+    bool shapeless = false, strict = false, check = false;
     if (py_parse(&signature, args, n, names, at) || read_captured(&at[1], "inputs") ||
         read_captured(&at[2], "outputs") || py_read_bool(at[3], &shapeless) ||
-        py_read_bool(at[4], &strict))
+        py_read_bool(at[4], &strict) || py_read_bool(at[5], &check))
         return NULL;
-    int options = (shapeless ? PY_SHAPELESS : 0) | (strict ? PY_STRICT : 0);
+    int options =
+        (shapeless ? PY_SHAPELESS : 0) | (strict ? PY_STRICT : 0) | (check ? PY_CHECK : 0);
     PyObject *fun = at[0], *inputs = at[1], *outputs = at[2];
     if (!PyCallable_Check(fun)) {
         PyErr_Format(PyExc_TypeError, "compile: wanted a function, not %s",
@@ -586,6 +587,19 @@ static PyObject *call_clear_compiled(PyObject *module, PyObject *const *args, Py
     Py_RETURN_NONE;
 }
 
+static PyObject *call_debug_nans(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                                 PyObject *names)
+{
+    (void)module;
+    static const py_signature signature = {"debug_nans", 0, 1, 0, {"on", NULL}};
+    PyObject *at[1];
+    bool on = true;
+    if (py_parse(&signature, args, n, names, at) || py_read_bool(at[0], &on))
+        return NULL;
+    fr_debug_nans(on);
+    Py_RETURN_NONE;
+}
+
 static PyObject *call_enable_compile(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -605,13 +619,15 @@ static PyObject *call_disable_compile(PyObject *module, PyObject *ignored)
 PyMethodDef py_compile_functions[] = {
     PY_METHOD(
         "compile", call_compile,
-        "compile(fun, inputs=None, outputs=None, shapeless=False, *, strict=False)\n--\n\n"
+        "compile(fun, inputs=None, outputs=None, shapeless=False, *, strict=False, "
+        "check=False)\n--\n\n"
         "A function with the same results, traced once for each combination of its\n"
         "arguments' structure, constants, dtypes and shapes: afterwards its program runs.\n"
         "Arrays in the containers `inputs` are arguments as well, those in `outputs` results.\n"
         "shapeless: a program serves other sizes too where that is safe.\n"
         "strict: an array from outside the arguments and `inputs` is an error, not a "
-        "constant."),
+        "constant.\n"
+        "check: each call runs operation by operation as well, and the two are compared."),
     PY_METHOD(
         "explain", call_explain,
         "explain(compiled, *, as_dict=False)\n--\n\n"
@@ -625,6 +641,11 @@ PyMethodDef py_compile_functions[] = {
     PY_METHOD("clear_compiled", call_clear_compiled,
               "clear_compiled(compiled=None)\n--\n\n"
               "Forgets the programs of a compiled function; of all if none is given."),
+    PY_METHOD(
+        "debug_nans", call_debug_nans,
+        "debug_nans(on=True)\n--\n\n"
+        "A NaN among results is an error that names the operation that made the first one,\n"
+        "inside a fused kernel too, and its line."),
     {"_same_node", (PyCFunction)(void (*)(void))py_same_node, METH_FASTCALL,
      "_same_node(a, b)\n--\n\nWhether two arrays are handles on one."},
     {"enable_compile", call_enable_compile, METH_NOARGS,

@@ -84,6 +84,7 @@ static PyObject *programs_new(PyObject *fun, int options)
         } else {
             fr_function_strict(made->function, options & PY_STRICT);
             fr_function_shapeless(made->function, options & PY_SHAPELESS);
+            fr_function_check(made->function, options & PY_CHECK);
         }
     }
     Py_XDECREF(name);

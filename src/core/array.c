@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/alloc.h"
+#include "core/places.h"
 #include "core/scope.h"
 #include "core/tape.h"
 
@@ -153,6 +154,8 @@ static void free_all(fr_array *dead)
         fr_array *x = dead;
         dead = x->next;
         bool pending = x->state == FR__PENDING;
+        if (FR__UNLIKELY(x->flags & FR__PLACED))
+            fr__place_forget(x);
         for (int i = 0; pending && i < x->nin; i++)
             drop(x->in[i], &dead);
         if (x->op == FR__CORE_PLACEHOLDER && pending)

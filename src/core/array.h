@@ -52,6 +52,7 @@ enum {
     FR__TRACED = 2,   /* has a placeholder among its ancestors, or is one */
     FR__FLOATING = 4, /* an operand made by sugar: whoever uses it drops it */
     FR__REACHED = 8,  /* an eval went through it once without keeping its value */
+    FR__PLACED = 32,  /* core/places.h knows where it was made */
     FR__KEPT = 16,    /* done, with its inputs: a tape keeps them (core/tape.h) */
 };
 

@@ -26,6 +26,7 @@ fr_function *fr_compile(fr_fn *fn, void *ctx, const fr_compile_options *options)
         f->nslots = options->nslots;
     }
     f->strict = options && options->strict;
+    fr_function_check(f, options && options->check);
     f->shapeless = options && options->shapeless;
     f->fn = fn;
     f->ctx = ctx;

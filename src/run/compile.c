@@ -87,6 +87,7 @@ void fr_program_free(fr_program *p)
     if (p->plan)
         fr__plan_release(p->plan);
     fr__family_release(p->family);
+    fr__witness_free(p->witness);
     if (p->release_attached)
         p->release_attached(p->attached);
     fr__free(p->captured);
@@ -240,7 +241,10 @@ static size_t input_words(const fr_array *x, int64_t *to)
 }
 
 /* How many inputs, and the stream that the nodes of a trace record. */
-static int64_t call_word(int n_in) { return n_in | (int64_t)fr_stream_current().id << 32; }
+static int64_t call_word(int n_in)
+{
+    return n_in | (int64_t)fr_stream_current().id << 32 | (int64_t)fr__trap_set() << 48;
+}
 
 static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *const *in,
                      fr__text *to)
@@ -287,6 +291,14 @@ static void link_newest(fr_function *f, fr_program *p)
 }
 
 void fr_function_strict(fr_function *f, bool strict) { f->strict = strict; }
+
+void fr_function_check(fr_function *f, bool check)
+{
+    if (check != f->check)
+        fr__places_wanted(check ? 1 : -1);
+    f->check = check;
+}
+
 void fr_function_shapeless(fr_function *f, bool shapeless) { f->shapeless = shapeless; }
 
 void fr_function_clear(fr_function *f)
@@ -311,6 +323,7 @@ void fr_function_free(fr_function *f)
     if (!f || atomic_fetch_sub(&f->refs, 1) != 1)
         return;
     fr_function_clear(f);
+    fr_function_check(f, false);
     pthread_mutex_destroy(&f->lock);
     pthread_mutex_destroy(&f->calls);
     fr__free(f->slots);
@@ -441,7 +454,7 @@ static void release_trace(fr_trace *t)
 static bool may_hide(fr_function *f, const void *key, size_t key_bytes, int n_in,
                      fr_array *const *in, fr__sizes *real)
 {
-    if (!fr__sizes_of(n_in, in, real) || !real->n)
+    if (f->check || fr__trap_set() || !fr__sizes_of(n_in, in, real) || !real->n)
         return false;
     fr__family *y = fr__family_find(f, key, key_bytes, n_in, in, real);
     fr__family_release(y);
@@ -667,6 +680,8 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     p = fr__calloc(1, sizeof *p);
     if (!p)
         goto out;
+    snprintf(p->name, sizeof p->name, "%s", t->f->name);
+    p->check = t->f->check;
     p->refs = 1;
     p->n_in = t->n_in;
     p->n_out = n_out;
@@ -675,6 +690,10 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     if (p->literals && bytes)
         memcpy(p->literals, trace.literals.at, bytes);
     if (!p->literals || bind_leaves(p, t, &c) || !(p->plan = fr__plan_for(&trace))) {
+        fr_program_free(p);
+        p = NULL;
+    }
+    if (p && (p->check || fr__trap_on()) && !(p->witness = fr__witness_new(n_out, out))) {
         fr_program_free(p);
         p = NULL;
     }
@@ -828,6 +847,14 @@ fr_program *fr_trace_end(fr_trace *t, const void *key, size_t key_bytes, int n_o
 
 /* ---- calls -------------------------------------------------------------------------- */
 
+static int ask_witness(const fr_program *p, const fr__witness *w, fr_array *const *leaves,
+                       const int64_t *literals, fr_array *const *out)
+{
+    if (fr__trap_on() && fr__witness_nans(w, leaves, literals, out, p->name))
+        return -1;
+    return p->check ? fr__witness_check(w, leaves, literals, out, p->name) : 0;
+}
+
 int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out)
 {
     enum { FEW = 32 };
@@ -876,6 +903,9 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
     }
     for (int i = 0; i < plan->owned; i++)
         fr__buffer_release(buffers[i]);
+    const fr__witness *w = p->base ? p->base->witness : p->witness;
+    if (FR__UNLIKELY(w != NULL) && !status)
+        status = ask_witness(p->base ? p->base : p, w, arrays, p->literals, out);
     if (status)
         while (made)
             fr__discard(out[--made]);

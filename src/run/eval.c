@@ -8,6 +8,7 @@
 #include "core/scope.h"
 #include "op/view.h"
 #include "run/plan.h"
+#include "run/witness.h"
 
 /* Memory of one capture, kept by the thread for the next: a small eval allocates nothing. */
 static int run_captured(fr__capture *c)
@@ -80,9 +81,18 @@ int fr_eval_all(int n, fr_array *const *x)
         return 0;
     fr__trace t = {0};
     fr__capture c = {.t = &t};
+    fr__witness *w = NULL;
+    if (FR__UNLIKELY(fr__trap_on()) && !(w = fr__witness_new(n, x)))
+        return -1;
     int status = fr__capture_graph(&c, n, x, false);
     if (!status && t.outs.n)
         status = run_captured(&c);
+    if (w && !status) {
+        fr_array *const *leaves;
+        fr__witness_leaves(w, &leaves);
+        status = fr__witness_nans(w, leaves, NULL, x, NULL);
+    }
+    fr__witness_free(w);
     fr__capture_free(&c);
     fr__trace_free(&t);
     return status;

@@ -6,6 +6,7 @@
 
 #include "run/plan.h"
 #include "run/shapeless.h"
+#include "run/witness.h"
 
 /* Programs of a shapeless function that differ in sizes only. */
 typedef struct fr__family {
@@ -33,7 +34,10 @@ struct fr_program {
     uint64_t hash;
     void *attached;
     void (*release_attached)(void *);
-    char *why;          /* it was traced; or NULL */
+    char *why;            /* it was traced; or NULL */
+    fr__witness *witness; /* NULL: nobody asked for one when it was made */
+    bool check;
+    char name[96];
     fr__family *family; /* that it is of; or NULL */
     fr_program *base;   /* whose program this is with other literals; or NULL */
     fr_program *newer, *older;
@@ -45,6 +49,7 @@ struct fr_function {
     char name[96];
     int limit, count; /* limit 0: the process's */
     bool strict;      /* captures no arrays */
+    bool check;       /* runs go by single operations as well */
     bool shapeless;   /* a program serves other sizes where it can */
     fr__map families;
     fr__family *family; /* all of them, last first */

@@ -179,6 +179,37 @@ static void explained(void)
     fr_error_clear();
 }
 
+FUNCTION(log_of)
+{
+    UNUSED;
+    out[0] = fr_add(fr_exp(fr_log(in[0])), 1);
+    return 0;
+}
+
+static void checked(void)
+{
+    fr_array *bad = fr_from_data((float[]){1, -2}, FR_FLOAT32, (int64_t[]){2}, 1);
+    fr_debug_nans(true);
+    CHECK(fr_places_wanted());
+    fr_function *f = fr_compile(log_of, NULL, &(fr_compile_options){.name = "log_of"});
+    CHECK(fr_call1(f, fr_abs(bad)) != NULL);
+    CHECK(!fr_call1(f, bad) && fr_error() == FR_ERROR_VALUE);
+    CHECK(strstr(fr_error_message(), "log, giving float32[2]"));
+    fr_error_clear();
+    fr_array *y = fr_log(bad);
+    fr_note_place(y, "here.c:7");
+    CHECK(fr_eval(y) && strstr(fr_error_message(), "at here.c:7"));
+    fr_error_clear();
+    fr_debug_nans(false);
+    CHECK(fr_call1(f, bad) != NULL);
+    fr_function_free(f);
+    f = fr_compile(log_of, NULL, &(fr_compile_options){.name = "log_of", .check = true});
+    CHECK(fr_places_wanted());
+    CHECK(fr_call1(f, bad) != NULL);
+    fr_function_free(f);
+    CHECK(!fr_places_wanted());
+}
+
 int main(void)
 {
     fr_scope *s = fr_scope_open();
@@ -186,6 +217,7 @@ int main(void)
     strict();
     limits();
     explained();
+    checked();
     fr_scope_close(s);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
