@@ -451,6 +451,11 @@ FR_API int64_t fr_count(fr_counter what); /* of this process so far */
 /* What evaluating x would do, as text: the trace after fusion and every kernel (what
  * FERRULE_DEBUG=3 and 4 print). To be freed with fr_text_free. Evaluates nothing. */
 FR_API char *fr_describe(int n, fr_array *const *x);
+/* The graph of these arrays for Graphviz: as it was written, after fusion with a box around each
+ * kernel, or the kernels and what is stored between them. To be freed with fr_text_free. */
+typedef enum fr_dot_level { FR_DOT_GRAPH, FR_DOT_TRACE, FR_DOT_KERNELS } fr_dot_level;
+FR_API char *fr_dot(int n, fr_array *const *x, fr_dot_level level);
+FR_API char *fr_program_dot(const fr_program *p); /* a program's kernels */
 FR_API char *fr_program_describe(const fr_program *p);
 /* Warnings that the library has for its user (no LLVM, a bad environment variable); each once;
  * NULL when there is none (left). Valid for ever. */

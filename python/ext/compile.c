@@ -600,6 +600,45 @@ static PyObject *call_debug_nans(PyObject *module, PyObject *const *args, Py_ssi
     Py_RETURN_NONE;
 }
 
+static PyObject *text_object(char *text)
+{
+    if (!text)
+        return py_raise();
+    PyObject *object = PyUnicode_FromString(text);
+    fr_text_free(text);
+    return object;
+}
+
+/* _dot(trees, level): of a compiled function a list of texts. For ferrule.core.export_to_dot. */
+static PyObject *call_dot(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    (void)module;
+    fr_program *programs[256];
+    if (n == 1 && Py_IS_TYPE(args[0], &py_compiled_type)) {
+        int count =
+            fr_function_programs(((compiled *)args[0])->programs->function, 256, programs);
+        PyObject *list = PyList_New(0);
+        for (int i = 0; i < count; i++) {
+            PyObject *text = list ? text_object(fr_program_dot(programs[i])) : NULL;
+            if (list && (!text || PyList_Append(list, text)))
+                Py_CLEAR(list);
+            Py_XDECREF(text);
+            fr_program_free(programs[i]);
+        }
+        return list;
+    }
+    long level = n == 2 ? PyLong_AsLong(args[1]) : -1;
+    if (level < 0)
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "_dot: trees, level");
+    py_flat flat;
+    py_flat_begin(&flat);
+    PyObject *result = py_collect(args, 1, &flat)
+                           ? NULL
+                           : text_object(fr_dot(flat.n, flat.arrays, (fr_dot_level)level));
+    py_flat_end(&flat);
+    return result;
+}
+
 static PyObject *call_enable_compile(PyObject *module, PyObject *ignored)
 {
     (void)module;
@@ -646,6 +685,8 @@ PyMethodDef py_compile_functions[] = {
         "debug_nans(on=True)\n--\n\n"
         "A NaN among results is an error that names the operation that made the first one,\n"
         "inside a fused kernel too, and its line."),
+    {"_dot", (PyCFunction)(void (*)(void))call_dot, METH_FASTCALL,
+     "_dot(trees, level)\n--\n\nA graph for Graphviz."},
     {"_same_node", (PyCFunction)(void (*)(void))py_same_node, METH_FASTCALL,
      "_same_node(a, b)\n--\n\nWhether two arrays are handles on one."},
     {"enable_compile", call_enable_compile, METH_NOARGS,

@@ -11,6 +11,7 @@ from ._array_api import __array_namespace_info__  # noqa: F401
 from ._containers import register_pytree  # noqa: F401
 from ._core import *  # noqa: F401,F403
 from ._core import __version__, _rebuild_array  # noqa: F401
+from ._dot import export_to_dot  # noqa: F401
 from ._dtypes import (  # noqa: F401
     DtypeCategory,
     can_cast,

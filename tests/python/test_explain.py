@@ -103,3 +103,30 @@ def test_every_reason():
     assert "float32[4]" in whys[3] and "'k'" in whys[4]
     with pytest.raises(TypeError, match="explain"):
         mx.explain(len)
+
+
+def test_dot(tmp_path):
+    import io
+
+    x = mx.array([1.0, 2.0])
+    y = mx.exp(x) * 2 + mx.sum(x)
+    texts = {}
+    for level in ("graph", "trace", "kernels"):
+        out = io.StringIO()
+        mx.export_to_dot(out, [y], level=level)
+        texts[level] = out.getvalue()
+        assert texts[level].startswith("digraph") and texts[level].count("{") >= 1
+        assert texts[level].count("{") == texts[level].count("}")
+    assert "exp" in texts["graph"] and "->" in texts["graph"] and "float32[2]" in texts["graph"]
+    assert "cluster_0" in texts["trace"] and "kernel 0" in texts["kernels"]
+    mx.export_to_dot(str(tmp_path / "g.dot"), y=y)
+    assert (tmp_path / "g.dot").read_text() == texts["graph"]
+    f = mx.compile(lambda x: mx.softmax(x).sum())
+    f(mx.ones((4, 5)))
+    out = io.StringIO()
+    mx.export_to_dot(out, f)
+    assert "kernel 0" in out.getvalue() and "result" in out.getvalue()
+    with pytest.raises(ValueError, match="level"):
+        mx.export_to_dot(out, y, level="x")
+    with pytest.raises(OSError):
+        mx.export_to_dot(str(tmp_path / "no" / "g.dot"), y)
