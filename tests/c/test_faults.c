@@ -509,6 +509,45 @@ IN_SCOPE(nested)
     return status;
 }
 
+static int mean_and_more(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)n_in, (void)n_out;
+    out[0] = fr_sum(fr_add(fr_mul(in[0], *(fr_array **)ctx), fr_mean(in[0], NULL)), NULL);
+    return 0;
+}
+
+static int with_options(fr_compile_options o)
+{
+    fr_array *two = fr_full(NULL, 0, 2, FR_FLOAT32);
+    fr_function *f = two && !fr_eval(two) ? fr_compile(mean_and_more, &two, &o) : NULL;
+    int status = f ? 0 : -1;
+    for (int n = 2; !status && n < 5; n++) {
+        double sum = n * 4.0 * (n * 4.0 - 1) / 2;
+        status = is(fr_call1(f, counted(n, 4)), 3 * sum);
+    }
+    char *text = status ? NULL : fr_explain(f), *dot = NULL;
+    fr_program *p = NULL;
+    if (text && fr_function_programs(f, 1, &p))
+        dot = fr_program_dot(p);
+    status = dot ? status : -1;
+    fr_text_free(text);
+    fr_text_free(dot);
+    fr_program_free(p);
+    fr_function_free(f);
+    return status;
+}
+
+IN_SCOPE(shapeless) { return with_options((fr_compile_options){.shapeless = true}); }
+IN_SCOPE(checked) { return with_options((fr_compile_options){.check = true}); }
+
+IN_SCOPE(trapped)
+{
+    fr_debug_nans(true);
+    int status = with_options((fr_compile_options){.name = "trapped"});
+    fr_debug_nans(false);
+    return status;
+}
+
 /* ---- what is made of operations: shapes, products, complex numbers, derivatives -------------------------- */
 
 static int move_now;
