@@ -6,6 +6,8 @@
  * together. A row by one thread, in its scratch memory; few long rows by all threads, a pass in
  * three phases: count digits by blocks, sum up, scatter.
  *
+ * Many short rows go through a network, a row in each lane of a vector.
+ *
  * SELECT narrows down the key at the place from the highest digit on, and then puts what is less, the
  * same and greater one after the other, each in the order of the input.
  */
@@ -29,6 +31,7 @@ enum {
     BLOCK = 1 << 14, /* elements a block of a long row, at least */
 #endif
     MOST_BLOCKS = 64,
+    SORTED_INSTEAD = 256, /* rows that SELECT puts in order as a whole */
 };
 
 typedef struct {
@@ -108,8 +111,9 @@ static char *in_order(const radix *f, char *a, char *b, int64_t n, int first, in
 /* ---- elements to keys, and back -------------------------------------------------------------- */
 
 typedef struct {
-    int bytes;                                                     /* of a key */
-    void (*few)(const char *x, int64_t step, int64_t n, void *to); /* signed, 32 or 64 bits */
+    int bytes; /* of a key */
+    void (*few)(const char *x, int64_t step, int64_t n, bool exact,
+                void *to); /* signed, 32 or 64 bits */
     void (*keys)(const char *x, int64_t step, int64_t n, void *to);
     void (*values)(const char *x, int64_t step, int64_t n, void *to); /* to be turned back */
     void (*back)(const void *from, int64_t n, char *y);
@@ -119,17 +123,18 @@ typedef struct {
 
 #define ELEMENT(x, K, i) (((const K *)(x))[(i)*step])
 #define KEYED(dtype, name, K)                                                                  \
-    static void few_##name##dtype(const char *x, int64_t step, int64_t n, void *to)            \
+    static void few_##name##dtype(const char *x, int64_t step, int64_t n, bool exact,          \
+                                  void *to)                                                    \
     {                                                                                          \
         if (sizeof(K) < 8)                                                                     \
             for (int64_t i = 0; i < n; i++)                                                    \
                 ((int32_t *)to)[i] = (int32_t)(0x80000000u ^ (uint32_t)fr__key_##name(         \
-                                                                 ELEMENT(x, K, i), false));    \
+                                                                 ELEMENT(x, K, i), exact));    \
         else                                                                                   \
             for (int64_t i = 0; i < n; i++)                                                    \
                 ((int64_t *)to)[i] =                                                           \
                     (int64_t)(0x8000000000000000u ^                                            \
-                              (uint64_t)fr__key_##name(ELEMENT(x, K, i), false));              \
+                              (uint64_t)fr__key_##name(ELEMENT(x, K, i), exact));              \
     }                                                                                          \
     static void keys_##name##dtype(const char *x, int64_t step, int64_t n, void *to)           \
     {                                                                                          \
@@ -163,7 +168,7 @@ typedef struct {
                                   char *y)                                                     \
     {                                                                                          \
         for (int64_t i = 0; i < n; i++)                                                        \
-            ((K *)y)[rank[i]] = ELEMENT(x, K, i);                                              \
+            ((K *)y)[rank[i]] = fr__unkey_##name(fr__key_##name(ELEMENT(x, K, i), true));      \
     }
 FR__KEYED(KEYED)
 
@@ -197,7 +202,9 @@ typedef struct {
     bool indices;
     int first, passes;      /* digits */
     int few;                /* rows of so many are ranked */
+    int network;            /* rows of so many go through a network, some at a time */
     int64_t blocks, length; /* long rows: blocks of a row, and their elements */
+    size_t rest;            /* scratch memory of sorting a row, or some */
     int64_t kth, from;      /* SELECT: the place, and where the result begins */
 } sort;
 
@@ -205,7 +212,7 @@ static void rank_row(const sort *s, const char *x, int32_t *rank)
 {
     _Alignas(64) int64_t keys[FR__SORT_FEW + 16];
     int n = (int)s->n;
-    s->k->few(x, s->xn, n, keys);
+    s->k->few(x, s->xn, n, !s->indices, keys);
     if (s->k->bytes < 8) {
         int32_t *narrow = (int32_t *)keys;
         for (int i = n; i % 16; i++)
@@ -253,6 +260,48 @@ static void store(const sort *s, const char *from, int64_t begin, int64_t n, cha
     else
         for (int64_t i = 0; i < n; i++)
             to[i] = (uint32_t)((const indexed *)from)[i].index;
+}
+
+/* FR__SORT_ROWS rows at once, by a network; the same bits as one by one. */
+static void sort_rows(const sort *s, const char *x, char *y, int64_t yrow, char *scratch)
+{
+    int n = (int)s->n;
+    char *row = scratch + s->n * FR__SORT_ROWS * (int64_t)sizeof(int64_t);
+    int32_t *narrow = (int32_t *)scratch;
+    int64_t *wide = (int64_t *)scratch;
+    bool is_wide = s->indices || s->k->bytes == 8;
+    for (int r = 0; r < FR__SORT_ROWS; r++) {
+        s->k->few(x + r * s->xrow * s->size, s->xn, n, !s->indices, row);
+        for (int i = 0; i < n; i++)
+            if (s->indices) /* keys are narrow: their indices below them */
+                wide[i * FR__SORT_ROWS + r] =
+                    (int64_t)((uint64_t)((int32_t *)row)[i] << 32 | (uint32_t)i);
+            else if (is_wide)
+                wide[i * FR__SORT_ROWS + r] = ((int64_t *)row)[i];
+            else
+                narrow[i * FR__SORT_ROWS + r] = ((int32_t *)row)[i];
+    }
+    if (is_wide)
+        loops()->network64(wide, n);
+    else
+        loops()->network32(narrow, n);
+    for (int r = 0; r < FR__SORT_ROWS; r++, y += yrow) {
+        for (int i = 0; i < n; i++) {
+            int at = i * FR__SORT_ROWS + r;
+            if (s->indices)
+                ((uint32_t *)y)[i] = (uint32_t)wide[at];
+            else if (s->k->bytes == 8)
+                ((uint64_t *)row)[i] = (uint64_t)wide[at] ^ 0x8000000000000000u;
+            else if (s->k->bytes == 4)
+                ((uint32_t *)row)[i] = (uint32_t)narrow[at] ^ 0x80000000u;
+            else if (s->k->bytes == 2)
+                ((uint16_t *)row)[i] = (uint16_t)((uint32_t)narrow[at] ^ 0x80000000u);
+            else
+                ((uint8_t *)row)[i] = (uint8_t)((uint32_t)narrow[at] ^ 0x80000000u);
+        }
+        if (!s->indices)
+            s->k->back(row, n, y);
+    }
 }
 
 static void sort_row(const sort *s, const char *x, char *y, char *scratch)
@@ -391,13 +440,6 @@ SELECT(uint64_t)
 
 static void select_row(const sort *s, const char *x, char *y, char *scratch)
 {
-    int64_t size = s->indices ? 4 : s->size;
-    if (s->n <= s->few) {
-        char all[8 * FR__SORT_FEW];
-        few_in_row(s, x, all);
-        memcpy(y, all + s->from * size, (size_t)((s->n - s->from) * size));
-        return;
-    }
     char *some = scratch + s->n * s->k->bytes;
     s->k->keys(x, s->xn, s->n, scratch);
     switch (s->k->bytes) {
@@ -432,7 +474,8 @@ static sort *begin(fr__native_call *c, fr__arena *arena)
                 .size = fr__dtypes[x->dtype].size,
                 .indices = c->par[0] != 0,
                 .passes = table[x->dtype].bytes,
-                .few = loops()->few};
+                .few = loops()->few,
+                .network = loops()->network};
     switch (s->k->bytes) {
     case 1: s->f = &radix_8; break;
     case 2: s->f = &radix_16; break;
@@ -443,10 +486,18 @@ static sort *begin(fr__native_call *c, fr__arena *arena)
         s->f = s->k->bytes < 8 ? &radix_64 : &radix_indexed;
         s->first = s->k->bytes < 8 ? 4 : 0;
     }
+    if (s->indices && s->k->bytes == 8)
+        s->network = 0;
     c->own = s;
     c->phases = 1;
     c->phase[0].range = s->rows;
-    c->phase[0].grain = 1 + (1 << 12) / s->n;
+    c->phase[0].grain = FR__SORT_ROWS * (1 + (1 << 12) / (FR__SORT_ROWS * s->n));
+    c->scratch = s->n > s->few ? (size_t)(2 * s->n * s->f->bytes) : 0;
+    if (s->n <= s->network && s->rows >= FR__SORT_ROWS) {
+        size_t more = (size_t)s->n * (FR__SORT_ROWS + 1) * sizeof(int64_t);
+        c->scratch = c->scratch > more ? c->scratch : more;
+    }
+    s->rest = (c->scratch + 63) & ~(size_t)63;
     return s;
 }
 
@@ -456,10 +507,9 @@ static int prepare_sort(fr__native_call *c, fr__arena *arena, int threads)
     if (!s)
         return -1;
     c->work = s->rows * s->n * (4 + 2 * s->passes);
-    if (s->n < LONG_ROW || s->rows >= 2 * threads || threads < 2) {
-        c->scratch = s->n > s->few ? (size_t)(2 * s->n * s->f->bytes) : 0;
+    if (s->n < LONG_ROW || s->rows >= 2 * threads || threads < 2)
         return 0;
-    }
+    c->scratch = 0;
     s->length = fr__max64(BLOCK, (s->n + MOST_BLOCKS - 1) / MOST_BLOCKS);
     s->blocks = (s->n + s->length - 1) / s->length;
     c->temporary = shared_bytes(s) + 64;
@@ -476,12 +526,18 @@ static void run_sort(const fr__native_call *c, int phase, char *const *data, int
                      int64_t end, char *scratch)
 {
     const sort *s = c->own;
-    int64_t yrow = s->n * (s->indices ? 4 : s->size);
-    for (int64_t i = begin; i < end; i++)
-        if (s->blocks)
+    int64_t xrow = s->xrow * s->size, yrow = s->n * (s->indices ? 4 : s->size);
+    if (s->blocks)
+        for (int64_t i = begin; i < end; i++)
             run_long(s, phase, data, i);
-        else
-            sort_row(s, data[0] + i * s->xrow * s->size, data[1] + i * yrow, scratch);
+    while (!s->blocks && begin < end)
+        if (s->n <= s->network && end - begin >= FR__SORT_ROWS) {
+            sort_rows(s, data[0] + begin * xrow, data[1] + begin * yrow, yrow, scratch);
+            begin += FR__SORT_ROWS;
+        } else {
+            sort_row(s, data[0] + begin * xrow, data[1] + begin * yrow, scratch);
+            begin++;
+        }
 }
 
 const fr__native fr__native_sort = {"sort", prepare_sort, run_sort};
@@ -495,18 +551,44 @@ static int prepare_select(fr__native_call *c, fr__arena *arena, int threads)
     s->kth = c->par[1];
     s->from = c->par[2];
     c->work = s->rows * s->n * 6;
-    c->scratch = s->n > s->few ? (size_t)(2 * s->n * s->k->bytes) : 0;
+    if (s->n <= SORTED_INSTEAD) /* behind the space of sorting: rows in order */
+        c->scratch = s->rest + (size_t)(s->n * FR__SORT_ROWS) * sizeof(int64_t);
+    else
+        c->scratch = (size_t)(2 * s->n * s->k->bytes);
     return 0;
+}
+
+/* Short rows are put in order as a whole. */
+static void sort_instead(const sort *s, const char *x, char *y, int64_t rows, char *scratch)
+{
+    int64_t size = s->indices ? 4 : s->size;
+    char *whole = scratch + s->rest;
+    if (rows > 1)
+        sort_rows(s, x, whole, s->n * size, scratch);
+    else
+        sort_row(s, x, whole, scratch);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(y + r * (s->n - s->from) * size, whole + (r * s->n + s->from) * size,
+               (size_t)((s->n - s->from) * size));
 }
 
 static void run_select(const fr__native_call *c, int phase, char *const *data, int64_t begin,
                        int64_t end, char *scratch)
 {
     const sort *s = c->own;
-    int64_t yrow = (s->n - s->from) * (s->indices ? 4 : s->size);
+    int64_t xrow = s->xrow * s->size, yrow = (s->n - s->from) * (s->indices ? 4 : s->size);
     (void)phase;
-    for (int64_t i = begin; i < end; i++)
-        select_row(s, data[0] + i * s->xrow * s->size, data[1] + i * yrow, scratch);
+    while (begin < end) {
+        const char *x = data[0] + begin * xrow;
+        char *y = data[1] + begin * yrow;
+        bool many = s->n <= s->network && end - begin >= FR__SORT_ROWS;
+        int64_t rows = many && s->n <= SORTED_INSTEAD ? FR__SORT_ROWS : 1;
+        if (s->n <= SORTED_INSTEAD)
+            sort_instead(s, x, y, rows, scratch);
+        else
+            select_row(s, x, y, scratch);
+        begin += rows;
+    }
 }
 
 const fr__native fr__native_select = {"select", prepare_select, run_select};

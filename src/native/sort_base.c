@@ -5,4 +5,5 @@
 #define TABLE fr__sort_base
 #define BYTES 16
 #define FEW 32
+#define NETWORK_MOST 64
 #include "native/sort_loops.h"

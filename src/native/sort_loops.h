@@ -1,7 +1,7 @@
 /* sort_loops.h - ranks of a few keys; compiled once for each instruction set
  *
- * needs   TABLE, the name of the table to define; BYTES of a vector; FEW, the most keys for which
- *         this beats radix passes
+ * needs   TABLE, the name of the table to define; BYTES of a vector; FEW and NETWORK_MOST, the most
+ *         keys for which ranks and networks beat radix passes
  * gives   TABLE
  *
  * Each key is compared with every other, a vector of them at a time: no branch depends on values.
@@ -33,7 +33,32 @@ typedef int64_t vector64 __attribute__((vector_size(BYTES)));
                 rank[i + l] = (int32_t)below[l];                                               \
         }                                                                                      \
     }
+/* Batcher's merge exchange (Knuth 5.2.2, algorithm M), a row in each lane. */
+#define NETWORK(name, T)                                                                       \
+    static void name(T *x, int n)                                                              \
+    {                                                                                          \
+        int top = 1;                                                                           \
+        while (2 * top < n)                                                                    \
+            top *= 2;                                                                          \
+        for (int p = top; p > 0; p /= 2)                                                       \
+            for (int q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {                       \
+                for (int i = 0; i < n - d; i++) {                                              \
+                    T *a = x + i * FR__SORT_ROWS, *b = a + d * FR__SORT_ROWS;                  \
+                    if ((i & p) != r)                                                          \
+                        continue;                                                              \
+                    for (int l = 0; l < FR__SORT_ROWS; l++) {                                  \
+                        T low = a[l] < b[l] ? a[l] : b[l], high = a[l] < b[l] ? b[l] : a[l];   \
+                        a[l] = low;                                                            \
+                        b[l] = high;                                                           \
+                    }                                                                          \
+                }                                                                              \
+                if (q == p)                                                                    \
+                    break;                                                                     \
+            }                                                                                  \
+    }
+NETWORK(network32, int32_t)
+NETWORK(network64, int64_t)
 RANKS(ranks32, int32_t, vector32)
 RANKS(ranks64, int64_t, vector64)
 
-const fr__sort_loops TABLE = {FEW, ranks32, ranks64};
+const fr__sort_loops TABLE = {FEW, NETWORK_MOST, ranks32, ranks64, network32, network64};

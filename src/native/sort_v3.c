@@ -12,6 +12,7 @@
 #define TABLE fr__sort_v3
 #define BYTES 32
 #define FEW 64
+#define NETWORK_MOST 512
 #include "native/sort_loops.h"
 #if defined(__clang__)
 #pragma clang attribute pop

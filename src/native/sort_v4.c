@@ -13,6 +13,7 @@
 #define TABLE fr__sort_v4
 #define BYTES 64
 #define FEW 128
+#define NETWORK_MOST 1024
 #include "native/sort_loops.h"
 #if defined(__clang__)
 #pragma clang attribute pop
