@@ -35,6 +35,15 @@ typedef int64_t vector64 __attribute__((vector_size(BYTES)));
     }
 /* Batcher's merge exchange (Knuth 5.2.2, algorithm M), a row in each lane. */
 #define NETWORK(name, T)                                                                       \
+    static inline                                                                              \
+        __attribute__((always_inline)) void name##_pair(T *restrict a, T *restrict b)          \
+    {                                                                                          \
+        for (int l = 0; l < FR__SORT_ROWS; l++) {                                              \
+            T low = a[l] < b[l] ? a[l] : b[l], high = a[l] < b[l] ? b[l] : a[l];               \
+            a[l] = low;                                                                        \
+            b[l] = high;                                                                       \
+        }                                                                                      \
+    }                                                                                          \
     static void name(T *x, int n)                                                              \
     {                                                                                          \
         int top = 1;                                                                           \
@@ -42,16 +51,9 @@ typedef int64_t vector64 __attribute__((vector_size(BYTES)));
             top *= 2;                                                                          \
         for (int p = top; p > 0; p /= 2)                                                       \
             for (int q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {                       \
-                for (int i = 0; i < n - d; i++) {                                              \
-                    T *a = x + i * FR__SORT_ROWS, *b = a + d * FR__SORT_ROWS;                  \
-                    if ((i & p) != r)                                                          \
-                        continue;                                                              \
-                    for (int l = 0; l < FR__SORT_ROWS; l++) {                                  \
-                        T low = a[l] < b[l] ? a[l] : b[l], high = a[l] < b[l] ? b[l] : a[l];   \
-                        a[l] = low;                                                            \
-                        b[l] = high;                                                           \
-                    }                                                                          \
-                }                                                                              \
+                for (int i = r; i < n - d; i += 2 * p) /* those with (i & p) == r */           \
+                    for (int k = i; k < i + p && k < n - d; k++)                               \
+                        name##_pair(x + k * FR__SORT_ROWS, x + (k + d) * FR__SORT_ROWS);       \
                 if (q == p)                                                                    \
                     break;                                                                     \
             }                                                                                  \
