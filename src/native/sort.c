@@ -123,8 +123,8 @@ typedef struct {
 
 #define ELEMENT(x, K, i) (((const K *)(x))[(i)*step])
 #define KEYED(dtype, name, K)                                                                  \
-    static void few_##name##dtype(const char *x, int64_t step, int64_t n, bool exact,          \
-                                  void *to)                                                    \
+    static inline __attribute__((always_inline)) void signed_##name##dtype(                    \
+        const char *x, const int64_t step, int64_t n, const bool exact, void *to)              \
     {                                                                                          \
         if (sizeof(K) < 8)                                                                     \
             for (int64_t i = 0; i < n; i++)                                                    \
@@ -135,6 +135,16 @@ typedef struct {
                 ((int64_t *)to)[i] =                                                           \
                     (int64_t)(0x8000000000000000u ^                                            \
                               (uint64_t)fr__key_##name(ELEMENT(x, K, i), exact));              \
+    }                                                                                          \
+    static void few_##name##dtype(const char *x, int64_t step, int64_t n, bool exact,          \
+                                  void *to)                                                    \
+    {                                                                                          \
+        if (step == 1 && exact)                                                                \
+            signed_##name##dtype(x, 1, n, true, to);                                           \
+        else if (step == 1)                                                                    \
+            signed_##name##dtype(x, 1, n, false, to);                                          \
+        else                                                                                   \
+            signed_##name##dtype(x, step, n, exact, to);                                       \
     }                                                                                          \
     static void keys_##name##dtype(const char *x, int64_t step, int64_t n, void *to)           \
     {                                                                                          \
