@@ -159,6 +159,25 @@ static fr_array *first_largest(fr_array *x, int axis)
     return fr_argmax(x, &o);
 }
 
+/* So many draws from one distribution: u in the sums of probabilities so far, a number for a draw in
+ * place of one for each logit. */
+static fr_array *by_sums(fr_array *logits, const int64_t *shape, int ndim, fr_array *key)
+{
+    int64_t n = logits->size;
+    int last = ndim, axis = 0;
+    fr_reduce_options o = {.axes = &last, .naxes = 1};
+    fr_array *row = fr_astype(fr_reshape(logits, &n, 1), FR_FLOAT32);
+    fr_array *sums = fr_cumsum(fr_softmax(row, NULL), &(fr_scan_options){.axis = &axis});
+    fr_array *u = fr_expand_dims(fr_random_uniform(shape, ndim, FR_FLOAT32, key), &last, 1);
+    fr_array *below = fr_sum(fr_astype((fr_le)(sums, u), FR_UINT32), &o);
+    return fr_minimum(below, fr_astype(fr_number_int(n - 1), FR_UINT32));
+}
+
+static bool one_distribution(const fr_array *logits, int axis)
+{
+    return logits->size == logits->dims[axis];
+}
+
 static int logits_axis(const char *op, const fr_array *logits, int axis)
 {
     char text[FR__SHAPE_TEXT];
@@ -184,6 +203,8 @@ fr_array *fr_random_categorical(fr_array *logits, int axis, const int64_t *shape
     fr_array *one = fr_max(logits, &(fr_reduce_options){.axes = &axis, .naxes = 1});
     if (!one || final_shape("categorical", 1, &one, shape, &rank, to))
         return leave(s, NULL);
+    if (one_distribution(logits, axis) && rank < FR_MAX_NDIM)
+        return leave(s, by_sums(logits, to, rank, key));
     if (rank == FR_MAX_NDIM)
         return leave(s, fr__fail(FR__E_LIMIT, "categorical: %d dimensions", rank + 1));
     int place = rank + 1 - logits->ndim + axis; /* so that logits broadcast as they stand */
@@ -205,6 +226,12 @@ fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64_t samp
     fr_scope *s = fr_scope_open();
     int64_t to[FR_MAX_NDIM];
     int end = logits->ndim;
+    if (one_distribution(logits, axis)) {
+        for (int d = 0; d < end - 1; d++)
+            to[d] = 1;
+        to[end - 1] = samples;
+        return leave(s, by_sums(logits, to, end, key));
+    }
     for (int d = 0; d < end; d++)
         to[d] = logits->dims[d];
     to[end] = samples;

@@ -64,7 +64,8 @@ static int promoted(int n, fr_array *const *x)
     return d;
 }
 
-/* A weak integer stands for a value of the others' dtype: one that there isn't is an error. */
+/* A weak integer stands for a value of the others' dtype: one that there isn't is an error; but
+ * uint64 has those below 0 as well, modulo 2^64: int64 and uint64 are of one size. */
 static bool literals_fit(const char *name, int n, fr_array *const *x, int dtype)
 {
     if (!fr__is_int(dtype) || n < 2)
@@ -77,7 +78,7 @@ static bool literals_fit(const char *name, int n, fr_array *const *x, int dtype)
         if (x[i]->op != FR__OP_NUMBER || !fr__flag(x[i], FR__WEAK) || !fr__is_int(x[i]->dtype))
             continue;
         int64_t v = x[i]->par[0];
-        if (v < 0 ? v >= least : (uint64_t)v <= most)
+        if (v < 0 ? v >= least || dtype == FR_UINT64 : (uint64_t)v <= most)
             continue;
         fr__fail(FR__E_VALUE, "%s: %lld does not fit %s", name, (long long)v,
                  fr__dtypes[dtype].name);
