@@ -47,8 +47,10 @@ def test_negative_numbers_beside_uint64_wrap():
     x = mx.array([1, 2], mx.uint64)
     assert (x + (-1)).tolist() == [0, 1] and (x + (-1)).dtype == mx.uint64
     assert (x * -2).tolist() == [2**64 - 2, 2**64 - 4]
-    with pytest.raises(ValueError):
-        mx.array([1], mx.uint32) + (-1)
+    assert (x & -2).tolist() == [0, 2]
+    for f in (lambda: x < -1, lambda: x == -1, lambda: mx.maximum(x, -1), lambda: x // -1):
+        with pytest.raises(ValueError, match="-1 does not fit uint64"):
+            f()
 
 
 def test_complex_lists_as_real_dtypes():
