@@ -21,7 +21,7 @@ typedef struct fr_scan_options {
 /* Sums, products, greatest, least so far. x's dtype and shape (but where flattened); sums of bool
  * are int32. Integers wrap; float16 and bfloat16 accumulate in float32. Greatest and least: NaN
  * from the first one on. Sums are made in pieces of a fixed length: more exact than one by one.
- * INDEX: no such axis. TYPE: the greatest or least of complex numbers. */
+ * Complex numbers: by their real, then by their imaginary parts. INDEX: no such axis. */
 FR_API fr_array *fr_cumsum(fr_array *x, const fr_scan_options *options);
 FR_API fr_array *fr_cumprod(fr_array *x, const fr_scan_options *options);
 FR_API fr_array *fr_cummax(fr_array *x, const fr_scan_options *options);
@@ -43,12 +43,12 @@ FR_API fr_array *fr_argpartition(fr_array *x, int64_t kth, int axis); /* uint32:
 /* The k greatest, in no order. VALUE: k is below 0 or above the axis' size. */
 FR_API fr_array *fr_topk(fr_array *x, int64_t k, int axis);
 /* The middle of the order, between two their mean; NaN if there is one. Integers give float32.
- * VALUE: of no elements. TYPE: complex. */
+ * VALUE: of no elements. */
 FR_API fr_array *fr_median(fr_array *x, const fr_reduce_options *options);
 
 /* uint32: where the greatest, the least is along one axis, or in all elements by row-major index: the
  * first of equal ones, the first NaN if there is one. VALUE: of no elements, or along more than
- * one axis. TYPE: complex. */
+ * one axis. */
 FR_API fr_array *fr_argmax(fr_array *x, const fr_reduce_options *options);
 FR_API fr_array *fr_argmin(fr_array *x, const fr_reduce_options *options);
 

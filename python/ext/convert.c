@@ -120,10 +120,15 @@ static int store_number(PyObject *number, fr_dtype dtype, void *to)
     if (is_integer(dtype)) {
         if (PyLong_Check(number))
             return store_integer(number, dtype, to);
-        PyObject *whole =
-            PyIndex_Check(number) ? PyNumber_Index(number) : PyNumber_Long(number);
+        PyObject *real = PyComplex_Check(number)
+                             ? PyFloat_FromDouble(PyComplex_RealAsDouble(number))
+                             : Py_NewRef(number);
+        if (!real)
+            return -1;
+        PyObject *whole = PyIndex_Check(number) ? PyNumber_Index(number) : PyNumber_Long(real);
         int result = whole ? store_integer(whole, dtype, to) : -1;
         Py_XDECREF(whole);
+        Py_DECREF(real);
         return result;
     }
     if (dtype == FR_COMPLEX64 && PyComplex_Check(number)) {

@@ -64,7 +64,7 @@ static PyObject *call_randint(PyObject *module, PyObject *const *args, Py_ssize_
 static PyObject *call_bernoulli(PyObject *module, PyObject *const *args, Py_ssize_t n,
                                 PyObject *names)
 {
-    static const py_signature s = {"bernoulli", 0, 3, 0, {"p", "shape", "key", "stream", NULL}};
+    static const py_signature s = {"bernoulli", 0, 4, 0, {"p", "shape", "key", "stream", NULL}};
     PyObject *at[4];
     draw d = {.dtype = FR_BOOL};
     (void)module;
@@ -133,7 +133,7 @@ static PyObject *call_categorical(PyObject *module, PyObject *const *args, Py_ss
     static const py_signature s = {
         "categorical",
         1,
-        5,
+        6,
         0,
         {"logits", "axis", "shape", "num_samples", "key", "stream", NULL}};
     PyObject *at[6];
@@ -161,7 +161,7 @@ static PyObject *call_permutation(PyObject *module, PyObject *const *args, Py_ss
                                   PyObject *names)
 {
     static const py_signature s = {
-        "permutation", 1, 3, 0, {"x", "axis", "key", "stream", NULL}};
+        "permutation", 1, 4, 0, {"x", "axis", "key", "stream", NULL}};
     PyObject *at[4];
     draw d = {.dtype = FR_UINT32};
     int axis = 0;
@@ -210,7 +210,7 @@ PyMethodDef py_distribution_functions[] = {
               "randint(low, high, shape=(), dtype=int32, key=None, *, stream=None)\n--\n\n"
               "whole numbers from low to high - 1"),
     PY_METHOD("bernoulli", call_bernoulli,
-              "bernoulli(p=0.5, shape=None, key=None, *, stream=None)\n--\n\n"
+              "bernoulli(p=0.5, shape=None, key=None, stream=None)\n--\n\n"
               "true with probability p; shape: p's"),
     PY_METHOD("truncated_normal", call_truncated_normal,
               "truncated_normal(lower, upper, shape=None, dtype=float32, key=None, *, "
@@ -222,10 +222,10 @@ PyMethodDef py_distribution_functions[] = {
               "laplace(shape=(), dtype=float32, loc=0.0, scale=1.0, key=None, *, "
               "stream=None)\n--\n\nnumbers with density exp(-|x - loc| / scale) / (2 scale)"),
     PY_METHOD("categorical", call_categorical,
-              "categorical(logits, axis=-1, shape=None, num_samples=None, key=None, *, "
+              "categorical(logits, axis=-1, shape=None, num_samples=None, key=None, "
               "stream=None)\n--\n\nplaces along the axis, with probabilities softmax(logits)"),
     PY_METHOD("permutation", call_permutation,
-              "permutation(x, axis=0, key=None, *, stream=None)\n--\n\n"
+              "permutation(x, axis=0, key=None, stream=None)\n--\n\n"
               "0 to x - 1 in random order, or an array's parts along an axis"),
     PY_METHOD("multivariate_normal", call_multivariate_normal,
               "multivariate_normal(mean, cov, shape=(), dtype=float32, key=None, *, "

@@ -59,22 +59,12 @@ static fr_scatter_mode mode_of(py_update how)
 
 /* ---- masks --------------------------------------------------------------------------------- */
 
-/* Sums of x from its first element on: every step adds what stands twice as far in front. */
-static fr_array *counted(fr_array *x)
-{
-    int64_t n = fr_size(x), none = 0, start = 0, one = 1;
-    for (int64_t step = 1; x && step < n; step *= 2) {
-        int64_t rest = n - step;
-        x = fr_add(x, fr_pad(fr_slice(x, &start, &one, &rest), &step, &none, NULL));
-    }
-    return x;
-}
-
 /* The mask's first true element takes values[0], the next values[1] and so on. */
 static fr_array *in_order(fr_array *mask, fr_array *values)
 {
     int64_t flat = -1;
-    fr_array *count = fr_sub(counted(fr_astype(fr_reshape(mask, &flat, 1), FR_INT64)), 1);
+    fr_array *is = fr_astype(fr_reshape(mask, &flat, 1), FR_INT64);
+    fr_array *count = fr_sub(fr_cumsum(is, NULL), 1);
     return fr_take(values, fr_reshape(count, fr_dims(mask), fr_ndim(mask)), 0);
 }
 

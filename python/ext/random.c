@@ -56,11 +56,13 @@ static int read_seed(PyObject *value, uint64_t *to)
     return *to == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
-static PyObject *call_seed(PyObject *module, PyObject *seed)
+static PyObject *call_seed(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                           PyObject *names)
 {
     (void)module;
     uint64_t value;
-    if (read_seed(seed, &value))
+    PyObject *seed = py_parse_one("seed", "seed", args, n, names);
+    if (!seed || read_seed(seed, &value))
         return NULL;
     if (fr_random_seed(value))
         return py_raise();
@@ -74,18 +76,20 @@ static PyObject *call_seed(PyObject *module, PyObject *seed)
     Py_RETURN_NONE;
 }
 
-static PyObject *call_key(PyObject *module, PyObject *seed)
+static PyObject *call_key(PyObject *module, PyObject *const *args, Py_ssize_t n,
+                          PyObject *names)
 {
     (void)module;
     uint64_t value;
-    return read_seed(seed, &value) ? NULL : py_wrap(fr_random_key(value));
+    PyObject *seed = py_parse_one("key", "seed", args, n, names);
+    return !seed || read_seed(seed, &value) ? NULL : py_wrap(fr_random_key(value));
 }
 
 static PyObject *call_split(PyObject *module, PyObject *const *args, Py_ssize_t n,
                             PyObject *names)
 {
     (void)module;
-    static const py_signature signature = {"split", 1, 2, 0, {"key", "num", "stream", NULL}};
+    static const py_signature signature = {"split", 1, 3, 0, {"key", "num", "stream", NULL}};
     PyObject *at[3];
     int number = 2;
     py_stream_guard guard;
@@ -259,10 +263,10 @@ static PyObject *call_normal(PyObject *module, PyObject *const *args, Py_ssize_t
 }
 
 static PyMethodDef functions[] = {
-    {"seed", call_seed, METH_O, "seed(seed, /)\n--\n\nrestarts the process's sequence of keys"},
-    {"key", call_key, METH_O, "key(seed, /)\n--\n\na key: two uint32"},
+    PY_METHOD("seed", call_seed, "seed(seed)\n--\n\nrestarts the process's sequence of keys"),
+    PY_METHOD("key", call_key, "key(seed)\n--\n\na key: two uint32"),
     PY_METHOD("split", call_split,
-              "split(key, num=2, *, stream=None)\n--\n\nnum independent keys: uint32 [num, 2]"),
+              "split(key, num=2, stream=None)\n--\n\nnum independent keys: uint32 [num, 2]"),
     PY_METHOD("bits", call_bits,
               "bits(shape=(), width=4, key=None, *, stream=None)\n--\n\n"
               "random unsigned integers of 1, 2 or 4 bytes"),

@@ -40,7 +40,9 @@ static PyObject *spread(py_reduction *function, const py_signature *signature, P
     if (py_begin_call(&c, signature, self, args, n, names))
         return NULL;
     if (read_options(&c, c.at[1], c.at[2], &axes, &options) ||
-        py_read_number(c.at[3], &options.ddof))
+        py_read_number(c.at[3], &options.ddof) ||
+        py_read_number(c.at[4],
+                       &options.ddof)) /* correction: where given, the one that counts */
         return py_fail_call(&c);
     return py_end_call(&c, function(c.x, &options));
 }

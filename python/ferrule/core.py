@@ -35,17 +35,28 @@ from ._files import (  # noqa: F401
     savez,
     savez_compressed,
 )
+from ._fp8 import from_fp8, to_fp8  # noqa: F401
 from ._printing import (  # noqa: F401
     PrintOptions,
     get_printoptions,
     printoptions,
     set_printoptions,
 )
+from ._unique import unique  # noqa: F401
 
 # Second names that MLX has.
 acos, acosh, asin, asinh = _core.arccos, _core.arccosh, _core.arcsin, _core.arcsinh
 atan, atanh, atan2, pow = _core.arctan, _core.arctanh, _core.arctan2, _core.power
+cumulative_sum, cumulative_prod = _core.cumsum, _core.cumprod
 bitwise_left_shift, bitwise_right_shift = _core.left_shift, _core.right_shift
+
+
+class ArrayLike:
+    """In annotations: an array, or what becomes one. Around an array it is that array."""
+
+    def __new__(cls, obj):
+        return obj if isinstance(obj, _core.array) else super().__new__(cls)
+
 
 ArrayIterator = type(iter(_core.array([0])))
 

@@ -3,7 +3,10 @@ but attention are compositions, and fuse with what stands around them."""
 
 from . import _core as _mx
 
-__all__ = ["layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
+__all__ = ["cross_entropy", "layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
+
+_INTEGERS = (_mx.int8, _mx.int16, _mx.int32, _mx.int64)
+_INTEGERS += (_mx.uint8, _mx.uint16, _mx.uint32, _mx.uint64)
 
 
 def _wide(x):
@@ -15,6 +18,22 @@ def _check_weight(function, what, w, x):
         raise ValueError(
             f"{function}: {what} must be {x.shape[-1:]}, as x's last axis, not {w.shape}"
         )
+
+
+def cross_entropy(logits, targets, *, stream=None):
+    """logsumexp of the logits over the last axis less that of the target class, float32 in the shape of
+    targets: integers, each the index of a class."""
+    if logits.dtype not in (_mx.float16, _mx.bfloat16, _mx.float32, _mx.float64):
+        raise ValueError(f"cross_entropy: logits must be floats, not {logits.dtype}")
+    if targets.dtype not in _INTEGERS:
+        raise ValueError(f"cross_entropy: targets must be integers, not {targets.dtype}")
+    if logits.ndim == 0 or targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: targets {targets.shape} must be logits {logits.shape} without the last axis"
+        )
+    wide = _wide(logits)
+    score = _mx.take_along_axis(wide, targets[..., None], -1)[..., 0]
+    return (_mx.logsumexp(wide, axis=-1) - score).astype(_mx.float32)
 
 
 def rms_norm(x, weight, eps, *, stream=None):

@@ -220,6 +220,20 @@ static inline fr__complex complex_mul(fr__complex a, fr__complex b)
 {
     return (fr__complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
+/* By the real, then by the imaginary parts; as of floats a NaN stays. */
+static inline bool complex_less(fr__complex a, fr__complex b)
+{
+    return a.re < b.re || (a.re == b.re && a.im < b.im);
+}
+static inline bool complex_nan(fr__complex a) { return a.re != a.re || a.im != a.im; }
+static inline fr__complex complex_max(fr__complex a, fr__complex b)
+{
+    return complex_nan(a) || (!complex_nan(b) && !complex_less(a, b)) ? a : b;
+}
+static inline fr__complex complex_min(fr__complex a, fr__complex b)
+{
+    return complex_nan(a) || (!complex_nan(b) && !complex_less(b, a)) ? a : b;
+}
 
 /* log(e^a + e^b) */
 static inline float log_add_f(float a, float b)
@@ -269,6 +283,7 @@ ALL(max_f16, uint16_t, float, fr__from_f16, fr__to_f16, FMAX, -HUGE_VALF)
 ALL(max_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, FMAX, -HUGE_VALF)
 ALL(max_f32, float, float, AS_IS, AS_IS, FMAX, -HUGE_VALF)
 ALL(max_f64, double, double, AS_IS, AS_IS, FMAX, -HUGE_VAL)
+ALL(max_c64, fr__complex, fr__complex, AS_IS, AS_IS, complex_max, ((fr__complex){-HUGE_VALF, -HUGE_VALF}))
 ALL(min_b, uint8_t, uint8_t, AS_IS, AS_IS, MIN, 1)
 ALL(min_u8, uint8_t, uint8_t, AS_IS, AS_IS, MIN, UINT8_MAX)
 ALL(min_u16, uint16_t, uint16_t, AS_IS, AS_IS, MIN, UINT16_MAX)
@@ -282,6 +297,7 @@ ALL(min_f16, uint16_t, float, fr__from_f16, fr__to_f16, FMIN, HUGE_VALF)
 ALL(min_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, FMIN, HUGE_VALF)
 ALL(min_f32, float, float, AS_IS, AS_IS, FMIN, HUGE_VALF)
 ALL(min_f64, double, double, AS_IS, AS_IS, FMIN, HUGE_VAL)
+ALL(min_c64, fr__complex, fr__complex, AS_IS, AS_IS, complex_min, ((fr__complex){HUGE_VALF, HUGE_VALF}))
 SCAN(lse_f16, uint16_t, float, fr__from_f16, fr__to_f16, log_add_f, -HUGE_VALF, LONG_PIECE)
 SCAN(lse_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, log_add_f, -HUGE_VALF, LONG_PIECE)
 SCAN(lse_f32, float, float, AS_IS, AS_IS, log_add_f, -HUGE_VALF, LONG_PIECE)
@@ -302,12 +318,12 @@ static const loops *const table[FR__SCANS][FR_DTYPE_COUNT] = {
         [FR_BOOL] = &max_u8, [FR_UINT8] = &max_u8, [FR_UINT16] = &max_u16, [FR_UINT32] = &max_u32,
         [FR_UINT64] = &max_u64, [FR_INT8] = &max_i8, [FR_INT16] = &max_i16, [FR_INT32] = &max_i32,
         [FR_INT64] = &max_i64, [FR_FLOAT16] = &max_f16, [FR_BFLOAT16] = &max_bf16,
-        [FR_FLOAT32] = &max_f32, [FR_FLOAT64] = &max_f64},
+        [FR_FLOAT32] = &max_f32, [FR_FLOAT64] = &max_f64, [FR_COMPLEX64] = &max_c64},
     [FR__SCAN_MIN] = {
         [FR_BOOL] = &min_b, [FR_UINT8] = &min_u8, [FR_UINT16] = &min_u16, [FR_UINT32] = &min_u32,
         [FR_UINT64] = &min_u64, [FR_INT8] = &min_i8, [FR_INT16] = &min_i16, [FR_INT32] = &min_i32,
         [FR_INT64] = &min_i64, [FR_FLOAT16] = &min_f16, [FR_BFLOAT16] = &min_bf16,
-        [FR_FLOAT32] = &min_f32, [FR_FLOAT64] = &min_f64},
+        [FR_FLOAT32] = &min_f32, [FR_FLOAT64] = &min_f64, [FR_COMPLEX64] = &min_c64},
     [FR__SCAN_LOG_SUM_EXP] = {
         [FR_FLOAT16] = &lse_f16, [FR_BFLOAT16] = &lse_bf16, [FR_FLOAT32] = &lse_f32,
         [FR_FLOAT64] = &lse_f64},

@@ -153,17 +153,29 @@ fr_array *fr_random_laplace(const int64_t *shape, int ndim, fr_dtype dtype, fr_a
 /* The first place along an axis where x is largest, uint32. */
 static fr_array *first_largest(fr_array *x, int axis)
 {
-    if (!x)
-        return NULL;
-    int64_t n = x->dims[axis], shape[FR_MAX_NDIM];
-    for (int d = 0; d < x->ndim; d++)
-        shape[d] = d == axis ? n : 1;
-    fr_reduce_options o = {.axes = &axis, .naxes = 1, .keepdims = true};
-    fr_array *most = fr_max(x, &o);
-    fr_array *place = fr_reshape(fr_arange(0, (double)n, 1, FR_UINT32), shape, x->ndim);
-    fr_array *last = fr_astype(fr_number_int(n - 1), FR_UINT32);
-    o.keepdims = false;
-    return fr_min((fr_where)((fr_eq)(x, most), place, last), &o);
+    fr_reduce_options o = {.axes = &axis, .naxes = 1};
+    if (x && !x->size) /* of none: fr_argmax refuses that */
+        return fr_astype(fr_max(x, &o), FR_UINT32);
+    return fr_argmax(x, &o);
+}
+
+/* So many draws from one distribution: u in the sums of probabilities so far, a number for a draw in
+ * place of one for each logit. */
+static fr_array *by_sums(fr_array *logits, const int64_t *shape, int ndim, fr_array *key)
+{
+    int64_t n = logits->size;
+    int last = ndim, axis = 0;
+    fr_reduce_options o = {.axes = &last, .naxes = 1};
+    fr_array *row = fr_astype(fr_reshape(logits, &n, 1), FR_FLOAT32);
+    fr_array *sums = fr_cumsum(fr_softmax(row, NULL), &(fr_scan_options){.axis = &axis});
+    fr_array *u = fr_expand_dims(fr_random_uniform(shape, ndim, FR_FLOAT32, key), &last, 1);
+    fr_array *below = fr_sum(fr_astype((fr_le)(sums, u), FR_UINT32), &o);
+    return fr_minimum(below, fr_astype(fr_number_int(n - 1), FR_UINT32));
+}
+
+static bool one_distribution(const fr_array *logits, int axis)
+{
+    return logits->size == logits->dims[axis];
 }
 
 static int logits_axis(const char *op, const fr_array *logits, int axis)
@@ -191,6 +203,8 @@ fr_array *fr_random_categorical(fr_array *logits, int axis, const int64_t *shape
     fr_array *one = fr_max(logits, &(fr_reduce_options){.axes = &axis, .naxes = 1});
     if (!one || final_shape("categorical", 1, &one, shape, &rank, to))
         return leave(s, NULL);
+    if (one_distribution(logits, axis) && rank < FR_MAX_NDIM)
+        return leave(s, by_sums(logits, to, rank, key));
     if (rank == FR_MAX_NDIM)
         return leave(s, fr__fail(FR__E_LIMIT, "categorical: %d dimensions", rank + 1));
     int place = rank + 1 - logits->ndim + axis; /* so that logits broadcast as they stand */
@@ -212,6 +226,12 @@ fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64_t samp
     fr_scope *s = fr_scope_open();
     int64_t to[FR_MAX_NDIM];
     int end = logits->ndim;
+    if (one_distribution(logits, axis)) {
+        for (int d = 0; d < end - 1; d++)
+            to[d] = 1;
+        to[end - 1] = samples;
+        return leave(s, by_sums(logits, to, end, key));
+    }
     for (int d = 0; d < end; d++)
         to[d] = logits->dims[d];
     to[end] = samples;
@@ -221,25 +241,6 @@ fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64_t samp
 
 /* ---- orders ------------------------------------------------------------------------------ */
 
-/* The places of x [n] from the least to the greatest: place i comes where as many are before it.
- * Two passes over n * n comparisons, which store nothing. */
-static fr_array *order(fr_array *x)
-{
-    if (!x)
-        return NULL;
-    int64_t n = x->dims[0], row[] = {1, n}, column[] = {n, 1};
-    int last = 1;
-    fr_reduce_options o = {.axes = &last, .naxes = 1};
-    fr_array *places = fr_arange(0, (double)n, 1, FR_UINT32);
-    fr_array *a = fr_reshape(x, column, 2), *b = fr_reshape(x, row, 2);
-    fr_array *i = fr_reshape(places, column, 2), *j = fr_reshape(places, row, 2);
-    fr_array *tie = (fr_logical_and)((fr_eq)(a, b), (fr_lt)(j, i));
-    fr_array *before = (fr_logical_or)((fr_lt)(b, a), tie);
-    fr_array *rank = fr_sum(fr_astype(before, FR_UINT32), &o);
-    fr_array *here = (fr_eq)(fr_reshape(rank, row, 2), i);
-    return fr_sum((fr_mul)(fr_astype(here, FR_UINT32), j), &o);
-}
-
 fr_array *fr_random_permutation(int64_t n, fr_array *key)
 {
     if (fr__failed())
@@ -247,7 +248,7 @@ fr_array *fr_random_permutation(int64_t n, fr_array *key)
     if (n < 0 || n > UINT32_MAX)
         return fr__fail(FR__E_VALUE, "permutation of %lld numbers", (long long)n);
     fr_scope *s = fr_scope_open();
-    return leave(s, order(fr_random_bits(&n, 1, key)));
+    return leave(s, fr_argsort(fr_random_bits(&n, 1, key), 0));
 }
 
 fr_array *fr_random_shuffle(fr_array *x, int axis, fr_array *key)

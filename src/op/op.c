@@ -64,9 +64,13 @@ static int promoted(int n, fr_array *const *x)
     return d;
 }
 
-/* A weak integer stands for a value of the others' dtype: one that there isn't is an error. */
-static bool literals_fit(const char *name, int n, fr_array *const *x, int dtype)
+/* A weak integer stands for a value of the others' dtype: one that there isn't is an error; but
+ * sums, products and bits of uint64 have those below 0 too, modulo 2^64. */
+static bool literals_fit(int op, int n, fr_array *const *x, int dtype)
 {
+    bool modular =
+        dtype == FR_UINT64 && (op == FR__OP_add || op == FR__OP_sub || op == FR__OP_mul ||
+                               fr__ops[op].rule == FR__RULE_BITS);
     if (!fr__is_int(dtype) || n < 2)
         return true;
     int bits = 8 * fr__dsize(dtype);
@@ -77,9 +81,9 @@ static bool literals_fit(const char *name, int n, fr_array *const *x, int dtype)
         if (x[i]->op != FR__OP_NUMBER || !fr__flag(x[i], FR__WEAK) || !fr__is_int(x[i]->dtype))
             continue;
         int64_t v = x[i]->par[0];
-        if (v < 0 ? v >= least : (uint64_t)v <= most)
+        if (v < 0 ? v >= least || modular : (uint64_t)v <= most)
             continue;
-        fr__fail(FR__E_VALUE, "%s: %lld does not fit %s", name, (long long)v,
+        fr__fail(FR__E_VALUE, "%s: %lld does not fit %s", fr__ops[op].name, (long long)v,
                  fr__dtypes[dtype].name);
         return false;
     }
@@ -93,7 +97,7 @@ fr__dtypes_rule fr__apply_rule(int op, int n, fr_array *const *x)
     int d = promoted(n - select, x + select);
     int kind = fr__dtypes[d].kind;
     fr__dtypes_rule bad = {FR_DTYPE_COUNT, FR_DTYPE_COUNT};
-    if (info->rule != FR__RULE_LOGICAL && !literals_fit(info->name, n - select, x + select, d))
+    if (info->rule != FR__RULE_LOGICAL && !literals_fit(op, n - select, x + select, d))
         return bad;
     if (info->rule == FR__RULE_PAIR) {
         if (kind != FR__KIND_COMPLEX)

@@ -155,7 +155,7 @@ fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
         return NULL;
     fr_array *s = fr__then(sq, reduce(FR__OP_REDUCE_sum, sq, mask, o && o->keepdims));
     double n = (double)reduced_size(x, mask) - (o ? o->ddof : 0);
-    return scaled(s, n > 0 ? 1 / n : n == 0 ? HUGE_VAL : NAN);
+    return scaled(s, n > 0 ? 1 / n : HUGE_VAL);
 }
 
 fr_array *fr_std(fr_array *x, const fr_reduce_options *o)

@@ -16,7 +16,7 @@ fr_array *fr__scan(fr_array *x, int kind, bool reverse, bool exclusive)
 static int result_dtype(const char *name, int kind, const fr_array *x)
 {
     int dtype = x->dtype, of = fr__dtypes[dtype].kind;
-    if (of == FR__KIND_COMPLEX && kind != FR__SCAN_SUM && kind != FR__SCAN_PROD) {
+    if (of == FR__KIND_COMPLEX && kind == FR__SCAN_LOG_SUM_EXP) {
         fr__fail(FR__E_TYPE, "%s: not of %s", name, fr__dtypes[dtype].name);
         return FR_DTYPE_COUNT;
     }

@@ -215,11 +215,8 @@ fr_array *fr_median(fr_array *x, const fr_reduce_options *o)
         fr__fail(FR__E_VALUE, "median: of no elements, in %s", fr__shape_text(x, text));
         goto done;
     }
-    if (fr__dtypes[x->dtype].kind == FR__KIND_COMPLEX) {
-        fr__fail(FR__E_TYPE, "median: not of %s", fr__dtypes[x->dtype].name);
-        goto done;
-    }
-    y = fr_astype(x, fr__is_float(x->dtype) ? (fr_dtype)x->dtype : FR_FLOAT32);
+    bool exact = fr__is_float(x->dtype) || x->dtype == FR_COMPLEX64;
+    y = fr_astype(x, exact ? (fr_dtype)x->dtype : FR_FLOAT32);
     y = y ? fr__then(y, fr_transpose(y, axes, n)) : NULL;
     y = y ? fr__then(y, fr_reshape(y, rows, 2)) : NULL;
     y = y ? fr__then(y, median_of_rows(y)) : NULL;
@@ -237,7 +234,8 @@ static fr_array *first_at(fr_array *x, fr_array *best, int axis, bool keepdims)
     int64_t shape[FR_MAX_NDIM], n = x->dims[axis];
     for (int d = 0; d < x->ndim; d++)
         shape[d] = d == axis ? n : 1;
-    fr_array *same = (fr_eq)(x, best), *nan = fr__is_float(x->dtype) ? fr_isnan(x) : NULL;
+    bool may = fr__is_float(x->dtype) || x->dtype == FR_COMPLEX64;
+    fr_array *same = (fr_eq)(x, best), *nan = may ? fr_isnan(x) : NULL;
     fr_array *hit = nan ? (fr_logical_or)(same, nan) : same;
     fr_array *index = fr_arange(0, (double)n, 1, FR_UINT32);
     index = index ? fr__then(index, fr_reshape(index, shape, x->ndim)) : NULL;
@@ -266,8 +264,6 @@ static fr_array *extreme_at(const char *name, fr_array *x, const fr_reduce_optio
         fr__fail(FR__E_VALUE, "%s: along %d axes: along one, or all", name, o->naxes);
     else if (!x->size)
         fr__fail(FR__E_VALUE, "%s: of no elements, in %s", name, fr__shape_text(x, text));
-    else if (fr__dtypes[x->dtype].kind == FR__KIND_COMPLEX)
-        fr__fail(FR__E_TYPE, "%s: not of %s", name, fr__dtypes[x->dtype].name);
     else if (flat)
         from = fr_reshape(x, &x->size, 1);
     else

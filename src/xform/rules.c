@@ -277,28 +277,6 @@ static int attention_grad_vjp(fr_array *y, fr_array *g, fr_array *const *in, fr_
     return 0;
 }
 
-/* ---- scans --------------------------------------------------------------------------- */
-
-static int scan_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array **to)
-{
-    bool back = !y->par[1], exclusive = y->par[2];
-    switch (y->par[0]) {
-    case FR__SCAN_SUM: to[0] = fr__scan(g, FR__SCAN_SUM, back, exclusive); return 0;
-    case FR__SCAN_PROD: /* without zeros */
-        to[0] = fr_div(fr__scan(fr_mul(g, y), FR__SCAN_SUM, back, exclusive), x);
-        return 0;
-    case FR__SCAN_LOG_SUM_EXP: /* sum of g e^(x - y) over what x is part of, by sign of g */
-        for (int negative = 0; negative < 2; negative++) {
-            fr_array *part = fr_log(fr_maximum(negative ? fr_neg(g) : g, 0));
-            fr_array *sum = fr__scan(fr_sub(part, y), FR__SCAN_LOG_SUM_EXP, back, exclusive);
-            sum = fr_exp(fr_add(x, sum));
-            to[0] = negative ? fr_sub(to[0], sum) : sum;
-        }
-        return 0;
-    default: return fr__fail_int(FR__E_VALUE, "grad: cummax and cummin have no derivative");
-    }
-}
-
 /* ---- sorting -------------------------------------------------------------------------- */
 
 /* Rows of g, each element put back to the index it came from. */
@@ -321,33 +299,33 @@ static fr_array *select_vjp(fr_array *y, fr_array *g, fr_array *x)
 
 /* ---- reductions ----------------------------------------------------------------------- */
 
-/* x moved by `by` along its last axis, ones where nothing came. */
-static fr_array *shifted(fr_array *x, int64_t by)
+/* x moved by `by` along an axis, `fill` where nothing came. */
+static fr_array *shifted(fr_array *x, int axis, int64_t by, int fill)
 {
-    int last = x ? x->ndim - 1 : 0;
-    if (!x || x->dims[last] == 0)
+    if (!x || x->dims[axis] == 0)
         return x;
-    int64_t n = x->dims[last], size = by < 0 ? -by : by;
+    int64_t n = x->dims[axis], size = by < 0 ? -by : by;
     int64_t start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM], count[FR_MAX_NDIM];
     int64_t before[FR_MAX_NDIM] = {0}, after[FR_MAX_NDIM] = {0};
-    for (int d = 0; d <= last; d++) {
+    for (int d = 0; d < x->ndim; d++) {
         step[d] = 1;
         count[d] = x->dims[d];
     }
     size = size > n ? n : size;
-    count[last] = n - size;
-    start[last] = by < 0 ? size : 0;
-    (by < 0 ? after : before)[last] = size;
+    count[axis] = n - size;
+    start[axis] = by < 0 ? size : 0;
+    (by < 0 ? after : before)[axis] = size;
     fr_array *kept = fr_slice(x, start, step, count);
-    return fr_pad(kept, before, after, fr__number(1, x->dtype));
+    return fr_pad(kept, before, after, fr__number(fill, x->dtype));
 }
 
 /* The product of all before (way 1) or after (-1) each element of the last axis. */
 static fr_array *product_beside(fr_array *x, int way)
 {
-    fr_array *p = shifted(x, way);
-    for (int64_t by = 1; p && by < p->dims[p->ndim - 1]; by *= 2)
-        p = fr_mul(p, shifted(p, way * by));
+    int last = x ? x->ndim - 1 : 0;
+    fr_array *p = shifted(x, last, way, 1);
+    for (int64_t by = 1; p && by < p->dims[last]; by *= 2)
+        p = fr_mul(p, shifted(p, last, way * by, 1));
     return p;
 }
 
@@ -387,6 +365,69 @@ static fr_array *count_true(fr_array *x, int64_t mask, int dtype)
             axes[n++] = d;
     return fr_sum(fr_astype(x, (fr_dtype)dtype),
                   &(fr_reduce_options){.axes = axes, .naxes = n, .keepdims = true});
+}
+
+/* ---- scans: [outer, n, inner] along axis 1; g of inclusive ones ------------------------------ */
+
+/* The product of those before each element, times the sum of what each later place's cotangent is
+ * with the factors in between: S[j] = g[j] + x[j + 1] S[j + 1]. Nothing is divided by, so that it
+ * holds where factors are 0, in higher derivatives too. By doubling: each pass takes together what
+ * stands twice as far. */
+static fr_array *product_scan_vjp(fr_array *g, fr_array *x, bool reverse)
+{
+    int dtype = x->dtype, way = reverse ? 1 : -1;
+    int in = dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 ? FR_FLOAT32 : dtype;
+    x = fr_astype(x, (fr_dtype)in);
+    fr_array *sum = fr_astype(g, (fr_dtype)in), *factor = shifted(x, 1, way, 0);
+    fr_array *before = x ? fr__scan(x, FR__SCAN_PROD, reverse, true) : NULL;
+    for (int64_t by = 1; sum && by < sum->dims[1]; by *= 2) {
+        sum = fr_add(sum, fr_mul(factor, shifted(sum, 1, way * by, 0)));
+        factor = fr_mul(factor, shifted(factor, 1, way * by, 0));
+    }
+    return fr_astype(fr_mul(before, sum), (fr_dtype)dtype);
+}
+
+/* To the first element that is the extreme so far, of each place. NaN is once it has come. */
+static fr_array *extreme_scan_vjp(fr_array *g, fr_array *x, int kind, bool reverse)
+{
+    fr_array *so_far = fr__scan(x, kind, reverse, true);
+    if (!so_far)
+        return NULL;
+    fr_array *better = kind == FR__SCAN_MAX ? fr_gt(x, so_far) : fr_lt(x, so_far);
+    better =
+        fr_logical_or(better, fr_logical_and(fr_isnan(x), fr_logical_not(fr_isnan(so_far))));
+    int64_t n = x->dims[1], first = reverse && n ? n - 1 : 0;
+    fr_array *place = fr_reshape(fr_arange(0, (double)n, 1, FR_INT64), (int64_t[]){1, n, 1}, 3);
+    place = fr_where(better, place, (long long)first);
+    place =
+        place ? fr__scan(place, reverse ? FR__SCAN_MIN : FR__SCAN_MAX, reverse, false) : NULL;
+    fr_array *none = fr_zeros(x->dims, 3, (fr_dtype)g->dtype);
+    return place && none ? fr__scatter(none, place, g, FR_SCATTER_ADD) : NULL;
+}
+
+static int scan_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array **to)
+{
+    int kind = (int)y->par[0];
+    bool reverse = y->par[1], exclusive = y->par[2];
+    switch (kind) {
+    case FR__SCAN_SUM: to[0] = fr__scan(g, FR__SCAN_SUM, !reverse, exclusive); return 0;
+    case FR__SCAN_LOG_SUM_EXP: /* sum of g e^(x - y) over what x is part of, by sign of g */
+        for (int negative = 0; negative < 2; negative++) {
+            fr_array *part = fr_log(fr_maximum(negative ? fr_neg(g) : g, 0));
+            fr_array *sum =
+                fr__scan(fr_sub(part, y), FR__SCAN_LOG_SUM_EXP, !reverse, exclusive);
+            sum = fr_exp(fr_add(x, sum));
+            to[0] = negative ? fr_sub(to[0], sum) : sum;
+        }
+        return 0;
+    default:
+        if (exclusive) /* the inclusive one of a place is the next one's; the last is nobody's */
+            g = shifted(g, 1, reverse ? 1 : -1, 0);
+        if (g)
+            to[0] = kind == FR__SCAN_PROD ? product_scan_vjp(g, x, reverse)
+                                          : extreme_scan_vjp(g, x, kind, reverse);
+        return 0;
+    }
 }
 
 /* ---- the table's rows -------------------------------------------------------------------- */

@@ -212,3 +212,23 @@ def test_weights_of_layers_follow_the_seed():
     assert (np.array(nn.Linear(4, 5).weight) == one).all()
     zeros = np.array(nn.init.sparse(0.5)(mx.zeros((8, 10))) if hasattr(mx, "argsort") else 0)
     assert zeros.ndim == 0 or ((zeros == 0).sum(1) == 5).all()
+
+
+def test_choices_stay_as_they_are():
+    """The numbers that seeds have given so far."""
+    key = mx.random.key(7)
+    assert mx.random.permutation(12, key=key).tolist() == [8, 7, 1, 10, 2, 11, 9, 3, 4, 0, 6, 5]
+    many = np.array(mx.random.permutation(3000, key=key)).astype(np.int64)
+    assert (many * np.arange(3000)).sum() == 6790767463
+    logits = mx.array([[0.1, 2, 0.3, -1], [1, 0, 1, 0]])
+    some = mx.random.categorical(logits, num_samples=8, key=key)
+    assert some.tolist() == [[1, 1, 1, 2, 0, 3, 1, 1], [1, 1, 0, 2, 2, 2, 3, 2]]
+    some = mx.random.categorical(logits, axis=0, shape=(3, 4), key=key)
+    assert some.tolist() == [[0, 0, 0, 1], [1, 0, 1, 1], [1, 0, 1, 1]]
+    assert mx.random.categorical(mx.zeros((3, 0)), axis=0).shape == (0,)
+    assert mx.random.categorical(mx.zeros((0, 3)), axis=1).shape == (0,)
+
+
+def test_permutation_of_many():
+    x = np.array(mx.random.permutation(1_000_000, key=KEY))
+    assert (np.bincount(x, minlength=1_000_000) == 1).all()

@@ -186,6 +186,110 @@ def test_scan_gradients(name, inclusive, reverse):
         assert abs(slope - grad[i, j]) < 1e-5 * (1 + abs(slope))
 
 
+def slope_of_product(g, x, inclusive):
+    """d (g . cumprod(x)) / dx by its definition."""
+    n = len(x)
+    return [
+        sum(g[i] * np.prod(np.delete(x[: i + inclusive], j)) for i in range(j + (not inclusive), n))
+        for j in range(n)
+    ]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_gradient_of_products_with_zeros(dtype, inclusive, reverse):
+    for x in ([3], [0], [2, 0, 3, 4, 5], [2, 0, 3, 0, 5, 1, 2], [0, 0, 0], [1, 2, -3, 0.5, 4], []):
+        g = rng.integers(-3, 4, len(x)).astype(float)
+        step = -1 if reverse else 1
+
+        def function(x):
+            y = mx.cumprod(x, axis=0, reverse=reverse, inclusive=inclusive)
+            return (y * mx.array(g, getattr(mx, dtype))).sum()
+
+        grad = mx.grad(function)(mx.array(x, getattr(mx, dtype)))
+        want = slope_of_product(g[::step], np.array(x, float)[::step], inclusive)[::step]
+        assert grad.tolist() == pytest.approx(want)
+
+
+def test_products_with_zeros_again_and_forward():
+    x = mx.array([[2.0, 0, 3, 0.5], [1, 2, 3, 4]], mx.float64)
+    t = mx.array([[1.0, -1, 2, 3], [0.5, 1, 2, -1]], mx.float64)
+
+    def function(x):
+        return mx.cumprod(x, axis=1).sum()
+
+    def by_hand(x):
+        a, b, c, d = (x[:, i] for i in range(4))
+        return (a + a * b + a * b * c + a * b * c * d).sum()
+
+    def bent(f):
+        return mx.grad(lambda x: (mx.grad(f)(x) * t).sum())(x)
+
+    np.testing.assert_allclose(np.array(bent(function)), np.array(bent(by_hand)))
+    one, other = (mx.jvp(f, [x], [t])[1][0].item() for f in (function, by_hand))
+    assert one == pytest.approx(other)
+    rows = mx.vmap(mx.grad(lambda x: mx.cumprod(x, axis=0).sum()))(x)
+    np.testing.assert_allclose(np.array(rows), np.array(mx.grad(function)(x)))
+
+
+def extreme_so_far(x, greatest):
+    """For each place the index of the first element that is the extreme up to it."""
+    found, best = [], 0
+    for i, v in enumerate(x):
+        better = v > x[best] if greatest else v < x[best]
+        if better or (np.isnan(v) and not np.isnan(x[best])):
+            best = i
+        found.append(best)
+    return found
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_gradient_of_extremes(dtype, name, inclusive, reverse):
+    inf, nan = np.inf, np.nan
+    rows = [[1, 3, 3, 2, 5, 5, -1], [-inf, -inf, 2, nan, 7, nan, 9], [inf, inf, -0.0, 0, 1, 2, 3]]
+    x = np.array([rows, rng.integers(-3, 3, (3, 7))])
+    g = rng.integers(-3, 4, x.shape).astype(float)
+    kind, step = getattr(mx, dtype), -1 if reverse else 1
+
+    def scan(x, axis=2):
+        return getattr(mx, name)(x, axis=axis, reverse=reverse, inclusive=inclusive)
+
+    want = np.zeros(x.shape)
+    for i in np.ndindex(2, 3):
+        to = extreme_so_far(x[i][::step], name == "cummax")
+        into, from_ = want[i][::step], g[i][::step]
+        for place in range(7 - (not inclusive)):
+            into[to[place]] += from_[place + (not inclusive)]
+    y, to = mx.vjp(scan, [mx.array(x, kind)], [mx.array(g, kind)])
+    np.testing.assert_array_equal(np.array(to[0].astype(mx.float64)), want)
+    turned = mx.array(np.moveaxis(x, 2, 0), kind), mx.array(np.moveaxis(g, 2, 0), kind)
+    y, to = mx.vjp(lambda x: scan(x, 0), [turned[0]], [turned[1]])
+    np.testing.assert_array_equal(np.array(to[0].astype(mx.float64)), np.moveaxis(want, 2, 0))
+    change = mx.jvp(scan, [mx.array(x, kind)], [mx.array(g, kind)])[1][0]
+    reached = np.array(change.astype(mx.float64))[..., ::step]
+    for i in np.ndindex(2, 3):
+        to = extreme_so_far(x[i][::step], name == "cummax")
+        for place in range(not inclusive, 7):
+            assert reached[i][place] == g[i][::step][to[place - (not inclusive)]]
+        assert inclusive or reached[i][0] == 0
+
+
+def test_gradient_of_extremes_in_batches_and_corners():
+    x = mx.array(rng.standard_normal((3, 6)), mx.float32)
+    whole = mx.grad(lambda x: mx.square(mx.cummax(x, axis=1)).sum())(x)
+    rows = mx.vmap(mx.grad(lambda x: mx.square(mx.cummax(x, axis=0)).sum()))(x)
+    assert whole.tolist() == rows.tolist()
+    flat = mx.grad(lambda x: mx.cummin(x).sum())(mx.array([[3.0, 1], [2, 0]]))
+    assert flat.tolist() == [[1, 2], [0, 1]]
+    assert mx.grad(lambda x: mx.cummax(x).sum())(mx.zeros((0,))).shape == (0,)
+    bent = mx.grad(lambda x: mx.grad(lambda x: mx.square(mx.cummax(x)).sum())(x).sum())
+    assert bent(mx.array([2.0, 1, 3])).tolist() == [4, 0, 2]
+
+
 def test_scan_in_batches():
     plain = rng.standard_normal((3, 4, 5)).astype("float32")
     x = mx.array(plain)
