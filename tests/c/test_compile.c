@@ -149,6 +149,12 @@ static void limits(void)
     fr_function_free(f);
 }
 
+#ifdef FERRULE_HARD
+#define MOST 2 /* programs that a function keeps */
+#else
+#define MOST 4
+#endif
+
 static void explained(void)
 {
     fr_array *w = fr_from_data((float[]){1, 2, 3}, FR_FLOAT32, (int64_t[]){3}, 1);
@@ -159,9 +165,11 @@ static void explained(void)
     CHECK(item(fr_call1(f, fr_ones((int64_t[]){5, 3}, 2, FR_INT32))) == 45);
     fr_program *p[8];
     int n = fr_function_programs(f, 8, p);
-    CHECK(n == 4);
-    CHECK(strstr(fr_program_why(p[3]), "first call"));
-    CHECK(strstr(fr_program_why(p[2]), "number of dimensions"));
+    CHECK(n == MOST);
+    if (n > 2) {
+        CHECK(strstr(fr_program_why(p[3]), "first call"));
+        CHECK(strstr(fr_program_why(p[2]), "number of dimensions"));
+    }
     CHECK(strstr(fr_program_why(p[1]), "is float32[5,3], was float32[2,3] (dimension 0)"));
     CHECK(strstr(fr_program_why(p[0]), "(dtype)"));
     fr_kernel_info k;
@@ -171,8 +179,9 @@ static void explained(void)
     while (n)
         fr_program_free(p[--n]);
     char *text = fr_explain(f);
-    CHECK(text && strstr(text, "plus: 4 programs") && strstr(text, "constant float32[") &&
-          strstr(text, "machine code") && strstr(text, "a result"));
+    CHECK(text && strstr(text, MOST == 4 ? "plus: 4 programs" : "plus: 2 programs") &&
+          strstr(text, "constant float32[") && strstr(text, "machine code") &&
+          strstr(text, "a result"));
     fr_text_free(text);
     fr_function_free(f);
     CHECK(!fr_explain(NULL) && fr_error() == FR_ERROR_VALUE);
