@@ -125,6 +125,93 @@ static fr_array *move_complex(fr_array *x, int axis, int64_t k)
     return k & 1 ? fr_real(z) : fr_imag(z);
 }
 
+/* ---- native operations: scans, orders, indices that are computed -------------------------- */
+
+static fr_scan_options so_far(const int *axis, int64_t k)
+{
+    return (fr_scan_options){
+        .axis = k == 4 ? NULL : axis, .reverse = k & 1, .exclusive = k & 2};
+}
+
+static fr_array *move_cumsum(fr_array *x, int axis, int64_t k)
+{
+    fr_scan_options o = so_far(&axis, k);
+    return fr_cumsum(x, &o);
+}
+
+static fr_array *move_cumprod(fr_array *x, int axis, int64_t k)
+{
+    fr_scan_options o = so_far(&axis, k);
+    return fr_cumprod(x, &o);
+}
+
+static fr_array *move_so_far(fr_array *x, int axis, int64_t k)
+{
+    fr_scan_options o = so_far(&axis, k);
+    return k < 0 ? fr_cummin(x, &o) : fr_cummax(x, &o);
+}
+
+static fr_array *move_logcumsumexp(fr_array *x, int axis, int64_t k)
+{
+    fr_scan_options o = so_far(&axis, k);
+    return fr_logcumsumexp(x, &o);
+}
+
+static fr_array *move_sort(fr_array *x, int axis, int64_t k)
+{
+    return k & 1 ? fr_flip(fr_sort(x, axis), &axis, 1) : fr_sort(x, axis);
+}
+
+static fr_array *move_select(fr_array *x, int axis, int64_t k)
+{
+    int64_t n = x ? fr_shape(x)[axis] : 0;
+    if (k & 1)
+        return fr_topk(x, n / 2, axis);
+    return k & 2 ? fr_argpartition(x, n / 2, axis) : fr_partition(x, n / 2, axis);
+}
+
+static fr_array *move_median(fr_array *x, int axis, int64_t k)
+{
+    return fr_median(x, &(fr_reduce_options){.axes = &axis, .naxes = 1, .keepdims = k & 1});
+}
+
+static fr_array *move_place(fr_array *x, int axis, int64_t k)
+{
+    fr_reduce_options o = {.axes = &axis, .naxes = 1, .keepdims = k & 2};
+    return k & 1 ? fr_argmin(x, &o) : fr_argmax(x, &o);
+}
+
+static fr_array *move_search(fr_array *x, int axis, int64_t k)
+{
+    (void)axis;
+    return fr_searchsorted(fr_arange((double)k - 3, (double)k + 3, 1, FR_INT32), x, k & 1);
+}
+
+/* In the order that the array, its other end first, has: twice used where it is one graph. */
+static fr_array *move_along(fr_array *x, int axis, int64_t k)
+{
+    fr_array *order = fr_argsort(k & 1 ? fr_flip(x, &axis, 1) : x, axis);
+    return fr_take_along_axis(x, fr_add(fr_astype(order, FR_INT64), k & 2 ? -2 : 0), axis);
+}
+
+static fr_array *move_put_along(fr_array *x, int axis, int64_t k)
+{
+    static const fr_scatter_mode modes[] = {FR_SCATTER_SET, FR_SCATTER_ADD, FR_SCATTER_MAX,
+                                            FR_SCATTER_MIN};
+    fr_array *order = fr_floor_divide(fr_argsort(x, axis), 2); /* most are named twice */
+    return fr_put_along_axis(x, order, fr_flip(x, &axis, 1), axis, modes[k & 3]);
+}
+
+/* Rows that the array's first element has a say in, some of them out of range. */
+static fr_array *move_scatter(fr_array *x, int axis, int64_t k)
+{
+    fr_array *first =
+        fr_slice(fr_flatten(x, 0, -1), (int64_t[]){0}, (int64_t[]){1}, (int64_t[]){1});
+    fr_array *at = fr_add(fr_arange(-5, 3, 2, FR_INT32), fr_astype(fr_gt(first, 0), FR_INT32));
+    return fr_scatter(x, 1, &at, &axis, fr_number_int(k),
+                      k & 1 ? FR_SCATTER_ADD : FR_SCATTER_SET);
+}
+
 static const struct {
     const char *name;
     move_fn *function;
@@ -149,6 +236,18 @@ static const struct {
     {"count_nonzero", move_count, DECIDES, false},
     {"isclose", move_close, DECIDES, false},
     {"complex", move_complex, PARTS, true},
+    {"cumsum", move_cumsum, DECIDES, false},
+    {"cumprod", move_cumprod, DECIDES, false},
+    {"cummax, cummin", move_so_far, AS_IT_IS, false},
+    {"logcumsumexp", move_logcumsumexp, DECIDES, true},
+    {"sort", move_sort, AS_IT_IS, false},
+    {"partition, topk", move_select, DECIDES, false},
+    {"median", move_median, DECIDES, true},
+    {"argmax, argmin", move_place, DECIDES, false},
+    {"searchsorted", move_search, DECIDES, false},
+    {"take_along_axis", move_along, DECIDES, false},
+    {"put_along_axis", move_put_along, DECIDES, false},
+    {"scatter", move_scatter, DECIDES, false},
 };
 
 #endif

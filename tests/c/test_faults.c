@@ -573,6 +573,52 @@ TEST(moves)
             printf("     in %s\n", moves[move_now].name);
 }
 
+/* ---- native operations ------------------------------------------------------------------------ */
+
+static int rising(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_scan_options o = {.axis = ctx};
+    (void)n_in, (void)n_out;
+    out[0] = fr_sum(fr_add(fr_cummax(in[0], &o), fr_cumprod(in[0], &o)), NULL);
+    return 0;
+}
+
+/* At 0 1 2 every element is an extreme; only the first one's products of others are not 0. */
+static double rise(int64_t i) { return i == 0 ? 1 + 1 + 1 + 2 : 1; }
+
+IN_SCOPE(gradient_of_scans) /* of 0 1 2, back and forward */
+{
+    int axis = 1;
+    fr_array *x = counted(1, 3), *one = fr_ones((int64_t[]){1, 3}, 2, FR_FLOAT32), *out,
+             *change;
+    fr_array *y, *g;
+    if (fr_value_and_grad(rising, &axis, 1, &x, 1, NULL, 1, &y, &g) || near_all(g, rise) ||
+        fr_jvp(rising, &axis, 1, &x, &one, 1, &out, &change))
+        return -1;
+    return is(change, 7);
+}
+
+IN_SCOPE(long_rows) /* shared by threads, with room for counts and copies */
+{
+    int64_t n = 70000;
+    fr_array *x = fr_flip(fr_astype(fr_arange(0, (double)n, 1, FR_INT32), FR_FLOAT32), NULL, 0);
+    fr_array *count = fr_cumsum(fr_astype(fr_gt(x, 5), FR_INT32), NULL);
+    fr_array *order = fr_argsort(x, 0), *sorted = fr_sort(x, 0);
+    fr_array *top = fr_argmax(fr_take_along_axis(x, fr_astype(order, FR_INT32), 0), NULL);
+    fr_array *zeros = fr_zeros(&n, 1, FR_FLOAT32);
+    fr_array *put = fr_put_along_axis(zeros, order, sorted, 0, FR_SCATTER_ADD);
+    fr_array *same = fr_all(fr_eq(put, x), NULL), *last = fr_take(count, fr_number_int(-1), 0);
+    return is(fr_add(fr_add(top, last), same), 69999.0 + 69994 + 1);
+}
+
+IN_SCOPE(choices)
+{
+    fr_array *key = fr_random_key(3), *x = counted(3, 3);
+    fr_array *y = fr_random_categorical(x, 1, NULL, -1, key);
+    return is(fr_add(fr_sum(fr_random_permutation(50, key), NULL), fr_mul(fr_sum(y, NULL), 0)),
+              49 * 25);
+}
+
 static double row_sums(int64_t i) { return 70 * 69 / 2.0 + 4900 * (double)(i / 3); }
 
 IN_SCOPE(product) /* by tiles of stored operands */

@@ -441,7 +441,7 @@ static void some_shape(recipe *r, step *s)
 /* Fills in a step from operands at hand; false: it was nothing this time. */
 static bool make_up(recipe *r, step *s)
 {
-    int64_t k = below(112);
+    int64_t k = below(118);
     *s = (step){.seed = dice() >> 40};
     if (r->n < 2 || k < 8) {
         s->kind = LEAF;
