@@ -92,21 +92,31 @@ int py_push_array(py_flat *flat, fr_array *x)
     return 0;
 }
 
+static int grow_key(py_flat *flat, size_t bytes)
+{
+    size_t room = 2 * flat->key_room + bytes;
+    char *more =
+        flat->key == flat->short_key ? PyMem_Malloc(room) : PyMem_Realloc(flat->key, room);
+    if (!more) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (flat->key == flat->short_key)
+        memcpy(more, flat->short_key, flat->key_bytes);
+    flat->key = more;
+    flat->key_room = room;
+    return 0;
+}
+
+static inline int want_room(py_flat *flat, size_t bytes)
+{
+    return flat->key_room - flat->key_bytes < bytes ? grow_key(flat, bytes) : 0;
+}
+
 static int push_bytes(py_flat *flat, const void *from, size_t bytes)
 {
-    if (flat->key_room - flat->key_bytes < bytes) {
-        size_t room = 2 * flat->key_room + bytes;
-        char *more =
-            flat->key == flat->short_key ? PyMem_Malloc(room) : PyMem_Realloc(flat->key, room);
-        if (!more) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (flat->key == flat->short_key)
-            memcpy(more, flat->short_key, flat->key_bytes);
-        flat->key = more;
-        flat->key_room = room;
-    }
+    if (want_room(flat, bytes))
+        return -1;
     memcpy(flat->key + flat->key_bytes, from, bytes);
     flat->key_bytes += bytes;
     return 0;
@@ -114,16 +124,21 @@ static int push_bytes(py_flat *flat, const void *from, size_t bytes)
 
 static int push_tag(py_flat *flat, char tag)
 {
-    if (flat->key_bytes < flat->key_room) {
-        flat->key[flat->key_bytes++] = tag;
-        return 0;
-    }
-    return push_bytes(flat, &tag, 1);
+    if (want_room(flat, 1))
+        return -1;
+    flat->key[flat->key_bytes++] = tag;
+    return 0;
 }
 
 static int push_count(py_flat *flat, char tag, Py_ssize_t count)
 {
-    return push_tag(flat, tag) || push_bytes(flat, &count, sizeof count) ? -1 : 0;
+    if (want_room(flat, 1 + sizeof count))
+        return -1;
+    char *to = flat->key + flat->key_bytes;
+    *to = tag;
+    memcpy(to + 1, &count, sizeof count);
+    flat->key_bytes += 1 + sizeof count;
+    return 0;
 }
 
 static int push_text(py_flat *flat, char tag, const char *text, Py_ssize_t bytes)
@@ -265,8 +280,62 @@ PyObject *py_sorted_keys(PyObject *dict)
     return sorted;
 }
 
+/* Sorting costs more than all else that is done with a large dict. Its order is known if one was
+ * seen before with the same objects as keys, inserted in the same order: they are kept, with the
+ * sorted list, so that their addresses tell. Under the GIL. */
+enum { ORDERS = 32, ORDER_FROM = 8, ORDER_TO = 1 << 14 };
+static struct known_order {
+    PyObject *inserted, *sorted; /* lists of exact strings */
+} orders[ORDERS];
+
+static bool inserted_so(PyObject *dict, PyObject *inserted)
+{
+    PyObject *key;
+    Py_ssize_t place = 0, i = 0, n = PyList_GET_SIZE(inserted);
+    while (PyDict_Next(dict, &place, &key, NULL))
+        if (i == n || PyList_GET_ITEM(inserted, i++) != key)
+            return false;
+    return i == n;
+}
+
+/* As py_sorted_keys; a list that nobody may change. */
+static PyObject *keys_in_order(PyObject *dict)
+{
+    Py_ssize_t n = PyDict_GET_SIZE(dict), place = 0;
+    PyObject *first;
+    if (n < ORDER_FROM || n > ORDER_TO || !PyDict_Next(dict, &place, &first, NULL))
+        return py_sorted_keys(dict);
+    struct known_order *o = &orders[((uintptr_t)first >> 5 ^ (size_t)n) % ORDERS];
+    if (o->inserted && inserted_so(dict, o->inserted)) {
+        Py_INCREF(o->sorted);
+        return o->sorted;
+    }
+    PyObject *inserted = PyDict_Keys(dict);
+    bool texts = inserted != NULL;
+    for (Py_ssize_t i = 0; texts && i < PyList_GET_SIZE(inserted); i++)
+        texts = PyUnicode_CheckExact(PyList_GET_ITEM(inserted, i));
+    if (!texts) {
+        Py_XDECREF(inserted);
+        return inserted ? py_sorted_keys(dict) : NULL;
+    }
+    PyObject *sorted = PyList_GetSlice(inserted, 0, PyList_GET_SIZE(inserted));
+    if (!sorted || PyList_Sort(sorted)) {
+        Py_XDECREF(sorted);
+        Py_DECREF(inserted);
+        return NULL;
+    }
+    PyObject_GC_UnTrack(inserted); /* strings only, and out of everyone's reach */
+    PyObject_GC_UnTrack(sorted);
+    Py_INCREF(sorted);
+    Py_XSETREF(o->inserted, inserted);
+    Py_XSETREF(o->sorted, sorted);
+    return sorted;
+}
+
 static int push_dict_key(py_flat *flat, PyObject *key)
 {
+    if (PyUnicode_CheckExact(key) && PyUnicode_IS_COMPACT_ASCII(key)) /* most are */
+        return push_text(flat, 's', PyUnicode_DATA(key), PyUnicode_GET_LENGTH(key));
     if (!PyTuple_CheckExact(key))
         return push_constant(flat, key);
     if (push_count(flat, '(', PyTuple_GET_SIZE(key)))
@@ -298,29 +367,50 @@ static int flatten_items(py_flat *flat, PyObject *value, const path *at)
     return 0;
 }
 
+static int flatten_entry(py_flat *flat, PyObject *key, PyObject *item, const path *at)
+{
+    path here = {.up = at, .key = key};
+    int result = push_dict_key(flat, key);
+    if (result > 0) {
+        PyObject *text = py_path_text(at, flat->root);
+        if (text)
+            PyErr_Format(PyExc_TypeError,
+                         "compile: %U has a key of type %s; wanted strings, numbers, None or "
+                         "tuples of them",
+                         text, Py_TYPE(key)->tp_name);
+        Py_XDECREF(text);
+    }
+    return result || flatten(flat, item, &here) ? -1 : 0;
+}
+
+/* Its only entry: held, for what is found in it may run code of anyone's. */
+static int flatten_single(py_flat *flat, PyObject *dict, const path *at)
+{
+    PyObject *key, *item;
+    Py_ssize_t place = 0;
+    if (!PyDict_Next(dict, &place, &key, &item))
+        return -1;
+    Py_INCREF(key);
+    Py_INCREF(item);
+    int failed = push_count(flat, '{', 1) || flatten_entry(flat, key, item, at);
+    Py_DECREF(key);
+    Py_DECREF(item);
+    return failed ? -1 : 0;
+}
+
 static int flatten_dict(py_flat *flat, PyObject *value, const path *at)
 {
-    PyObject *keys = py_sorted_keys(value);
+    if (PyDict_GET_SIZE(value) == 1)
+        return flatten_single(flat, value, at);
+    PyObject *keys = keys_in_order(value);
     int failed = keys ? push_count(flat, '{', PyList_GET_SIZE(keys)) : -1;
     for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(keys); i++) {
         PyObject *key = PyList_GET_ITEM(keys, i);
         PyObject *item = PyDict_GetItemWithError(value, key);
-        path here = {.up = at, .key = key};
-        int result = push_dict_key(flat, key);
-        if (result > 0) {
-            PyObject *text = py_path_text(at, flat->root);
-            if (text)
-                PyErr_Format(
-                    PyExc_TypeError,
-                    "compile: %U has a key of type %s; wanted strings, numbers, None or "
-                    "tuples of them",
-                    text, Py_TYPE(key)->tp_name);
-            Py_XDECREF(text);
-        }
         if (!item && !PyErr_Occurred())
             PyErr_SetString(PyExc_RuntimeError,
                             "compile: a dict was changed while it was read");
-        failed = result || !item || flatten(flat, item, &here);
+        failed = !item || flatten_entry(flat, key, item, at);
     }
     Py_XDECREF(keys);
     return failed ? -1 : 0;
@@ -381,11 +471,14 @@ static int flatten_object(py_flat *flat, PyObject *value, const path *at)
 
 static int flatten_node(py_flat *flat, PyObject *value, const path *at)
 {
-    note_number(flat, value);
-    int result = push_constant(flat, value);
-    if (result <= 0)
-        return result;
     bool container = py_is_plain(value) || (flat->seen && PyDict_Check(value));
+    int result = 1;
+    if (!container) {
+        note_number(flat, value);
+        result = push_constant(flat, value);
+        if (result <= 0)
+            return result;
+    }
     if (flat->seen && !container && PyCallable_Check(value)) /* an activation among layers */
         return push_object(flat, value, 'f');
     if (flat->seen && !PyTuple_Check(value)) {

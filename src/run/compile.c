@@ -250,11 +250,25 @@ static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *cons
                      fr__text *to)
 {
     int64_t words[2 * FR_MAX_NDIM + 1], head[2] = {(int64_t)key_bytes, call_word(n_in)};
-    fr__text_addn(to, (const char *)head, sizeof head);
-    fr__text_addn(to, key, key_bytes);
+    size_t most = sizeof head + key_bytes;
     for (int i = 0; i < n_in; i++)
-        fr__text_addn(to, (const char *)words, sizeof *words * input_words(in[i], words));
-    return to->failed ? fr__fail_int(FR__E_MEMORY, "no memory for the key of a call") : 0;
+        most += sizeof *words * (2 * (size_t)in[i]->ndim + 1);
+    char *at = to->at = fr__malloc(most);
+    if (!at)
+        return fr__fail_int(FR__E_MEMORY, "no memory for the key of a call");
+    memcpy(at, head, sizeof head);
+    at += sizeof head;
+    if (key_bytes)
+        memcpy(at, key, key_bytes);
+    at += key_bytes;
+    for (int i = 0; i < n_in; i++) {
+        size_t n = input_words(in[i], words);
+        for (size_t k = 0; k < n; k++, at += sizeof *words)
+            memcpy(at, &words[k], sizeof *words);
+    }
+    to->n = (size_t)(at - to->at);
+    to->room = most;
+    return 0;
 }
 
 /* ---- functions ---------------------------------------------------------------------- */
