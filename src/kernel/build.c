@@ -12,6 +12,9 @@ int fr__kb_init(fr__kb *b, fr__arena *arena)
     b->table = fr__calloc((size_t)b->table_room, sizeof *b->table);
     b->failed = !b->table ||
                 fr__vec_push(&b->blocks, (fr__kblock){.parent = -1, .axis = -1, .open = true});
+    if (!b->failed) /* most kernels' instructions: they needn't move */
+        b->failed = fr__vec_reserve(&b->ins, 64) || fr__vec_reserve(&b->block_of, 64) ||
+                    fr__vec_reserve(&b->words, 16);
     fr__kb_word(b, FR__WORD_COPY, 0, 0);
     return b->failed ? -1 : 0;
 }
@@ -341,7 +344,6 @@ fr__kernel *fr__kb_finish(fr__kb *b)
     fr__kernel *k = fr__calloc(1, sizeof *k);
     fr__layout l = {fr__malloc(sizeof *l.to * (size_t)(b->ins.n + 2 * b->blocks.n)),
                     fr__malloc(sizeof *l.number * (size_t)(b->ins.n + 1)), 0, 0};
-    fr__text text = {0};
     if (!k || !l.to || !l.number)
         goto fail;
     lay_out(b, 0, false, &l);
@@ -358,11 +360,6 @@ fr__kernel *fr__kb_finish(fr__kb *b)
     k->axis = fr__memdup(b->axes.at, sizeof *k->axis * (size_t)k->naxis);
     if (!k->bufs || !k->access || !k->axis)
         goto fail;
-    fr__kernel_print(k, &text);
-    if (text.failed)
-        goto fail;
-    k->text = text.at;
-    k->hash = fr__hash(text.at, text.n, 0);
     fr__free(l.number);
 #ifndef NDEBUG
     if (fr__kernel_check(k)) {
@@ -374,10 +371,6 @@ fr__kernel *fr__kb_finish(fr__kb *b)
 fail:
     fr__free(l.to);
     fr__free(l.number);
-    fr__text_free(&text);
-    if (k) {
-        k->text = NULL;
-        fr__kernel_free(k);
-    }
+    fr__kernel_free(k);
     return NULL;
 }

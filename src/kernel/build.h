@@ -49,7 +49,7 @@ struct fr__kb {
 
 int fr__kb_init(fr__kb *b, fr__arena *arena);
 void fr__kb_free(fr__kb *b);
-/* Numbers the instructions in their final order and makes the kernel, checked and printed. */
+/* Numbers the instructions in their final order and makes the kernel, checked, without its text. */
 fr__kernel *fr__kb_finish(fr__kb *b);
 
 int fr__kb_word(fr__kb *b, int kind, int64_t value, int ktype);

@@ -57,7 +57,7 @@ fr__ktype fr__ktype_of(int dtype)
 
 /* ---- text --------------------------------------------------------------------------- */
 
-/* Kernels are printed on every cache lookup: pieces are gathered here and added in chunks. */
+/* Kernels are printed when they are new: pieces are gathered here and added in chunks. */
 typedef struct writer {
     fr__text *to;
     int n;
@@ -306,6 +306,43 @@ void fr__kernel_print(const fr__kernel *k, fr__text *to)
         put(&w, "\n");
     }
     flush(&w);
+}
+
+size_t fr__kernel_words(const fr__kernel *k, size_t room, uint64_t *to)
+{
+    size_t n = 3 + (size_t)k->nbuf + 2 * (size_t)k->naxis + 3 * (size_t)k->nins;
+    for (int i = 0; i < k->naccess; i++)
+        n += 2 + k->access[i].nterm;
+    if (n > room)
+        return n;
+    *to++ = (uint64_t)k->nword | (uint64_t)k->nbuf << 32;
+    *to++ = (uint64_t)k->naxis | (uint64_t)k->naccess << 32;
+    *to++ = (uint64_t)k->nins;
+    for (int i = 0; i < k->nbuf; i++) {
+        const fr__kbuf *b = &k->bufs[i];
+        *to++ = b->dtype | (uint64_t)b->role << 8 | (uint64_t)b->word << 16;
+    }
+    for (int i = 0; i < k->naxis; i++) {
+        const fr__kaxis *a = &k->axis[i];
+        *to++ = a->bind | (uint64_t)a->unroll << 8 | (uint64_t)a->extent << 16 |
+                (uint64_t)a->div << 32 | (uint64_t)a->block << 48;
+        *to++ = (uint16_t)a->split;
+    }
+    for (int i = 0; i < k->naccess; i++) {
+        const fr__kaccess *a = &k->access[i];
+        *to++ = a->buf | (uint64_t)a->vec << 16 | (uint64_t)a->nterm << 24 |
+                (uint64_t)a->nt << 32 | (uint64_t)a->prefetch << 40;
+        *to++ = a->vstride | (uint64_t)(uint16_t)a->vaxis << 16;
+        for (int t = 0; t < a->nterm; t++)
+            *to++ = a->term[t].axis | (uint64_t)a->term[t].word << 16;
+    }
+    for (int i = 0; i < k->nins; i++) {
+        const fr__kins *in = &k->ins[i];
+        *to++ = in->op | (uint64_t)in->type << 8 | (uint64_t)(uint32_t)in->a << 32;
+        *to++ = (uint32_t)in->b | (uint64_t)(uint32_t)in->c << 32;
+        *to++ = (uint64_t)in->imm;
+    }
+    return n;
 }
 
 /* ---- checks ------------------------------------------------------------------------- */

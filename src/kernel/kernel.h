@@ -6,7 +6,8 @@
  * over axes; an axis says how it is bound (to the call's range, to vector lanes, to plain
  * iteration). Sizes, strides, pointers and literal numbers are not in the kernel: they are
  * 64-bit words of an argument block, known when a launch is bound, so one kernel serves all
- * sizes. The text of a kernel (fr__kernel_print) is its identity: the cache key.
+ * sizes. The text of a kernel (fr__kernel_print) is its identity on disk, the same in
+ * words (fr__kernel_words) in memory.
  *
  * Shape of every kernel:
  *
@@ -179,7 +180,7 @@ typedef struct fr__kernel {
     fr__kbuf *bufs;
     fr__kaccess *access;
     fr__kaxis *axis;
-    char *text;    /* fr__kernel_print's, NUL-terminated; the identity */
+    char *text;    /* fr__kernel_print's, NUL-terminated; NULL until it is in the cache */
     uint64_t hash; /* of the text */
     int nvarying;  /* scalar operations a lane does in the innermost loops: a cost */
     void
@@ -206,6 +207,9 @@ void fr__kernel_print(const fr__kernel *k, fr__text *to);
 /* Checks all that the comments above promise (operand order and types, nesting, accumulators
  * placed right, words in range ...). 0, or -1 with an INTERNAL error naming the instruction. */
 int fr__kernel_check(const fr__kernel *k);
+/* All that is in the text as words, which is quicker to write and to compare: equal where the
+ * texts are. Writes no more than `room`; how many there are. */
+size_t fr__kernel_words(const fr__kernel *k, size_t room, uint64_t *to);
 /* Whether instruction i differs between lanes (for a store: whether it is done a lane). vaxis:
  * the vector axis in force, -1 for none; varying[0, i) holds the answers for the earlier ones.
  * Of an acc: true only when it stands inside the vector loop. */

@@ -106,14 +106,23 @@ static const int64_t *read_input(const int64_t *w, seen_input *to)
 
 static void add_input(fr__text *to, const seen_input *x)
 {
-    char dims[FR__SHAPE_TEXT];
-    fr__text_f(to, "%s%s[%s]", x->weak ? "weak " : "", fr__dtypes[x->dtype].name,
-               fr__dims_text(x->shape, x->ndim, dims));
+    if (x->weak)
+        fr__text_add(to, "weak ");
+    fr__text_add(to, fr__dtypes[x->dtype].name);
+    fr__text_char(to, '[');
+    for (int d = 0; d < x->ndim; d++) {
+        if (d)
+            fr__text_char(to, ',');
+        fr__text_int(to, x->shape[d]);
+    }
+    fr__text_char(to, ']');
 }
 
 static void add_difference(fr__text *to, int i, const seen_input *is, const seen_input *was)
 {
-    fr__text_f(to, "%sinput %d is ", to->n ? "; " : "", i);
+    fr__text_add(to, to->n ? "; input " : "input ");
+    fr__text_int(to, i);
+    fr__text_add(to, " is ");
     add_input(to, is);
     fr__text_add(to, ", was ");
     add_input(to, was);
@@ -127,7 +136,9 @@ static void add_difference(fr__text *to, int i, const seen_input *is, const seen
     }
     for (int d = 0; d < is->ndim; d++)
         if (is->shape[d] != was->shape[d]) {
-            fr__text_f(to, " (dimension %d)", d);
+            fr__text_add(to, " (dimension ");
+            fr__text_int(to, d);
+            fr__text_char(to, ')');
             return;
         }
     fr__text_add(to, " (layout)");

@@ -1,4 +1,4 @@
-/* kcache.c - kernels by their text, and their machine code */
+/* kcache.c - kernels by what is in them, and their machine code */
 #include "run/kcache.h"
 
 #include <pthread.h>
@@ -62,6 +62,7 @@ static void free_entry(fr__kentry *e)
 {
     fr__code_free(e->code);
     fr__kernel_free(e->kernel);
+    fr__free(e->words);
     fr__free(e);
 }
 
@@ -73,44 +74,91 @@ static fr__kentry *evict(void)
         e = e->newer;
     if (e) {
         unlink_entry(e);
-        fr__map_remove(&table, e->kernel->text, strlen(e->kernel->text), e->kernel->hash);
+        fr__map_remove(&table, e->words, e->bytes, e->hash);
         count--;
     }
     return e;
 }
 
-fr__kentry *fr__kcache_get(fr__kernel *k)
+/* Locked. */
+static fr__kentry *find(const uint64_t *words, size_t bytes, uint64_t hash)
 {
-    size_t n = strlen(k->text);
-    fr__kentry *gone = NULL;
-    pthread_mutex_lock(&lock);
-    fr__kentry *e = fr__map_get(&table, k->text, n, k->hash);
+    fr__kentry *e = fr__map_get(&table, words, bytes, hash);
     if (e) {
         atomic_fetch_add(&e->refs, 1);
         unlink_entry(e);
         link_newest(e);
-        pthread_mutex_unlock(&lock);
-        fr__kernel_free(k);
-        return e;
     }
-    e = fr__calloc(1, sizeof *e);
-    if (e) {
-        e->kernel = k;
-        e->refs = 1;
-        if (fr__map_put(&table, k->text, n, k->hash, e)) {
-            fr__free(e);
-            e = NULL;
-        } else {
-            link_newest(e);
-            if (++count > limit())
-                gone = evict();
-        }
+    return e;
+}
+
+/* One that isn't in the table yet; takes k over, and nothing on failure. */
+static fr__kentry *new_entry(fr__kernel *k, const uint64_t *words, size_t bytes, uint64_t hash)
+{
+    fr__text text = {0};
+    fr__kentry *e = fr__calloc(1, sizeof *e);
+    uint64_t *own = e ? fr__memdup(words, bytes) : NULL;
+    fr__kernel_print(k, &text);
+    if (!own || text.failed) {
+        fr__free(own);
+        fr__free(e);
+        fr__text_free(&text);
+        return NULL;
+    }
+    fr__free(k->text);
+    k->text = text.at;
+    k->hash = fr__hash(text.at, text.n, 0);
+    e->kernel = k;
+    e->refs = 1;
+    e->words = own;
+    e->bytes = bytes;
+    e->hash = hash;
+    return e;
+}
+
+/* The entry in the table: this one, or that of a thread that was faster. */
+static fr__kentry *keep(fr__kentry *e)
+{
+    fr__kentry *gone = NULL;
+    pthread_mutex_lock(&lock);
+    fr__kentry *kept = find(e->words, e->bytes, e->hash);
+    if (!kept && !fr__map_put(&table, e->words, e->bytes, e->hash, e)) {
+        kept = e;
+        link_newest(e);
+        if (++count > limit())
+            gone = evict();
     }
     pthread_mutex_unlock(&lock);
-    if (!e)
-        fr__kernel_free(k);
+    if (kept != e)
+        free_entry(e);
     if (gone)
         free_entry(gone);
+    return kept;
+}
+
+fr__kentry *fr__kcache_get(fr__kernel *k)
+{
+    enum { FEW = 1024 };
+    uint64_t few[FEW], *words = few;
+    size_t n = fr__kernel_words(k, FEW, few), bytes = n * sizeof *words;
+    if (n > FEW) {
+        if (!(words = fr__malloc(bytes))) {
+            fr__kernel_free(k);
+            return NULL;
+        }
+        fr__kernel_words(k, n, words);
+    }
+    uint64_t hash = fr__hash(words, bytes, 0);
+    pthread_mutex_lock(&lock);
+    fr__kentry *e = find(words, bytes, hash);
+    pthread_mutex_unlock(&lock);
+    fr__kentry *made = e ? NULL : new_entry(k, words, bytes, hash);
+    if (!made)
+        fr__kernel_free(k);
+    else
+        e = keep(made);
+    if (words != few)
+        fr__free(words);
     return e;
 }
 

@@ -1,4 +1,4 @@
-/* kcache.h - kernels by their text, and their machine code: in memory, on disk, made by LLVM */
+/* kcache.h - kernels by what is in them, and their machine code: in memory, on disk, made by LLVM */
 #ifndef FR_KCACHE_H
 #define FR_KCACHE_H
 
@@ -9,6 +9,8 @@
 typedef struct fr__kentry {
     _Atomic int refs; /* of programs; entries without any may be evicted */
     fr__kernel *kernel;
+    uint64_t *words, hash; /* fr__kernel_words: the key; its hash */
+    size_t bytes;
     _Atomic(fr__kfn *) fn;       /* NULL: none yet, or none to be had */
     _Atomic int64_t interpreted; /* scalar operations the interpreter did for it */
     _Atomic bool hopeless;       /* no machine code to be had: not tried again */
@@ -16,7 +18,8 @@ typedef struct fr__kentry {
     struct fr__kentry *newer, *older;
 } fr__kentry;
 
-/* The entry of this kernel's text (takes the kernel over, also on failure), with a reference. */
+/* The entry of this kernel (takes it over, also on failure), with a reference. Its kernel has a
+ * text. */
 fr__kentry *fr__kcache_get(fr__kernel *k);
 void fr__kcache_release(fr__kentry *e);
 /* Machine code from disk, or (if llvm) from LLVM. Gives it, or NULL without an error: then the

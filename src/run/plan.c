@@ -407,13 +407,13 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         }
         if (fr__lower(t, g, &l))
             goto fail;
-        if (describe && (fr__debug() != 3 || wanted)) {
-            fr__text_f(&text, " kernel %d\n", g);
-            fr__text_add(&text, l.kernel->text);
-        }
         p->steps[g].kernel = fr__kcache_get(l.kernel);
         if (!p->steps[g].kernel || fill_step(p, t, stored_of, &p->steps[g], &l))
             goto fail;
+        if (describe && (fr__debug() != 3 || wanted)) {
+            fr__text_f(&text, " kernel %d\n", g);
+            fr__text_add(&text, p->steps[g].kernel->kernel->text);
+        }
     }
     if (place_temporaries(p) || fill_outputs(p, t, stored_of) || text.failed || fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
