@@ -115,7 +115,7 @@ define other_build # name, options of meson setup, options of meson test
 endef
 
 asan: setup
-	$(call other_build,asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false,)
+	$(call other_build,asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false,--wrapper "$(CURDIR)/tools/asan-run")
 
 ubsan: asan
 

@@ -118,6 +118,7 @@ static int put_number(state *s, int dtype, double v)
                               .npar = 1,
                               .in = FR__NO_INPUTS,
                               .slot = -1,
+                              .shape = par,
                               .par = par,
                               .size = 1,
                               .group = -1,

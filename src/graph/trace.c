@@ -16,6 +16,7 @@ void fr__trace_free(fr__trace *t)
 int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
                   const int32_t *in, int npar, const int64_t *par)
 {
+    static const int64_t nothing[1]; /* of no elements, but not NULL: memcmp wants that */
     int64_t *own = NULL, size = 1;
     if (ndim + npar) {
         own = fr__arena_alloc(&t->arena, sizeof *own * (size_t)(ndim + npar));
@@ -33,8 +34,8 @@ int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shap
                    .npar = (uint8_t)npar,
                    .in = FR__NO_INPUTS,
                    .slot = -1,
-                   .shape = own,
-                   .par = own ? own + ndim : NULL,
+                   .shape = own ? own : nothing,
+                   .par = own ? own + ndim : nothing,
                    .size = size,
                    .group = -1,
                    .next = -1};
