@@ -26,7 +26,8 @@ FR_API fr_array *fr_cumsum(fr_array *x, const fr_scan_options *options);
 FR_API fr_array *fr_cumprod(fr_array *x, const fr_scan_options *options);
 FR_API fr_array *fr_cummax(fr_array *x, const fr_scan_options *options);
 FR_API fr_array *fr_cummin(fr_array *x, const fr_scan_options *options);
-/* log(cumsum(exp(x))) without overflow; integers give float32. TYPE: complex. */
+/* log(cumsum(exp(x))) without overflow; integers give float32. Of complex numbers there
+ * is no derivative. */
 FR_API fr_array *fr_logcumsumexp(fr_array *x, const fr_scan_options *options);
 
 /* ---- sorting: along one axis (fr_flatten before sorts all) --------------------------------- */

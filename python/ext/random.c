@@ -53,7 +53,10 @@ static int read_seed(PyObject *value, uint64_t *to)
         return -1;
     }
     *to = PyLong_AsUnsignedLongLong(value);
-    return *to == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
+    if (*to != (uint64_t)-1 || !PyErr_Occurred())
+        return 0;
+    PyErr_Format(PyExc_TypeError, "a seed has 64 bits and no sign: not %R", value);
+    return -1;
 }
 
 static PyObject *call_seed(PyObject *module, PyObject *const *args, Py_ssize_t n,

@@ -249,6 +249,19 @@ static inline double log_add_d(double a, double b)
     return fabs(high) == HUGE_VAL || high != high || low != low ? low != low ? low : high
                                                                 : high + log1p(exp(low - high));
 }
+/* With the larger real part in front: e^(b - a) can't overflow. */
+static inline fr__complex log_add_c(fr__complex a, fr__complex b)
+{
+    fr__complex high = a.re >= b.re || a.re != a.re ? a : b, low = a.re >= b.re ? b : a;
+    if (complex_nan(a) || complex_nan(b))
+        return complex_nan(a) ? a : b;
+    if (fabsf(high.re) == HUGE_VALF || low.re == -HUGE_VALF)
+        return high;
+    float size = expf(low.re - high.re), angle = low.im - high.im;
+    float re = size * cosf(angle), im = size * sinf(angle);
+    return (fr__complex){high.re + 0.5F * log1pf(2 * re + size * size),
+                         high.im + atan2f(im, 1 + re)};
+}
 
 // clang-format off
 enum { SHORT_PIECE = 256, LONG_PIECE = 4096 };
@@ -302,6 +315,7 @@ SCAN(lse_f16, uint16_t, float, fr__from_f16, fr__to_f16, log_add_f, -HUGE_VALF, 
 SCAN(lse_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, log_add_f, -HUGE_VALF, LONG_PIECE)
 SCAN(lse_f32, float, float, AS_IS, AS_IS, log_add_f, -HUGE_VALF, LONG_PIECE)
 SCAN(lse_f64, double, double, AS_IS, AS_IS, log_add_d, -HUGE_VAL, LONG_PIECE)
+SCAN(lse_c64, fr__complex, fr__complex, AS_IS, AS_IS, log_add_c, ((fr__complex){-HUGE_VALF, 0}), LONG_PIECE)
 
 static const loops *const table[FR__SCANS][FR_DTYPE_COUNT] = {
     [FR__SCAN_SUM] = {
@@ -326,7 +340,7 @@ static const loops *const table[FR__SCANS][FR_DTYPE_COUNT] = {
         [FR_FLOAT32] = &min_f32, [FR_FLOAT64] = &min_f64, [FR_COMPLEX64] = &min_c64},
     [FR__SCAN_LOG_SUM_EXP] = {
         [FR_FLOAT16] = &lse_f16, [FR_BFLOAT16] = &lse_bf16, [FR_FLOAT32] = &lse_f32,
-        [FR_FLOAT64] = &lse_f64},
+        [FR_FLOAT64] = &lse_f64, [FR_COMPLEX64] = &lse_c64},
 };
 // clang-format on
 

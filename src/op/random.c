@@ -139,8 +139,26 @@ fr_array *fr_random_uniform(const int64_t *shape, int ndim, fr_dtype dtype, fr_a
 }
 
 /* sqrt(2) erfinv(u) with u odd multiples of 2^-24 in (-1, 1): never infinite, exact symmetry. */
+static fr_array *complex_normal(const int64_t *shape, int ndim, fr_array *key)
+{
+    int64_t pairs[FR_MAX_NDIM];
+    if (ndim < 0 || ndim >= FR_MAX_NDIM)
+        return fr__fail(FR__E_LIMIT, "random_normal: %d dimensions of complex numbers", ndim);
+    for (int d = 0; d < ndim; d++)
+        pairs[d] = shape[d];
+    pairs[ndim] = 2;
+    fr_array *y = fr_random_normal(pairs, ndim + 1, FR_FLOAT32, key);
+    fr_array *half = fr__number(0.70710678118654752, FR_FLOAT32);
+    y = y ? fr__then(y, (fr_mul)(y, half)) : NULL;
+    fr__discard(half);
+    y = y ? fr__then(y, fr_view_as(y, FR_COMPLEX64)) : NULL;
+    return y ? fr__then(y, fr_reshape(y, shape, ndim)) : NULL;
+}
+
 fr_array *fr_random_normal(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
 {
+    if (dtype == FR_COMPLEX64)
+        return complex_normal(shape, ndim, key);
     fr_array *u = fractions("random_normal", shape, ndim, (int)dtype, key, 23, FR_FLOAT32,
                             0x1p-22, 0x1p-23 - 1);
     fr_array *e = u ? fr_erfinv(u) : NULL, *r = fr__number(1.4142135623730951, FR_FLOAT32);

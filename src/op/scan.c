@@ -13,16 +13,12 @@ fr_array *fr__scan(fr_array *x, int kind, bool reverse, bool exclusive)
     return y;
 }
 
-static int result_dtype(const char *name, int kind, const fr_array *x)
+static int result_dtype(int kind, const fr_array *x)
 {
     int dtype = x->dtype, of = fr__dtypes[dtype].kind;
-    if (of == FR__KIND_COMPLEX && kind == FR__SCAN_LOG_SUM_EXP) {
-        fr__fail(FR__E_TYPE, "%s: not of %s", name, fr__dtypes[dtype].name);
-        return FR_DTYPE_COUNT;
-    }
     if (kind == FR__SCAN_SUM && dtype == FR_BOOL)
         return FR_INT32;
-    return kind == FR__SCAN_LOG_SUM_EXP && of != FR__KIND_FLOAT ? FR_FLOAT32 : dtype;
+    return kind == FR__SCAN_LOG_SUM_EXP && of < FR__KIND_FLOAT ? FR_FLOAT32 : dtype;
 }
 
 static fr_array *scan(const char *name, int kind, fr_array *x, const fr_scan_options *o)
@@ -30,8 +26,8 @@ static fr_array *scan(const char *name, int kind, fr_array *x, const fr_scan_opt
     int64_t shape[3] = {1, x->size, 1};
     int axis = o && o->axis ? fr__axis(*o->axis, x->ndim, name) : -1;
     bool flat = !(o && o->axis);
-    int dtype = result_dtype(name, kind, x);
-    if ((!flat && axis < 0) || dtype == FR_DTYPE_COUNT)
+    int dtype = result_dtype(kind, x);
+    if (!flat && axis < 0)
         return NULL;
     if (!flat) {
         shape[1] = x->dims[axis];

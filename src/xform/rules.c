@@ -412,6 +412,9 @@ static int scan_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array **to)
     switch (kind) {
     case FR__SCAN_SUM: to[0] = fr__scan(g, FR__SCAN_SUM, !reverse, exclusive); return 0;
     case FR__SCAN_LOG_SUM_EXP: /* sum of g e^(x - y) over what x is part of, by sign of g */
+        if (x->dtype == FR_COMPLEX64)
+            return fr__fail_int(FR__E_VALUE,
+                                "grad: no derivative of logcumsumexp of complex64");
         for (int negative = 0; negative < 2; negative++) {
             fr_array *part = fr_log(fr_maximum(negative ? fr_neg(g) : g, 0));
             fr_array *sum =

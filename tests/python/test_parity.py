@@ -27,8 +27,9 @@ def test_seeds_by_name():
     assert mx.random.normal().item() == one
     with pytest.raises(TypeError):
         mx.random.key(sead=5)
-    with pytest.raises(TypeError):
-        mx.random.key(1.5)
+    for bad in (1.5, -1, 2**64):
+        with pytest.raises(TypeError):
+            mx.random.key(bad)
 
 
 def test_streams_by_position():
@@ -178,3 +179,32 @@ def test_cross_entropy():
     for bad in (mx.zeros((3,), mx.int32), mx.zeros((3, 4))):
         with pytest.raises(ValueError):
             mx.fast.cross_entropy(mx.array(x), bad)
+
+
+def test_complex_draws():
+    k = mx.random.key(3)
+    pairs = np.array(mx.random.normal((50, 200, 2), key=k)) * np.float32(0.5**0.5)
+    z = np.array(mx.random.normal((50, 200), mx.complex64, key=k))
+    assert z.shape == (50, 200) and np.array_equal(z, pairs[..., 0] + 1j * pairs[..., 1])
+    moved = mx.random.normal((50, 200), mx.complex64, 1 + 2j, 3, k)
+    assert moved.dtype == mx.complex64
+    np.testing.assert_allclose(moved, z * 3 + (1 + 2j), rtol=1e-5)
+    assert mx.random.normal((), mx.complex64).shape == ()
+
+
+def test_complex_logcumsumexp():
+    rng = np.random.default_rng(2)
+    x = (rng.normal(size=(9, 33)) + 1j * rng.uniform(-1, 1, (9, 33))).astype(np.complex64)
+    for axis in (0, 1):
+        for reverse in (False, True):
+            y = np.flip(x, axis) if reverse else x
+            want = np.log(np.cumsum(np.exp(y.astype(np.complex128)), axis=axis))
+            got = np.array(mx.logcumsumexp(mx.array(x), axis=axis, reverse=reverse))
+            got = np.flip(got, axis) if reverse else got
+            np.testing.assert_allclose(np.exp(got), np.exp(want), rtol=2e-5)
+    large = mx.logcumsumexp(mx.array([1000 + 1j, -mx.inf, 1000 + 1j]), axis=0)
+    np.testing.assert_allclose(large, [1000 + 1j, 1000 + 1j, 1000 + np.log(2) + 1j], rtol=1e-6)
+    first = mx.logcumsumexp(mx.array([1j, 1]), axis=0, inclusive=False).tolist()[0]
+    assert first == complex(-np.inf, 0)
+    with pytest.raises(ValueError, match="no derivative"):
+        mx.grad(lambda a: mx.real(mx.logcumsumexp(a)).sum())(mx.array([1j, 1]))
