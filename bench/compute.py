@@ -1,6 +1,6 @@
 """compute.py - products, attention and training steps beside the peers: writes RESULTS-compute.md.
 
-    bench/compute.py [--quick] [--only WORD,...] [--peers-python PATH] [--out FOLDER]
+    bench/compute.py [--quick] [--only WORD,...] [--without COLUMN,...] [--peers-python PATH] [--out FOLDER]
     bench/compute.py worker LIBRARY VARIANT
 
 Each library and variant runs in a process of its own, one after the other in rounds; only the one
@@ -185,6 +185,7 @@ def main():
     default = os.environ.get("FERRULE_BENCH_PYTHON") or sys.executable
     parser.add_argument("--peers-python", default=default, metavar="PATH")
     parser.add_argument("--only", default="")
+    parser.add_argument("--without", default="", help="columns to leave out: torch.compile,...")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default=FOLDER)
@@ -200,6 +201,8 @@ def main():
         processes = []
         for (library, variant), title in zip(PAIRS, TITLES):
             if library == "numpy" and not row.startswith("matmul"):
+                continue
+            if title in options.without.split(","):
                 continue
             python = sys.executable if library == "ferrule" else options.peers_python
             processes.append((title, library, Process(library, variant, python, threads)))
