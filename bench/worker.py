@@ -42,6 +42,7 @@ import os  # noqa: E402
 import random  # noqa: E402
 
 import workloads  # noqa: E402
+from workloads import steps  # noqa: E402
 
 FIRST_CALL_FLOATS = 4 << 20
 
@@ -128,6 +129,8 @@ class Server:
         workload, variant = request["workload"], request["variant"]
         shape = tuple(request["shape"])
         library = self.library
+        if workload in steps.ALL:
+            return self.load_step(workload, variant)
         if workload == "copy":
             copy = library.Copy(4 * math.prod(shape))
             self.steps[variant] = (copy, lambda n: copy.seconds(variant), 1)
@@ -156,6 +159,30 @@ class Server:
             batch *= 2
         self.steps[variant] = (None, step, batch)
         return {"first": first, "wrong": wrong}
+
+    def load_step(self, workload, variant):
+        """A program of steps.py: its results that are state are the next call's arguments."""
+        adapter = self.library.adapter(variant)
+        program, state, kept = steps.make(adapter)[workload]()
+        program = adapter.wrap(program)
+
+        def call():
+            results = program(*state)
+            adapter.wait(results)
+            state[:kept] = results[:kept]
+            return results
+
+        def run(n):
+            for _ in range(n):
+                call()
+
+        start = time.perf_counter()
+        results = call()
+        first = time.perf_counter() - start
+        step = self.timed(run)
+        once = min(step(1) for _ in "abc")
+        self.steps[variant] = (None, step, max(1, int(0.002 / once)))
+        return {"first": first, "loss": float(results[-1]) if kept else None}
 
     @staticmethod
     def timed(run):
