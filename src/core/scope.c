@@ -52,6 +52,17 @@ void fr__own_result(fr_array *x)
         fr__unref(x); /* no memory: the error is set and makes the constructor give NULL */
 }
 
+fr_array *fr__leave(fr_scope *s, fr_array *y)
+{
+    if (y)
+        fr__ref(y);
+    fr_scope_close(s);
+    if (!y)
+        return NULL;
+    fr__own_result(y);
+    return fr__failed() ? NULL : y;
+}
+
 fr_array *fr_own(fr_array *x) { return fr__in_scope() ? fr_keep(x) : x; }
 
 /* ---- streams ------------------------------------------------------------------------ */

@@ -22,6 +22,8 @@ static inline void fr__discard(fr_array *x)
         fr_free(x);
 }
 
+/* Closes the scope in which y was made: y, alone, is a result of what stands around. NULL: none is. */
+fr_array *fr__leave(fr_scope *s, fr_array *y);
 /* Gives `next` in place of `from`, an intermediate result of ours (where they are the same array,
  * that is a second reference). */
 static inline fr_array *fr__then(fr_array *from, fr_array *next)

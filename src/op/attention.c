@@ -149,11 +149,8 @@ fr_array *fr_attention(fr_array *q, fr_array *k, fr_array *v, const fr_attention
     if (form.scale == 0)
         form.scale = 1 / sqrt((double)(q->dims[3] ? q->dims[3] : 1));
     fr_scope *s = fr_scope_open();
-    if (s && (y = attention(q, k, v, in[3], form)))
-        fr__ref(y);
-    fr_scope_close(s);
-    if (y)
-        fr__own_result(y);
+    if (s)
+        y = fr__leave(s, attention(q, k, v, in[3], form));
     fr__settle(in[3] ? 4 : 3, in);
-    return fr__failed() ? NULL : y;
+    return y;
 }

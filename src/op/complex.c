@@ -382,19 +382,6 @@ static fr_array *decomposed(int op, int n, fr_array *const *x)
     }
 }
 
-/* ---- results leave the scope that the steps were made in ------------------------------------- */
-
-static fr_array *leave(fr_scope *s, fr_array *y)
-{
-    if (y)
-        fr__ref(y);
-    fr_scope_close(s);
-    if (!y)
-        return NULL;
-    fr__own_result(y);
-    return fr__failed() ? NULL : y;
-}
-
 fr_array *fr__complex_elementwise(int op, int n, fr_array *const *x)
 {
     fr_scope *s = fr_scope_open();
@@ -407,11 +394,11 @@ fr_array *fr__complex_elementwise(int op, int n, fr_array *const *x)
             continue;
         in[i] = fr__node(FR__OP_NUMBER, x[i]->dtype, 0, NULL, 0, NULL, 1);
         if (!in[i])
-            return leave(s, NULL);
+            return fr__leave(s, NULL);
         in[i]->par[0] = x[i]->par[0];
         atomic_fetch_or(&in[i]->flags, FR__WEAK);
     }
-    return leave(s, decomposed(op, n, in));
+    return fr__leave(s, decomposed(op, n, in));
 }
 
 fr_array *fr__complex_cast(fr_array *x, int dtype)
@@ -426,7 +413,7 @@ fr_array *fr__complex_cast(fr_array *x, int dtype)
         y = truth(parts(x));
     else
         y = fr_astype(parts(x).re, (fr_dtype)dtype);
-    return leave(s, y);
+    return fr__leave(s, y);
 }
 
 /* ---- reductions and products ------------------------------------------------------------------- */
@@ -509,7 +496,7 @@ fr_array *fr__complex_reduce(int op, fr_array *x, int64_t mask)
     if (x->op == FR__OP_NUMBER || !z.im)
         z = full(z);
     if (fr__failed())
-        return leave(s, NULL);
+        return fr__leave(s, NULL);
     switch (op) {
     case FR__OP_REDUCE_sum: y = joined((pair){fr_sum(z.re, &o), fr_sum(z.im, &o)}); break;
     case FR__OP_REDUCE_prod: y = joined(reduced_product(z, mask, x->ndim)); break;
@@ -519,7 +506,7 @@ fr_array *fr__complex_reduce(int op, fr_array *x, int64_t mask)
     case FR__OP_REDUCE_all: y = fr_all(truth(z), &o); break;
     default: y = unsupported(op);
     }
-    return leave(s, y);
+    return fr__leave(s, y);
 }
 
 fr_array *fr_conjugate(fr_array *x)
@@ -529,7 +516,7 @@ fr_array *fr_conjugate(fr_array *x)
     if (x->dtype != FR_COMPLEX64)
         return fr_real(x); /* itself */
     fr_scope *s = fr_scope_open();
-    fr_array *y = s ? leave(s, (fr_complex)(fr_real(x), fr_neg(fr_imag(x)))) : NULL;
+    fr_array *y = s ? fr__leave(s, (fr_complex)(fr_real(x), fr_neg(fr_imag(x)))) : NULL;
     fr__settle(1, &x);
     return y;
 }
@@ -545,7 +532,7 @@ fr_array *fr__complex_matmul(fr_array *x, fr_array *y)
                    add((fr_matmul)(a.re, b.im), (fr_matmul)(a.im, b.re))};
     else
         z.im = a.im ? (fr_matmul)(a.im, b.re) : (fr_matmul)(a.re, b.im);
-    return leave(s, joined(z));
+    return fr__leave(s, joined(z));
 }
 
 static fr_reduce_options kept(const fr_reduce_options *o)
@@ -572,7 +559,7 @@ fr_array *fr__complex_logsumexp(fr_array *x, const fr_reduce_options *o)
         return NULL;
     fr_array *m = level(x, o), *y = fr_log(fr_sum(fr_exp(sub(x, m)), o));
     fr_array *back = y ? fr_reshape(m, y->dims, y->ndim) : NULL;
-    return leave(s, add(y, back));
+    return fr__leave(s, add(y, back));
 }
 
 fr_array *fr__complex_softmax(fr_array *x, const fr_reduce_options *o)
@@ -582,5 +569,5 @@ fr_array *fr__complex_softmax(fr_array *x, const fr_reduce_options *o)
         return NULL;
     fr_reduce_options keep = kept(o);
     fr_array *e = fr_exp(sub(x, level(x, o)));
-    return leave(s, quo(e, fr_sum(e, &keep)));
+    return fr__leave(s, quo(e, fr_sum(e, &keep)));
 }

@@ -9,17 +9,6 @@
 #include "op/op.h"
 #include "op/threefry.h"
 
-/* The result out of a scope, which closes. */
-static fr_array *leave(fr_scope *s, fr_array *y)
-{
-    if (y)
-        fr__ref(y);
-    fr_scope_close(s);
-    if (y)
-        fr__own_result(y);
-    return fr__failed() ? NULL : y;
-}
-
 /* The shape that was asked for, or the parameters'. 0 or -1. */
 static int final_shape(const char *op, int n, fr_array *const *x, const int64_t *shape,
                        int *ndim, int64_t to[FR_MAX_NDIM])
@@ -101,7 +90,7 @@ fr_array *fr_random_integers(fr_array *low, fr_array *high, const int64_t *shape
     y = fr_maximum(fr_minimum(y, fr_sub(end, 1.0)), from);
     /* narrow types keep the low bits */
     y = fr_astype(fr_astype(y, dtype == FR_UINT64 ? FR_UINT64 : FR_INT64), dtype);
-    return leave(s, y);
+    return fr__leave(s, y);
 }
 
 fr_array *fr_random_bernoulli(fr_array *p, const int64_t *shape, int ndim, fr_array *key)
@@ -110,7 +99,7 @@ fr_array *fr_random_bernoulli(fr_array *p, const int64_t *shape, int ndim, fr_ar
     if (!fr__operands(1, &p) || final_shape("bernoulli", 1, &p, shape, &ndim, to))
         return NULL;
     fr_scope *s = fr_scope_open();
-    return leave(s, (fr_lt)(fr_random_uniform(to, ndim, FR_FLOAT32, key), p));
+    return fr__leave(s, (fr_lt)(fr_random_uniform(to, ndim, FR_FLOAT32, key), p));
 }
 
 fr_array *fr_random_truncated_normal(fr_array *low, fr_array *high, const int64_t *shape,
@@ -128,7 +117,7 @@ fr_array *fr_random_truncated_normal(fr_array *low, fr_array *high, const int64_
     fr_array *a = fr_erf(fr_mul(from, half)), *b = fr_erf(fr_mul(end, half));
     fr_array *u = fr_astype(fr_random_uniform(to, ndim, dtype, key), in);
     fr_array *y = fr_mul(fr_erfinv(fr_add(fr_mul(u, fr_sub(b, a)), a)), 1.4142135623730951);
-    return leave(s, fr_astype(fr_maximum(fr_minimum(y, end), from), dtype));
+    return fr__leave(s, fr_astype(fr_maximum(fr_minimum(y, end), from), dtype));
 }
 
 fr_array *fr_random_gumbel(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
@@ -136,7 +125,7 @@ fr_array *fr_random_gumbel(const int64_t *shape, int ndim, fr_dtype dtype, fr_ar
     fr_scope *s = fr_scope_open();
     fr_dtype in = dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 ? FR_FLOAT32 : dtype;
     fr_array *u = fr_random_uniform(shape, ndim, in, key);
-    return leave(s, fr_astype(fr_neg(fr_log(fr_neg(fr_log(u)))), dtype));
+    return fr__leave(s, fr_astype(fr_neg(fr_log(fr_neg(fr_log(u)))), dtype));
 }
 
 fr_array *fr_random_laplace(const int64_t *shape, int ndim, fr_dtype dtype, fr_array *key)
@@ -145,7 +134,7 @@ fr_array *fr_random_laplace(const int64_t *shape, int ndim, fr_dtype dtype, fr_a
     fr_dtype in = dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 ? FR_FLOAT32 : dtype;
     double low = nextafterf(-1, 0); /* -1 itself would be minus infinity */
     fr_array *u = fr_add(fr_mul(fr_random_uniform(shape, ndim, in, key), 1 - low), low);
-    return leave(s, fr_astype(fr_mul(fr_sign(u), fr_log1p(fr_neg(fr_abs(u)))), dtype));
+    return fr__leave(s, fr_astype(fr_mul(fr_sign(u), fr_log1p(fr_neg(fr_abs(u)))), dtype));
 }
 
 /* ---- one of several --------------------------------------------------------------------- */
@@ -197,22 +186,22 @@ fr_array *fr_random_categorical(fr_array *logits, int axis, const int64_t *shape
     int64_t to[FR_MAX_NDIM];
     if (ndim < 0) {
         fr_array *g = fr_random_gumbel(logits->dims, logits->ndim, FR_FLOAT32, key);
-        return leave(s, first_largest((fr_add)(g, logits), axis));
+        return fr__leave(s, first_largest((fr_add)(g, logits), axis));
     }
     int rank = ndim;
     fr_array *one = fr_max(logits, &(fr_reduce_options){.axes = &axis, .naxes = 1});
     if (!one || final_shape("categorical", 1, &one, shape, &rank, to))
-        return leave(s, NULL);
+        return fr__leave(s, NULL);
     if (one_distribution(logits, axis) && rank < FR_MAX_NDIM)
-        return leave(s, by_sums(logits, to, rank, key));
+        return fr__leave(s, by_sums(logits, to, rank, key));
     if (rank == FR_MAX_NDIM)
-        return leave(s, fr__fail(FR__E_LIMIT, "categorical: %d dimensions", rank + 1));
+        return fr__leave(s, fr__fail(FR__E_LIMIT, "categorical: %d dimensions", rank + 1));
     int place = rank + 1 - logits->ndim + axis; /* so that logits broadcast as they stand */
     for (int d = rank; d > place; d--)
         to[d] = to[d - 1];
     to[place] = logits->dims[axis];
     fr_array *g = fr_random_gumbel(to, rank + 1, FR_FLOAT32, key);
-    return leave(s, first_largest((fr_add)(g, logits), place));
+    return fr__leave(s, first_largest((fr_add)(g, logits), place));
 }
 
 fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64_t samples,
@@ -230,13 +219,13 @@ fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64_t samp
         for (int d = 0; d < end - 1; d++)
             to[d] = 1;
         to[end - 1] = samples;
-        return leave(s, by_sums(logits, to, end, key));
+        return fr__leave(s, by_sums(logits, to, end, key));
     }
     for (int d = 0; d < end; d++)
         to[d] = logits->dims[d];
     to[end] = samples;
     fr_array *g = fr_random_gumbel(to, end + 1, FR_FLOAT32, key);
-    return leave(s, first_largest((fr_add)(g, fr_expand_dims(logits, &end, 1)), axis));
+    return fr__leave(s, first_largest((fr_add)(g, fr_expand_dims(logits, &end, 1)), axis));
 }
 
 /* ---- orders ------------------------------------------------------------------------------ */
@@ -248,7 +237,7 @@ fr_array *fr_random_permutation(int64_t n, fr_array *key)
     if (n < 0 || n > UINT32_MAX)
         return fr__fail(FR__E_VALUE, "permutation of %lld numbers", (long long)n);
     fr_scope *s = fr_scope_open();
-    return leave(s, fr_argsort(fr_random_bits(&n, 1, key), 0));
+    return fr__leave(s, fr_argsort(fr_random_bits(&n, 1, key), 0));
 }
 
 fr_array *fr_random_shuffle(fr_array *x, int axis, fr_array *key)
@@ -257,8 +246,8 @@ fr_array *fr_random_shuffle(fr_array *x, int axis, fr_array *key)
         return NULL;
     fr_scope *s = fr_scope_open();
     if (!x->dims[axis])
-        return leave(s, x);
-    return leave(s, fr_take(x, fr_random_permutation(x->dims[axis], key), axis));
+        return fr__leave(s, x);
+    return fr__leave(s, fr_take(x, fr_random_permutation(x->dims[axis], key), axis));
 }
 
 /* ---- several normal ones with given covariances ------------------------------------------ */
@@ -352,14 +341,14 @@ fr_array *fr_random_multivariate_normal(fr_array *mean, fr_array *cov, const int
         root ? fr_any(root, &(fr_reduce_options){.axes = lasts, .naxes = 2}) : NULL,
     };
     if (!batch[0] || !batch[1] || final_shape(op, 2, batch, shape, &ndim, to))
-        return leave(s, NULL);
+        return fr__leave(s, NULL);
     if (ndim + 2 > FR_MAX_NDIM)
-        return leave(s, fr__fail(FR__E_LIMIT, "%s: %d dimensions", op, ndim + 2));
+        return fr__leave(s, fr__fail(FR__E_LIMIT, "%s: %d dimensions", op, ndim + 2));
     int64_t n = mean->dims[mean->ndim - 1];
     to[ndim] = 1;
     to[ndim + 1] = n;
     fr_array *z = fr_random_normal(to, ndim + 2, FR_FLOAT32, key);
     to[ndim] = n;
     fr_array *y = fr_reshape((fr_matmul)(z, root), to, ndim + 1);
-    return leave(s, fr_astype((fr_add)(y, mean), FR_FLOAT32));
+    return fr__leave(s, fr_astype((fr_add)(y, mean), FR_FLOAT32));
 }

@@ -9,17 +9,6 @@
 #include "core/scope.h"
 #include "op/op.h"
 
-fr_array *fr__leave(fr_scope *s, fr_array *y)
-{
-    if (y)
-        fr__ref(y);
-    fr_scope_close(s);
-    if (!y)
-        return NULL;
-    fr__own_result(y);
-    return fr__failed() ? NULL : y;
-}
-
 static int check_indices(const char *op, const fr_array *indices)
 {
     char text[FR__SHAPE_TEXT];

@@ -32,7 +32,4 @@ int fr__places_order(const fr__places *p, int *axes);
 int fr__along_shape(const char *op, const fr_array *x, const fr_array *indices, int axis,
                     bool read, int64_t *shape);
 
-/* Closes a scope of a constructor's own and gives y as a result to whoever is outside. */
-fr_array *fr__leave(fr_scope *s, fr_array *y);
-
 #endif

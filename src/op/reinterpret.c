@@ -112,11 +112,5 @@ fr_array *fr_view_as(fr_array *x, fr_dtype dtype)
     fr_array *y = over_memory(x, (int)dtype, last), *strong = NULL;
     if (!y && !fr__failed() && (strong = fr_astype(x, (fr_dtype)x->dtype)))
         y = from == to ? reinterpreted(strong, (int)dtype) : resized(strong, (int)dtype, last);
-    if (y)
-        fr__ref(y);
-    fr_scope_close(s);
-    if (!y)
-        return NULL;
-    fr__own_result(y);
-    return fr__failed() ? NULL : y;
+    return fr__leave(s, y);
 }

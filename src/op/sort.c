@@ -5,28 +5,13 @@
 #include "core/scope.h"
 #include "op/op.h"
 
-/* axis of x moved from one place to another, as a result. */
-static fr_array *moved(fr_array *x, int from, int to)
-{
-    int axes[FR_MAX_NDIM], n = 0;
-    for (int d = 0; d < x->ndim; d++) {
-        if (n == to)
-            axes[n++] = from;
-        if (d != from)
-            axes[n++] = d;
-    }
-    if (n == to)
-        axes[n++] = from;
-    return fr_transpose(x, axes, x->ndim);
-}
-
 /* x as rows along axis, as a result. */
 static fr_array *rows_of(fr_array *x, int axis)
 {
     int64_t n = x->dims[axis], rows[2] = {1, n};
     for (int d = 0; d < x->ndim; d++)
         rows[0] *= d == axis ? 1 : x->dims[d];
-    fr_array *y = moved(x, axis, x->ndim - 1);
+    fr_array *y = fr_moveaxis(x, axis, x->ndim - 1);
     return y ? fr__then(y, fr_reshape(y, rows, 2)) : NULL;
 }
 
@@ -42,7 +27,7 @@ static fr_array *from_rows(fr_array *rows, const fr_array *x, int axis)
             shape[n++] = x->dims[d];
     shape[n] = rows->dims[1];
     fr_array *y = fr__then(rows, fr_reshape(rows, shape, x->ndim));
-    return y ? fr__then(y, moved(y, x->ndim - 1, axis)) : NULL;
+    return y ? fr__then(y, fr_moveaxis(y, x->ndim - 1, axis)) : NULL;
 }
 
 fr_array *fr__sort(fr_array *x, bool indices)

@@ -141,24 +141,6 @@ static fr_array *put(const node *n)
 
 /* ---- gathering -------------------------------------------------------------------------------- */
 
-static fr_array *moved(fr_array *x, int from, int to)
-{
-    int axes[FR_MAX_NDIM], n = 0;
-    if (!x)
-        return NULL;
-    for (int d = 0; d < x->ndim; d++) {
-        if (n == to)
-            axes[n++] = from;
-        if (d != from)
-            axes[n++] = d;
-    }
-    if (n == to)
-        axes[n++] = from;
-    return fr_transpose(x, axes, x->ndim);
-}
-
-fr_array *fr__move_axis(fr_array *x, int from, int to) { return moved(x, from, to); }
-
 /* Both batched: elements of [size * n, rest] at b * n + index, their axis back where it was. */
 static fr_array *take_each(const node *n)
 {
@@ -169,7 +151,7 @@ static fr_array *take_each(const node *n)
     for (int d = 0; d < x->ndim; d++)
         if (d != axis)
             shape[++rest] = x->dims[d];
-    fr_array *flat = fr_reshape(moved(n->batch[0], axis + 1, 1), shape, rest + 1);
+    fr_array *flat = fr_reshape(fr_moveaxis(n->batch[0], axis + 1, 1), shape, rest + 1);
     int64_t column[FR_MAX_NDIM];
     for (int d = 0; d <= indices->ndim; d++)
         column[d] = d ? 1 : n->size;
@@ -193,7 +175,7 @@ static fr_array *take(const node *n)
     if (!n->batch[1])
         return fr_take(n->batch[0], n->in[1], axis + 1);
     if (!n->batch[0])
-        return moved(fr_take(n->in[0], n->batch[1], axis), axis, 0);
+        return fr_moveaxis(fr_take(n->in[0], n->batch[1], axis), axis, 0);
     return take_each(n);
 }
 

@@ -18,11 +18,11 @@ static fr_array *contract(fr_array *x, fr_array *const *in, fr_array *const *bat
     if (a && b)
         return fr__contract(a, b, nbatch + 1, nk);
     if (a) {
-        y = (a = fr__move_axis(a, 0, nbatch)) ? fr__contract(a, in[1], nbatch, nk) : NULL;
-        return fr__move_axis(y, nbatch, 0);
+        y = (a = fr_moveaxis(a, 0, nbatch)) ? fr__contract(a, in[1], nbatch, nk) : NULL;
+        return fr_moveaxis(y, nbatch, 0);
     }
-    y = (b = fr__move_axis(b, 0, nbatch + nk)) ? fr__contract(in[0], b, nbatch, nk) : NULL;
-    return fr__move_axis(y, nbatch + rows, 0);
+    y = (b = fr_moveaxis(b, 0, nbatch + nk)) ? fr__contract(in[0], b, nbatch, nk) : NULL;
+    return fr_moveaxis(y, nbatch + rows, 0);
 }
 
 /* ---- shapes ------------------------------------------------------------------------------------ */
@@ -74,16 +74,16 @@ static fr_array *conv(fr_array *x, int64_t size, fr_array *const *in, fr_array *
     fr_array *w = merged(batch[1]);
     if (!batch[0] && window.groups == 1) {
         y = w ? fr__correlate(in[0], w, &window) : NULL;
-        return fr__move_axis(parted(y, last, size), last, 0);
+        return fr_moveaxis(parted(y, last, size), last, 0);
     }
-    fr_array *each = fr__move_axis(whole(in[0], batch[0], size), 0, last);
+    fr_array *each = fr_moveaxis(whole(in[0], batch[0], size), 0, last);
     int64_t shape[FR_MAX_NDIM];
     for (int d = 0; each && d <= last; d++)
         shape[d] = d < last ? in[0]->dims[d] : size * in[0]->dims[d];
     each = each ? fr_reshape(each, shape, last + 1) : NULL;
     window.groups *= size;
     y = each && w ? fr__correlate(each, w, &window) : NULL;
-    return fr__move_axis(parted(y, last, size), last, 0);
+    return fr_moveaxis(parted(y, last, size), last, 0);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------- */

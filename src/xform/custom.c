@@ -384,7 +384,7 @@ static int own_batch(const fr__custom *c, int64_t size, fr_array *const *in, fr_
         if (y && axis == FR_NO_AXIS)
             y = fr__repeat(y, size);
         else if (y && axis >= -ndim && axis < ndim && y->ndim == ndim)
-            y = fr__move_axis(y, axis < 0 ? axis + ndim : axis, 0);
+            y = fr_moveaxis(y, axis < 0 ? axis + ndim : axis, 0);
         if (!y && fr__failed())
             status = -1;
         else if (!y || y->ndim != ndim || y->dims[0] != size ||

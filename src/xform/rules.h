@@ -20,7 +20,6 @@ fr_array *fr__batch_rule(fr_array *x, int64_t size, fr_array *const *in,
 fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
                            fr_array *const *batch);
 fr_array *fr__repeat(fr_array *x, int64_t size); /* [size, x's shape] */
-fr_array *fr__move_axis(fr_array *x, int from, int to);
 /* Indices along an axis of n, as fr_take reads them: int64, 0 to n - 1. */
 fr_array *fr__in_range(fr_array *indices, int64_t n);
 

@@ -115,7 +115,7 @@ static fr_array *whole(fr_array *x, fr_array *batch, int64_t size)
 /* [size, outer, m, inner] as [outer, size * m, inner]. */
 static fr_array *side_by_side(fr_array *x)
 {
-    fr_array *turned = fr__move_axis(x, 0, 1);
+    fr_array *turned = fr_moveaxis(x, 0, 1);
     return turned ? fr_reshape(turned,
                                (int64_t[]){x->dims[1], x->dims[0] * x->dims[2], x->dims[3]}, 3)
                   : NULL;
@@ -147,5 +147,5 @@ fr_array *fr__scatter_batch(fr_array *y, int64_t size, fr_array *const *in,
     at = fr_reshape(fr_where(good, at, (long long)(size * n)), (int64_t[]){size * k}, 1);
     x = fr__scatter(x, at, u, mode);
     x = fr_reshape(x, (int64_t[]){outer, size, n, inner}, 4);
-    return x ? fr__move_axis(x, 1, 0) : NULL;
+    return x ? fr_moveaxis(x, 1, 0) : NULL;
 }

@@ -46,7 +46,7 @@ static int add_input(fr_batch *b, fr_array *x, int axis)
                             (long long)b->size, (long long)x->dims[axis],
                             fr__shape_text(x, text), axis);
     b->size = x->dims[axis];
-    fr_array *first = fr__move_axis(x, axis, 0);
+    fr_array *first = fr_moveaxis(x, axis, 0);
     if (!first)
         return -1;
     b->in[b->n] = (struct fr__batched){.x = fr__ref(first)};
@@ -183,7 +183,7 @@ static fr_array *result(const fr_batch *b, int i, fr_array *one, fr_array *y, in
                         fr__shape_text(one, text));
     if (!y && !(y = fr__repeat(one, b->size)))
         return NULL;
-    return fr__move_axis(y, 0, axis < 0 ? axis + ndim : axis);
+    return fr_moveaxis(y, 0, axis < 0 ? axis + ndim : axis);
 }
 
 static int batch_graph(const fr_batch *b, int n_out, fr_array *const *out, const int *axes,

@@ -5,17 +5,7 @@
 #include <string.h>
 
 #include "ferrule/ferrule.h"
-
-static int passed, failed;
-
-static void check(bool good, const char *what, int line)
-{
-    if (good)
-        passed++;
-    else if (failed++ < 30)
-        printf("line %d: %s (%s)\n", line, what, fr_error_message());
-}
-#define CHECK(good) check(good, #good, __LINE__)
+#include "test.h"
 
 static int calls;
 
@@ -71,8 +61,9 @@ FUNCTION(counts)
     return 0;
 }
 
-static void shapeless(void)
+TEST(shapeless)
 {
+    fr_scope *s = fr_scope_open();
     fr_compile_options o = {.name = "mean_plus_one", .shapeless = true};
     fr_function *f = fr_compile(mean_plus_one, NULL, &o);
     calls = 0;
@@ -108,10 +99,12 @@ static void shapeless(void)
     CHECK(calls == 1);
     fr_function_free(f);
     fr_free(total);
+    fr_scope_close(s);
 }
 
-static void strict(void)
+TEST(strict)
 {
+    fr_scope *s = fr_scope_open();
     fr_array *w = fr_from_data((float[]){1, 2}, FR_FLOAT32, (int64_t[]){2}, 1);
     fr_compile_options o = {.name = "plus", .strict = true};
     fr_function *f = fr_compile(plus_ctx, w, &o), *g = fr_compile(plus_ctx, w, NULL);
@@ -129,10 +122,12 @@ static void strict(void)
     fr_program_free(p);
     fr_function_free(f);
     fr_function_free(g);
+    fr_scope_close(s);
 }
 
-static void limits(void)
+TEST(limits)
 {
+    fr_scope *s = fr_scope_open();
     int before = fr_compile_cache_limit(0);
     CHECK(before > 0);
     CHECK(fr_compile_cache_limit(2) == before);
@@ -147,6 +142,7 @@ static void limits(void)
     CHECK(fr_compile_cache_limit(before) <= 2);
     CHECK(!fr_is_tracing());
     fr_function_free(f);
+    fr_scope_close(s);
 }
 
 #ifdef FERRULE_HARD
@@ -155,8 +151,9 @@ static void limits(void)
 #define MOST 4
 #endif
 
-static void explained(void)
+TEST(explained)
 {
+    fr_scope *s = fr_scope_open();
     fr_array *w = fr_from_data((float[]){1, 2, 3}, FR_FLOAT32, (int64_t[]){3}, 1);
     fr_function *f = fr_compile(plus_ctx, w, &(fr_compile_options){.name = "plus"});
     CHECK(item(fr_call1(f, w)) == 12);
@@ -186,6 +183,7 @@ static void explained(void)
     fr_function_free(f);
     CHECK(!fr_explain(NULL) && fr_error() == FR_ERROR_VALUE);
     fr_error_clear();
+    fr_scope_close(s);
 }
 
 FUNCTION(log_of)
@@ -195,8 +193,9 @@ FUNCTION(log_of)
     return 0;
 }
 
-static void checked(void)
+TEST(checked)
 {
+    fr_scope *s = fr_scope_open();
     fr_array *bad = fr_from_data((float[]){1, -2}, FR_FLOAT32, (int64_t[]){2}, 1);
     fr_debug_nans(true);
     CHECK(fr_places_wanted());
@@ -217,17 +216,5 @@ static void checked(void)
     CHECK(fr_call1(f, bad) != NULL);
     fr_function_free(f);
     CHECK(!fr_places_wanted());
-}
-
-int main(void)
-{
-    fr_scope *s = fr_scope_open();
-    shapeless();
-    strict();
-    limits();
-    explained();
-    checked();
     fr_scope_close(s);
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
 }

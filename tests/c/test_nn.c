@@ -6,17 +6,7 @@
 #include <unistd.h>
 
 #include "ferrule/ferrule.h"
-
-static int passed, failed;
-
-static void check(bool good, const char *what, int line)
-{
-    if (good)
-        passed++;
-    else if (failed++ < 30)
-        printf("line %d: %s (%s)\n", line, what, fr_error_message());
-}
-#define CHECK(good) check(good, #good, __LINE__)
+#include "test.h"
 
 /* An error of this kind is set; it is cleared. */
 static bool refused(const void *result, fr_error_kind kind)
@@ -34,7 +24,7 @@ static double item(fr_array *x)
 
 /* ---- convolutions ----------------------------------------------------------------------- */
 
-static void convolutions(void)
+TEST(convolutions)
 {
     fr_scope *s = fr_scope_open();
     float x[2 * 7 * 3], w[4 * 3 * 3], y[2 * 4 * 4];
@@ -75,7 +65,7 @@ static void convolutions(void)
 
 /* ---- random numbers ------------------------------------------------------------------------ */
 
-static void draws(void)
+TEST(draws)
 {
     fr_scope *s = fr_scope_open();
     fr_array *state = fr_keep(fr_random_key(5)), *both = fr_random_split(fr_random_key(5), 2);
@@ -121,8 +111,10 @@ static void draws(void)
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
-static void files(const char *folder)
+TEST(files)
 {
+    char folder[] = "/tmp/ferrule-nn-XXXXXX";
+    CHECK(mkdtemp(folder));
     static const char *const endings[] = {"npy", "npz", "safetensors"};
     const char *names[] = {"layer.weight", "layer.bias"};
     fr_scope *s = fr_scope_open();
@@ -158,11 +150,13 @@ static void files(const char *folder)
           refused(NULL, FR_ERROR_IO));
     CHECK(fr_save("x.npy", FR_FILE_NPY, 2, names, x, NULL) && refused(NULL, FR_ERROR_VALUE));
     fr_scope_close(s);
+    CHECK(!rmdir(folder));
+    CHECK(fr_error() == FR_OK);
 }
 
 /* ---- networks -------------------------------------------------------------------------------- */
 
-static void layers(void)
+TEST(layers)
 {
     fr_scope *s = fr_scope_open();
     float v[] = {1, 2, 4, -1, 0, 3};
@@ -195,7 +189,7 @@ static void layers(void)
     fr_scope_close(s);
 }
 
-static void optimizers(void)
+TEST(optimizers)
 {
     fr_scope *s = fr_scope_open();
     fr_array *p = fr_full(NULL, 0, 1, FR_FLOAT32), *v = fr_full(NULL, 0, 0, FR_FLOAT32), *m = v;
@@ -217,8 +211,10 @@ static void optimizers(void)
     fr_scope_close(s);
 }
 
-static void parameters(const char *folder)
+TEST(parameters)
 {
+    char folder[] = "/tmp/ferrule-nn-XXXXXX";
+    CHECK(mkdtemp(folder));
     char path[256];
     snprintf(path, sizeof path, "%s/p.safetensors", folder);
     fr_scope *s = fr_scope_open();
@@ -240,20 +236,6 @@ static void parameters(const char *folder)
     fr_params_free(q);
     CHECK(!unlink(path));
     fr_scope_close(s);
-}
-
-int main(void)
-{
-    char folder[] = "/tmp/ferrule-nn-XXXXXX";
-    convolutions();
-    draws();
-    CHECK(mkdtemp(folder));
-    files(folder);
-    layers();
-    optimizers();
-    parameters(folder);
     CHECK(!rmdir(folder));
     CHECK(fr_error() == FR_OK);
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
 }

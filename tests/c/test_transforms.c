@@ -5,17 +5,7 @@
 #include <string.h>
 
 #include "ferrule/ferrule.h"
-
-static int passed, failed;
-
-static void check(bool good, const char *what, int line)
-{
-    if (good)
-        passed++;
-    else if (failed++ < 30)
-        printf("line %d: %s (%s)\n", line, what, fr_error_message());
-}
-#define CHECK(good) check(good, #good, __LINE__)
+#include "test.h"
 
 static double item(fr_array *x)
 {
@@ -110,7 +100,7 @@ FUNCTION(calls_what_captures)
     return 0;
 }
 
-static void gradients(void)
+TEST(gradients)
 {
     fr_scope *s = fr_scope_open();
     CHECK(near(item(fr_grad(cube, NULL, scalar(2))), 12));
@@ -129,7 +119,7 @@ static void gradients(void)
     CHECK(fr_error() == FR_OK);
 }
 
-static void several(void)
+TEST(several)
 {
     fr_scope *s = fr_scope_open();
     fr_array *in[2] = {fr_arange(0, 3, 1, FR_FLOAT32), fr_arange(1, 4, 1, FR_FLOAT32)};
@@ -152,7 +142,7 @@ static void several(void)
     fr_scope_close(s);
 }
 
-static void wrong(void)
+TEST(wrong)
 {
     fr_scope *s = fr_scope_open();
     fr_array *x = scalar(1), *two[2] = {x, x}, *out[2], *grads[2];
@@ -182,7 +172,7 @@ FUNCTION(sine_times)
     return 0;
 }
 
-static void forward_and_batches(void)
+TEST(forward_and_batches)
 {
     fr_scope *s = fr_scope_open();
     fr_array *in[2] = {scalar(0.5), scalar(3)}, *t[2] = {scalar(1), NULL}, *y, *dy;
@@ -247,7 +237,7 @@ FUNCTION(checkpointed)
     return fr_checkpoint(counted, NULL, 2, in, 1, out);
 }
 
-static void own_rules(void)
+TEST(own_rules)
 {
     size_t before = fr_memory().active;
     fr_scope *s = fr_scope_open();
@@ -263,7 +253,7 @@ static void own_rules(void)
 }
 
 /* Without a scope results are the caller's, and nothing else is left. */
-static void no_scope(void)
+TEST(no_scope)
 {
     size_t before = fr_memory().active;
     fr_array *x = scalar(2), *g = fr_grad(cube, NULL, x), *y, *v;
@@ -275,16 +265,4 @@ static void no_scope(void)
     fr_free(y);
     fr_free(v);
     CHECK(fr_memory().active <= before);
-}
-
-int main(void)
-{
-    gradients();
-    several();
-    wrong();
-    forward_and_batches();
-    own_rules();
-    no_scope();
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed > 0;
 }

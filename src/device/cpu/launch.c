@@ -11,10 +11,14 @@ static size_t thread_space(const fr__launch *l)
            (l->fn ? 0 : rounded(fr__interp_space(l->kernel)));
 }
 
+static size_t for_all(size_t each, bool alone, int threads)
+{
+    return alone ? each : each * (size_t)threads;
+}
+
 size_t fr__cpu_space(const fr__launch *l)
 {
-    size_t each = thread_space(l);
-    return l->alone || !each ? each : each * (size_t)l->threads;
+    return for_all(thread_space(l), l->alone, l->threads);
 }
 
 typedef struct {
@@ -49,8 +53,7 @@ void fr__cpu_launch(const fr__launch *l, char *space)
 
 size_t fr__cpu_native_space(const fr__native_launch *l)
 {
-    size_t each = l->call->scratch ? rounded(l->call->scratch) : 0;
-    return l->alone ? each : each * (size_t)l->threads;
+    return for_all(l->call->scratch ? rounded(l->call->scratch) : 0, l->alone, l->threads);
 }
 
 typedef struct {
