@@ -120,15 +120,17 @@ static int store_number(PyObject *number, fr_dtype dtype, void *to)
     if (is_integer(dtype)) {
         if (PyLong_Check(number))
             return store_integer(number, dtype, to);
-        PyObject *real = PyComplex_Check(number)
-                             ? PyFloat_FromDouble(PyComplex_RealAsDouble(number))
-                             : Py_NewRef(number);
-        if (!real)
-            return -1;
-        PyObject *whole = PyIndex_Check(number) ? PyNumber_Index(number) : PyNumber_Long(real);
+        PyObject *real = NULL; /* of a complex number: its real part */
+        if (PyComplex_Check(number)) {
+            number = real = PyFloat_FromDouble(PyComplex_RealAsDouble(number));
+            if (!real)
+                return -1;
+        }
+        PyObject *whole =
+            PyIndex_Check(number) ? PyNumber_Index(number) : PyNumber_Long(number);
         int result = whole ? store_integer(whole, dtype, to) : -1;
         Py_XDECREF(whole);
-        Py_DECREF(real);
+        Py_XDECREF(real);
         return result;
     }
     if (dtype == FR_COMPLEX64 && PyComplex_Check(number)) {

@@ -126,7 +126,7 @@ static PyObject *call_write(PyObject *module, PyObject *args)
         if (!py_eval_all((int)n, arrays)) {
             if (!fr_save_by(write_some, write, (fr_file_format)format, (int)n, names, arrays,
                             &o))
-                result = Py_NewRef(Py_None);
+                result = Py_BuildValue(""); /* None */
             else if (PyErr_Occurred())
                 fr_error_clear(); /* the write's own exception tells */
             else

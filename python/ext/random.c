@@ -298,7 +298,7 @@ int py_random_init(PyObject *module)
     PyObject *random = key ? PyModule_Create(&definition) : NULL;
     state = random ? PyList_New(1) : NULL;
     if (!state || PyModule_AddFunctions(random, py_distribution_functions) ||
-        PyModule_AddObjectRef(random, "state", state) ||
+        PyDict_SetItemString(PyModule_GetDict(random), "state", state) ||
         PyModule_AddObject(module, "random", random)) {
         Py_XDECREF(random);
         Py_XDECREF(key);

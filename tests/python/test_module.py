@@ -1,5 +1,7 @@
 """The module: import, devices and streams, memory, counters."""
 
+import os
+import re
 import subprocess
 import sys
 
@@ -34,6 +36,24 @@ def test_version_and_names():
     assert mx.newaxis is None and mx.inf > 1e308 and mx.nan != mx.nan
     assert round(mx.pi + mx.e, 5) == 5.85987
     assert mx.exp.__name__ == "exp" and mx.exp.__module__ == "ferrule.core"
+
+
+def test_only_functions_that_python_39_has():
+    """pyproject.toml promises 3.9, whose headers the machine at hand may not have."""
+    newer = re.compile(
+        r"\b(Py_X?NewRef|Py_Is(None|True|False)?|PyModule_AddObjectRef|Py(Dict|List|Weakref)_Get\w*Ref"
+        r"|PyIter_(Send|NextItem)|PyErr_[GS]etRaisedException|PyErr_[GS]etHandledException"
+        r"|PyType_(GetModuleByDef|FromMetaclass|GetName|GetQualName)|PyObject_(GetOptionalAttr\w*"
+        r"|HasAttrWithError|GetTypeData|VisitManagedDict)|PyMapping_GetOptionalItem\w*|PyLong_AsInt"
+        r"|PyDict_(ContainsString|Pop\w*|SetDefaultRef)|PyUnicode_EqualToUTF8\w*|PyMutex\w*|Py_T_\w+)\b"
+    )
+    folder = os.path.join(os.path.dirname(__file__), "../../python/ext")
+    files = [name for name in os.listdir(folder) if name.endswith((".c", ".h"))]
+    assert files
+    for name in files:
+        with open(os.path.join(folder, name)) as source:
+            found = newer.search(source.read())
+        assert not found, f"{name}: {found.group()} is not in Python 3.9"
 
 
 def test_devices():
