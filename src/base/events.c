@@ -14,10 +14,16 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/fork.h"
 
 enum { ROOM = 1 << 15, EVENT = 1024 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&lock, FR__RANK_EVENTS);
+}
+
 static _Atomic int state; /* 0: not asked yet, 1: off, 2: on */
 static int file = -1;
 static pid_t owner; /* a child after fork writes nothing */

@@ -112,6 +112,15 @@ fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
     return fr__failed() ? NULL : x;
 }
 
+/* NULL: contiguous. */
+static void set_strides(fr_array *x, const int64_t *strides)
+{
+    if (strides)
+        memcpy(fr__strides(x), strides, sizeof *strides * x->ndim);
+    else
+        fr__row_major(x->ndim, x->dims, fr__strides(x));
+}
+
 fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const int64_t *shape,
                    const int64_t *strides)
 {
@@ -120,11 +129,7 @@ fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const in
         fr__buffer_release(buf);
         return NULL;
     }
-    int64_t *s = fr__strides(x), step = 1;
-    for (int i = ndim - 1; i >= 0; i--) {
-        s[i] = strides ? strides[i] : step;
-        step *= x->dims[i];
-    }
+    set_strides(x, strides);
     x->buf = buf;
     x->data = buf && buf->data ? (char *)buf->data + (ptrdiff_t)offset : NULL;
     atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
@@ -242,11 +247,7 @@ bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *stride
     if (first) {
         x->buf = buf;
         x->data = data;
-        int64_t *s = fr__strides(x), step = 1;
-        for (int i = x->ndim - 1; i >= 0; i--) {
-            s[i] = strides ? strides[i] : step;
-            step *= x->dims[i];
-        }
+        set_strides(x, strides);
         if (FR__UNLIKELY(fr__tape(x)) && fr__tape_keep(x))
             atomic_fetch_or(&x->flags, FR__KEPT);
         else

@@ -76,6 +76,15 @@ struct fr_array {
     int64_t dims[]; /* shape[ndim], strides[ndim] in elements (done, placeholder), par, in */
 };
 
+/* Strides, in elements, of what lies row by row. */
+static inline void fr__row_major(int ndim, const int64_t *shape, int64_t *strides)
+{
+    int64_t step = 1;
+    for (int d = ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= shape[d];
+    }
+}
 static inline int64_t *fr__strides(fr_array *x) { return x->dims + x->ndim; }
 static inline bool fr__done(const fr_array *x)
 {

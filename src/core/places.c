@@ -6,7 +6,14 @@
 
 #include <pthread.h>
 
+#include "base/fork.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&lock, FR__RANK_PLACES);
+}
+
 static fr__map table; /* node's address -> entry */
 
 typedef struct entry {

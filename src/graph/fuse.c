@@ -19,7 +19,6 @@
  * trivial (a cast or one cheap operation on one array); everything else is computed once.
  */
 #include "graph/trace.h"
-#include "op/view.h"
 
 enum {
 #ifdef FERRULE_HARD
@@ -134,80 +133,11 @@ static fr__index *identity(state *s, const fr__group *g, bool kept)
 
 /* ---- reductions --------------------------------------------------------------------- */
 
-typedef struct {
-    int n;
-    int64_t extent[FR_MAX_NDIM], stride[FR_MAX_NDIM];
-} axes_list;
-
-static bool reduces(const fr__tnode *r, int axis) { return r->par[0] >> axis & 1; }
-
-/* The input's kept or reduced dimensions, neighbours merged (its elements are row-major). */
-static axes_list side(const fr__tnode *r, const fr__tnode *x, bool reduced)
-{
-    axes_list l = {0};
-    int64_t step = 1, strides[FR_MAX_NDIM];
-    for (int i = x->ndim - 1; i >= 0; i--) {
-        strides[i] = step;
-        step *= x->shape[i];
-    }
-    for (int i = 0; i < x->ndim; i++) {
-        if (reduces(r, i) != reduced || x->shape[i] == 1)
-            continue;
-        if (l.n && l.stride[l.n - 1] == strides[i] * x->shape[i]) {
-            l.extent[l.n - 1] *= x->shape[i];
-            l.stride[l.n - 1] = strides[i];
-        } else {
-            l.extent[l.n] = x->shape[i];
-            l.stride[l.n++] = strides[i];
-        }
-    }
-    return l;
-}
-
-static int64_t product(const axes_list *l)
-{
-    int64_t n = 1;
-    for (int i = 0; i < l->n; i++)
-        n *= l->extent[i];
-    return n;
-}
-
-/* The map of a reduction's input: kept elements by m (the reduction's own map, row-major over
- * the kept axes), reduced ones row-major over the group's reduced axes. NULL: doesn't fit. */
-static const fr__index *input_map(state *s, const fr__group *g, const fr__index *m,
-                                  const fr__tnode *r, const fr__tnode *x)
-{
-    axes_list kept = side(r, x, false), red = side(r, x, true);
-    fr__index *over = fr__index_new(&s->t->arena, g->naxes);
-    if (!over)
-        return NULL;
-    int64_t step = 1;
-    for (int a = g->naxes - 1; a >= 0; a--)
-        if (g->axis[a].reduced) {
-            over->stride[a] = step;
-            step *= g->axis[a].extent;
-        }
-    const fr__index *k =
-        fr__index_strided(&s->t->arena, g->axis, m, kept.n, kept.extent, kept.stride, 0);
-    const fr__index *o =
-        fr__index_strided(&s->t->arena, g->axis, over, red.n, red.extent, red.stride, 0);
-    if (!k || !o)
-        return NULL;
-    fr__index *sum = fr__index_new(&s->t->arena, g->naxes);
-    if (!sum)
-        return NULL;
-    sum->offset = k->offset + o->offset;
-    for (int a = 0; a < g->naxes; a++)
-        sum->stride[a] = fr__index_stride(k, a) + fr__index_stride(o, a);
-    return sum;
-}
-
 /* Whether reduction r, addressed by m, can be made inside the group; marks or adds the axes. */
 static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr__tnode *r)
 {
     const fr__tnode *x = node(s, r->in[0]);
-    axes_list kept = side(r, x, false), red = side(r, x, true);
-    int64_t kept_size = product(&kept), red_size = product(&red);
+    fr__side kept = fr__reduction_side(r, x, false), red = fr__reduction_side(r, x, true);
     if (r->npar > 1 || m->offset || x->size == 0)
         return false;
     bool has_reduced = false, split = false;
@@ -233,7 +163,7 @@ static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr_
             step *= g->axis[a].extent;
         }
     }
-    if (step != kept_size)
+    if (step != kept.size)
         return false;
     /* Every pass has loops of its own, and a kernel only so many. */
     int loops = 0;
@@ -242,7 +172,7 @@ static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr_
     loops = loops > red.n ? loops : red.n;
     if (g->naxes + (g->reductions + 2) * loops + 2 > FR__LOOPS)
         return false;
-    if (over == red_size && (has_reduced || over != 1)) {
+    if (over == red.size && (has_reduced || over != 1)) {
         for (int a = 0; a < g->naxes; a++)
             g->axis[a].reduced = mark[a];
         return true;
@@ -291,8 +221,8 @@ static int ask_inputs(state *s, int i)
                 return -1;
         return 0;
     }
-    if (fr__ops[n->op].class == FR__REDUCE && n->npar <= 1) {
-        m = input_map(s, group(s, n->group), n->map, n, node(s, n->in[0]));
+    if (fr__ops[n->op].class == FR__REDUCE) {
+        m = fr__index_reduced(&s->t->arena, group(s, n->group), n->map, n, node(s, n->in[0]));
     } else if (n->op == FR__OP_RANDOM_BITS) {
         m = fr__index_new(&s->t->arena, 0); /* the key: lowering reads both words */
     } else if (fr__is_view(n)) {
@@ -345,54 +275,17 @@ static int ask_inputs(state *s, int i)
     return 0;
 }
 
-/* A partial reduction: axis 0 of its result numbers the pieces of one axis of its input. */
-static int place_partial(state *s, int i)
+/* Axes of a partial reduction: axis 0 of its result numbers the pieces of one axis of its input. */
+static void add_pieces(fr__group *g, const fr__tnode *n, const fr__tnode *x)
 {
-    fr__tnode *n = node(s, i);
-    fr__group *g = group(s, n->group);
-    const fr__tnode *x = node(s, n->in[0]);
-    fr__index *in = fr__index_new(&s->t->arena, FR__GAXES);
-    fr__index *out = fr__index_new(&s->t->arena, FR__GAXES);
-    if (!in || !out)
-        return -1;
     add_axis(g, n->shape[0], false);
-    int64_t step = 1, strides[FR_MAX_NDIM];
-    for (int d = x->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= x->shape[d];
-    }
     for (int d = 0; d < x->ndim; d++) {
-        if (x->shape[d] == 1)
-            continue;
-        in->stride[g->naxes] = strides[d];
-        add_axis(g, x->shape[d], reduces(n, d));
+        add_axis(g, x->shape[d], fr__reduces(n, d));
         if (d == n->par[1]) {
             g->axis[g->naxes - 1].split = 0;
             g->axis[g->naxes - 1].block = n->par[2];
         }
     }
-    in->n = out->n = g->naxes;
-    step = 1;
-    for (int a = g->naxes - 1; a >= 0; a--)
-        if (!g->axis[a].reduced) {
-            out->stride[a] = step;
-            step *= g->axis[a].extent;
-        }
-    n->map = out;
-    return want(s, n->in[0], n->group, in);
-}
-
-/* The elements of a partial reduction's input: row-major over all axes but the piece's number. */
-static const fr__index *partial_input(state *s, const fr__tnode *n)
-{
-    const fr__group *g = group(s, n->group);
-    fr__index *m = fr__index_new(&s->t->arena, g->naxes);
-    int64_t step = 1;
-    for (int a = g->naxes - 1; m && a > 0; a--) {
-        m->stride[a] = step;
-        step *= g->axis[a].extent;
-    }
-    return m;
 }
 
 /* Whether the group goes over the same elements in the same pieces as partial reduction n. */
@@ -406,7 +299,7 @@ static bool partial_fits(const state *s, const fr__group *g, const fr__tnode *n)
         if (x->shape[d] == 1)
             continue;
         if (a == g->naxes || g->axis[a].extent != x->shape[d] ||
-            g->axis[a].reduced != reduces(n, d) ||
+            g->axis[a].reduced != fr__reduces(n, d) ||
             (g->axis[a].split == 0) != (d == n->par[1]) ||
             (d == n->par[1] && g->axis[a].block != n->par[2]))
             return false;
@@ -432,16 +325,16 @@ static int place_root(state *s, int i)
     n->flags &= (uint8_t)~FR__T_LATE;
     group(s, g)->cost = fr__op_cost(n);
     group(s, g)->reductions = fr__ops[n->op].class == FR__REDUCE;
-    if (fr__ops[n->op].class == FR__REDUCE && n->npar > 1)
-        return place_partial(s, i);
     if (fr__ops[n->op].class == FR__NATIVE) { /* no loops of ours: no axes */
         n->map = fr__index_new(&s->t->arena, 0);
         return n->map ? ask_inputs(s, i) : -1;
     }
     const fr__tnode *x = n->nin ? node(s, n->in[0]) : NULL;
     if (fr__ops[n->op].class == FR__REDUCE) {
-        for (int d = 0; d < x->ndim; d++)
-            add_axis(group(s, g), x->shape[d], reduces(n, d));
+        if (n->npar > 1)
+            add_pieces(group(s, g), n, x);
+        for (int d = 0; n->npar <= 1 && d < x->ndim; d++)
+            add_axis(group(s, g), x->shape[d], fr__reduces(n, d));
         n->map = identity(s, group(s, g), true);
     } else {
         const fr__tnode *over = n->op == FR__OP_PUT ? x : n; /* goes over what is written */
@@ -485,11 +378,8 @@ static bool stores_whole(fr__group *g, const fr__tnode *n)
 static bool can_take(const state *s, const fr__group *g, const fr__tnode *n)
 {
     const fr__tnode *x = node(s, n->in[0]), *indices = node(s, n->in[1]);
-    int64_t strides[FR_MAX_NDIM], step = 1;
-    for (int d = x->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= x->shape[d];
-    }
+    int64_t strides[FR_MAX_NDIM];
+    fr__row_major(x->ndim, x->shape, strides);
     return fr__index_of_indices(&s->t->arena, g->axis, n->map, n, indices) &&
            fr__index_beside(&s->t->arena, g->axis, n->map, n, x, strides, indices->ndim);
 }
@@ -530,7 +420,7 @@ static int place(state *s, int i)
             why = FR__WHY_PIECES;
         else if (reduce && n->npar <= 1 &&
                  !(reduction_fits(s, g, n->map, n) &&
-                   input_map(s, g, n->map, n, node(s, n->in[0]))))
+                   fr__index_reduced(&s->t->arena, g, n->map, n, node(s, n->in[0]))))
             why = FR__WHY_AXES;
         else if (shared)
             n->flags |= FR__T_STORE;
@@ -543,8 +433,6 @@ static int place(state *s, int i)
     group(s, n->group)->cost += fr__op_cost(n);
     group(s, n->group)->reductions += fr__ops[n->op].class == FR__REDUCE;
     s->members[n->group]++;
-    if (fr__ops[n->op].class == FR__REDUCE && n->npar > 1)
-        return want(s, n->in[0], n->group, partial_input(s, n));
     return ask_inputs(s, i);
 }
 
@@ -590,49 +478,30 @@ static int find_inlined(state *s)
  * be one, or if it would keep much more memory alive than it shows. */
 static int place_output(state *s, fr__tout *o)
 {
-    const fr__tnode *n = node(s, o->node), *x = n;
     int chain[64], len = 0, base = o->node;
-    while (fr__is_view(x) && len < FR__COUNT(chain)) {
+    while (fr__is_view(node(s, base)) && len < FR__COUNT(chain)) {
         chain[len++] = base;
-        base = x->in[0];
-        x = node(s, base);
+        base = node(s, base)->in[0];
     }
-    int64_t *strides = fr__arena_alloc(&s->t->arena, sizeof(int64_t) * FR_MAX_NDIM);
+    const fr__tnode *n = node(s, o->node), *x = node(s, base);
+    bool leaf = fr__is_leaf(x);
+    bool good = !fr__is_view(x) && x->op != FR__OP_NUMBER && x->size > 0 &&
+                (leaf || n->size >= x->size || x->flags & FR__T_OUTPUT);
+    fr__place_in p;
+    fr__place_at(s->t, base, &p);
+    while (good && len)
+        good = fr__place_through(s->t, chain[--len], &p);
+    if (!good)
+        fr__place_at(s->t, o->node, &p);
+    int64_t *strides = fr__arena_alloc(&s->t->arena, sizeof *strides * FR_MAX_NDIM);
     if (!strides)
         return -1;
-    int64_t step = 1, offset = 0, next[FR_MAX_NDIM];
-    for (int d = x->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= x->shape[d];
-    }
-    bool leaf = fr__is_leaf(x);
-    if (leaf && !s->t->leaves.at[x->slot].contiguous)
-        memcpy(strides, s->t->leaves.at[x->slot].strides, sizeof(int64_t) * (size_t)x->ndim);
-    bool good = !fr__is_view(x) && (leaf || x->op != FR__OP_NUMBER) && x->size > 0;
-    for (int k = len - 1; good && k >= 0; k--) {
-        const fr__tnode *v = node(s, chain[k]), *from = node(s, v->in[0]);
-        good = fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape,
-                                strides, next, &offset);
-        memcpy(strides, next, sizeof(int64_t) * (size_t)v->ndim);
-    }
-    good = good && (leaf || n->size >= x->size || x->flags & FR__T_OUTPUT);
-    if (!good || !len) {
-        step = 1;
-        for (int d = n->ndim - 1; d >= 0; d--) {
-            strides[d] = step;
-            step *= n->shape[d];
-        }
-        offset = 0;
-        base = leaf && !len ? base : o->node;
-        if (leaf && !len && !s->t->leaves.at[x->slot].contiguous)
-            memcpy(strides, s->t->leaves.at[x->slot].strides,
-                   sizeof(int64_t) * (size_t)x->ndim);
-    }
-    o->base = base;
-    o->offset = offset;
+    memcpy(strides, p.strides, sizeof *strides * n->ndim);
+    o->base = p.base;
+    o->offset = p.offset;
     o->strides = strides;
-    if (!fr__is_leaf(node(s, base)))
-        node(s, base)->flags |= FR__T_STORE;
+    if (!fr__is_leaf(node(s, p.base)))
+        node(s, p.base)->flags |= FR__T_STORE;
     return 0;
 }
 

@@ -100,24 +100,66 @@ const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr
         return m;
     if (view->op == FR__OP_PIECES)
         return through_pieces(a, axes, m);
-    int64_t own[FR_MAX_NDIM], strides[FR_MAX_NDIM], offset = 0, step = 1;
-    for (int j = input->ndim - 1; j >= 0; j--) {
-        own[j] = step;
-        step *= input->shape[j];
-    }
+    int64_t own[FR_MAX_NDIM], strides[FR_MAX_NDIM], offset = 0;
+    fr__row_major(input->ndim, input->shape, own);
     fr__view_strides(view->op, view->par, view->ndim, view->shape, input->ndim, input->shape,
                      own, strides, &offset);
     return fr__index_strided(a, axes, m, view->ndim, view->shape, strides, offset);
 }
 
+fr__side fr__reduction_side(const fr__tnode *r, const fr__tnode *input, bool reduced)
+{
+    fr__side l = {.size = 1};
+    int64_t strides[FR_MAX_NDIM];
+    fr__row_major(input->ndim, input->shape, strides);
+    for (int d = 0; d < input->ndim; d++) {
+        int64_t extent = input->shape[d];
+        if (fr__reduces(r, d) != reduced || extent == 1)
+            continue;
+        l.size *= extent;
+        if (l.n && l.stride[l.n - 1] == strides[d] * extent) {
+            l.extent[l.n - 1] *= extent;
+            l.stride[l.n - 1] = strides[d];
+        } else {
+            l.extent[l.n] = extent;
+            l.stride[l.n++] = strides[d];
+        }
+    }
+    return l;
+}
+
+const fr__index *fr__index_reduced(fr__arena *a, const fr__group *g, const fr__index *m,
+                                   const fr__tnode *r, const fr__tnode *input)
+{
+    bool partial = r->npar > 1; /* row-major over all axes but 0, the piece's number */
+    fr__index *over = fr__index_new(a, g->naxes), *sum = fr__index_new(a, g->naxes);
+    if (!over || !sum)
+        return NULL;
+    int64_t step = 1;
+    for (int i = g->naxes - 1; i >= partial; i--)
+        if (partial || g->axis[i].reduced) {
+            over->stride[i] = step;
+            step *= g->axis[i].extent;
+        }
+    if (partial)
+        return over;
+    fr__side kept = fr__reduction_side(r, input, false),
+             red = fr__reduction_side(r, input, true);
+    const fr__index *k = fr__index_strided(a, g->axis, m, kept.n, kept.extent, kept.stride, 0);
+    const fr__index *o = fr__index_strided(a, g->axis, over, red.n, red.extent, red.stride, 0);
+    if (!k || !o)
+        return NULL;
+    sum->offset = k->offset + o->offset;
+    for (int i = 0; i < g->naxes; i++)
+        sum->stride[i] = fr__index_stride(k, i) + fr__index_stride(o, i);
+    return sum;
+}
+
 const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                       const fr__tnode *take, const fr__tnode *indices)
 {
-    int64_t strides[FR_MAX_NDIM] = {0}, step = 1;
-    for (int d = indices->ndim - 1; d >= 0; d--) {
-        strides[take->par[0] + d] = step;
-        step *= indices->shape[d];
-    }
+    int64_t strides[FR_MAX_NDIM] = {0};
+    fr__row_major(indices->ndim, indices->shape, strides + take->par[0]);
     return fr__index_strided(a, axes, m, take->ndim, take->shape, strides, 0);
 }
 

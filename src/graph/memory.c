@@ -2,14 +2,27 @@
 #include "graph/trace.h"
 #include "op/view.h"
 
-static void row_major(const fr__tnode *n, fr__place_in *p)
+void fr__place_at(const fr__trace *t, int i, fr__place_in *p)
 {
-    int64_t step = 1;
-    for (int d = n->ndim - 1; d >= 0; d--) {
-        p->strides[d] = step;
-        step *= n->shape[d];
-    }
+    const fr__tnode *x = &t->nodes.at[i];
+    const fr__leafref *leaf = fr__is_leaf(x) ? &t->leaves.at[x->slot] : NULL;
+    p->base = i;
     p->offset = 0;
+    if (leaf && !leaf->contiguous)
+        memcpy(p->strides, leaf->strides, sizeof(int64_t) * x->ndim);
+    else
+        fr__row_major(x->ndim, x->shape, p->strides);
+}
+
+bool fr__place_through(const fr__trace *t, int view, fr__place_in *p)
+{
+    const fr__tnode *v = &t->nodes.at[view], *from = &t->nodes.at[v->in[0]];
+    int64_t strides[FR_MAX_NDIM];
+    if (!fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape, p->strides,
+                          strides, &p->offset))
+        return false;
+    memcpy(p->strides, strides, sizeof(int64_t) * v->ndim);
+    return true;
 }
 
 /* From the bottom up; where strides end, from a view on that is stored by itself. What else is stored
@@ -39,23 +52,15 @@ bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at)
             return false;
         }
     }
-    p->base = base;
-    row_major(x, p);
-    if (fr__is_leaf(x) && !t->leaves.at[x->slot].contiguous)
-        memcpy(p->strides, t->leaves.at[x->slot].strides, sizeof(int64_t) * x->ndim);
+    fr__place_at(t, base, p);
     while (len--) {
-        const fr__tnode *v = &t->nodes.at[chain[len]], *from = &t->nodes.at[v->in[0]];
-        int64_t strides[FR_MAX_NDIM];
-        if (fr__view_strides(v->op, v->par, v->ndim, v->shape, from->ndim, from->shape,
-                             p->strides, strides, &p->offset)) {
-            memcpy(p->strides, strides, sizeof(int64_t) * v->ndim);
-        } else if (v->flags & FR__T_STORE) {
-            p->base = chain[len];
-            row_major(v, p);
-        } else {
+        if (fr__place_through(t, chain[len], p))
+            continue;
+        if (!(t->nodes.at[chain[len]].flags & FR__T_STORE)) {
             *at = chain[len];
             return false;
         }
+        fr__place_at(t, chain[len], p);
     }
     return true;
 }

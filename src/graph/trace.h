@@ -151,13 +151,17 @@ int fr__capture_node(fr__trace *t, int op, int dtype, int ndim, const int64_t *s
 int fr__capture_output(fr__trace *t, int node); /* after all nodes */
 
 /* ---- memory.c ----------------------------------------------------------------------- */
-/* Node i as strides over memory: a leaf or a stored node below it, offset and strides in elements.
- * false: its views don't come to strides, or stand on a number; *at is then what must be stored to
- * mend that. */
+/* A node as strides over memory: a leaf or a stored node, offset and strides in elements. */
 typedef struct fr__place_in {
     int32_t base;
     int64_t offset, strides[FR_MAX_NDIM];
 } fr__place_in;
+void fr__place_at(const fr__trace *t, int i,
+                  fr__place_in *p); /* i as it lies in memory itself */
+/* From a view's input to the view; false: no strides give it, and p is spoilt. */
+bool fr__place_through(const fr__trace *t, int view, fr__place_in *p);
+/* i, over a leaf or a stored node below it. false: its views don't come to strides, or stand on a
+ * number; *at is then what must be stored to mend that. */
 bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at);
 
 /* ---- simplify.c, split.c, fuse.c, merge.c ------------------------------------------- */
@@ -185,6 +189,17 @@ static inline int64_t fr__index_stride(const fr__index *m, int axis)
 const fr__index *fr__index_strided(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                    int ndim, const int64_t *shape, const int64_t *strides,
                                    int64_t offset);
+/* The input's map of a reduction (or a partial one) addressed by m, row-major over the kept axes:
+ * its kept elements by m, reduced ones row-major over the group's reduced axes. NULL as above. */
+const fr__index *fr__index_reduced(fr__arena *a, const fr__group *g, const fr__index *m,
+                                   const fr__tnode *r, const fr__tnode *input);
+/* One side of a reduction: its input's kept or reduced dimensions, neighbours merged. */
+typedef struct fr__side {
+    int n;
+    int64_t size, extent[FR_MAX_NDIM], stride[FR_MAX_NDIM];
+} fr__side;
+fr__side fr__reduction_side(const fr__tnode *r, const fr__tnode *input, bool reduced);
+static inline bool fr__reduces(const fr__tnode *r, int axis) { return r->par[0] >> axis & 1; }
 /* Of a TAKE addressed by m: the map of its indices; and in its input, that of the element whose
  * index along the axis is 0, by the input's strides (elements). NULL as above. */
 const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const fr__index *m,

@@ -195,58 +195,7 @@ static const fr__index *map_of_input(state *s, const fr__tnode *n)
         return fr__index_of_indices(&s->t->arena, s->group->axis, n->map, n, node(s, n->in[1]));
     if (fr__ops[n->op].class != FR__REDUCE)
         return n->map;
-    /* As fuse asked for it: row-major kept elements, row-major reduced ones. */
-    const fr__tnode *x = node(s, n->in[0]);
-    fr__index *m = fr__index_new(&s->t->arena, s->group->naxes);
-    int64_t strides[FR_MAX_NDIM], step = 1;
-    if (!m)
-        return NULL;
-    for (int d = x->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= x->shape[d];
-    }
-    if (n->npar > 1) { /* partial: the group's axes are the piece's number, then x's */
-        int a = 1;
-        if (s->group->naxes && n->shape[0] == 1)
-            a = 0;
-        for (int d = 0; d < x->ndim; d++)
-            if (x->shape[d] != 1)
-                m->stride[a++] = strides[d];
-        return m;
-    }
-    for (int side = 0; side < 2; side++) {
-        /* Merged dimensions of this side, and the element number over the group's axes. */
-        int64_t extent[FR_MAX_NDIM], stride[FR_MAX_NDIM];
-        int k = 0;
-        for (int d = 0; d < x->ndim; d++) {
-            if ((n->par[0] >> d & 1) != side || x->shape[d] == 1)
-                continue;
-            if (k && stride[k - 1] == strides[d] * x->shape[d]) {
-                extent[k - 1] *= x->shape[d];
-                stride[k - 1] = strides[d];
-            } else {
-                extent[k] = x->shape[d];
-                stride[k++] = strides[d];
-            }
-        }
-        fr__index *number = fr__index_new(&s->t->arena, s->group->naxes);
-        if (!number)
-            return NULL;
-        step = 1;
-        for (int a = s->group->naxes - 1; a >= 0; a--)
-            if (s->group->axis[a].reduced == (side == 1)) {
-                number->stride[a] = step;
-                step *= s->group->axis[a].extent;
-            }
-        const fr__index *part =
-            fr__index_strided(&s->t->arena, s->group->axis, number, k, extent, stride, 0);
-        if (!part)
-            return NULL;
-        for (int a = 0; a < s->group->naxes; a++)
-            m->stride[a] += fr__index_stride(part, a);
-        m->offset += part->offset;
-    }
-    return m;
+    return fr__index_reduced(&s->t->arena, s->group, n->map, n, node(s, n->in[0]));
 }
 
 /* ---- axes --------------------------------------------------------------------------- */
@@ -443,11 +392,11 @@ static const fr__index *store_map(state *s, const fr__tnode *n)
     if (n->op != FR__OP_PUT)
         return n->map;
     const fr__tnode *part = node(s, n->in[0]);
-    int64_t strides[FR_MAX_NDIM], offset = 0, step = 1;
-    for (int d = n->ndim - 1; d >= 0; d--) {
-        strides[d] = step * n->par[n->ndim + d];
-        offset += step * n->par[d];
-        step *= n->shape[d];
+    int64_t strides[FR_MAX_NDIM], offset = 0;
+    fr__row_major(n->ndim, n->shape, strides);
+    for (int d = 0; d < n->ndim; d++) {
+        offset += strides[d] * n->par[d];
+        strides[d] *= n->par[n->ndim + d];
     }
     return fr__index_strided(&s->t->arena, s->group->axis, n->map, part->ndim, part->shape,
                              strides, offset);

@@ -525,11 +525,10 @@ static fr_trace *begin(fr_function *f, int n_in, fr_array *const *in, fr_array *
         }
         atomic_fetch_add(&origin->refs, 1);
         x->origin = origin;
-        if (!hides)
+        if (hides)
+            fr__row_major(x->ndim, dims, fr__strides(x));
+        else
             memcpy(fr__strides(x), fr__strides(in[i]), sizeof(int64_t) * x->ndim);
-        int64_t step = 1;
-        for (int d = x->ndim - 1; hides && d >= 0; step *= dims[d--])
-            fr__strides(x)[d] = step;
         x->flags = (uint8_t)(FR__TRACED | (fr__flag(in[i], FR__WEAK) ? FR__WEAK : 0));
         placeholders[i] = x;
         t->placeholders[i] = fr__ref(x);

@@ -111,7 +111,7 @@ static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of
                        int root)
 {
     const fr__tnode *n = &t->nodes.at[root];
-    int64_t strides[FR_MAX_NDIM], step = 1;
+    int64_t strides[FR_MAX_NDIM];
     fr__native_call *c = s->native = fr__arena_zalloc(&p->arena, sizeof *c);
     s->patches = fr__arena_alloc(&p->arena, sizeof *s->patches * (size_t)(n->nin + 2));
     if (!c || !s->patches)
@@ -120,10 +120,7 @@ static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of
     c->nin = n->nin;
     c->npar = n->npar;
     c->par = copy_in(p, n->par, sizeof(int64_t) * n->npar);
-    for (int d = n->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= n->shape[d];
-    }
+    fr__row_major(n->ndim, n->shape, strides);
     if (!c->routine)
         return fr__fail_int(FR__E_INTERNAL, "plan: no routine for %s", fr__ops[n->op].name);
     if (!c->par || fill_array(p, n, strides, &c->out))

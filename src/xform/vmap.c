@@ -62,11 +62,7 @@ static fr_array *placeholder(fr_array *x, fr__origin *origin)
     atomic_fetch_add(&origin->refs, 1);
     p->origin = origin;
     p->flags = (uint8_t)(FR__TRACED | (fr__flag(x, FR__WEAK) ? FR__WEAK : 0));
-    int64_t *strides = fr__strides(p), step = 1;
-    for (int d = p->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step *= p->dims[d];
-    }
+    fr__row_major(p->ndim, p->dims, fr__strides(p));
     return p;
 }
 
