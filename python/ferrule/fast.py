@@ -104,27 +104,29 @@ def rope(a, dims, *, traditional, base, scale, offset, freqs=None, stream=None):
     return y if dims == a.shape[-1] else _mx.concatenate([y, a[..., dims:]], axis=-1)
 
 
-def _masked(scores, mask, shape):
-    """scores [B, N, R, T, S] under a mask that broadcasts to shape, [B, N R, T, S]."""
-    if isinstance(mask, str):
-        if mask != "causal":
-            raise ValueError(
-                f"scaled_dot_product_attention: a mask is an array or 'causal', not '{mask}'"
-            )
-        queries, keys = shape[-2:]
-        mask = _mx.arange(queries)[:, None] + (keys - queries) >= _mx.arange(keys)
-    else:
-        mask = _mx.broadcast_to(mask, shape).reshape(scores.shape)
-    if mask.dtype == _mx.bool_:
-        return _mx.where(mask, scores, -_mx.inf)
-    return scores + mask
+def _with_sinks(q, k, v, scale, mask, sinks):
+    """q, k, v and mask with a key in front of all others, whose score is the head's sink and whose
+    value is 0: a feature more, sinks / scale in q, holds 1 in that key and 0 in the others."""
+    batch, heads, queries, dims = q.shape
+    column = (sinks.astype(q.dtype) / scale).reshape(heads, 1, 1)
+    q = _mx.concatenate([q, _mx.broadcast_to(column, (batch, heads, queries, 1))], axis=-1)
+    first = _mx.arange(k.shape[2] + 1)[:, None] == 0
+    last = _mx.arange(dims + 1) == dims
+    k = _mx.pad(k, [(0, 0), (0, 0), (1, 0), (0, 1)])
+    k = _mx.where(first & last, 1, k)
+    v = _mx.pad(v, [(0, 0), (0, 0), (1, 0), (0, 0)])
+    if isinstance(mask, _mx.array):
+        seen = mask.dtype == _mx.bool_
+        mask = _mx.broadcast_to(mask, (*mask.shape[:-1], k.shape[2] - 1))
+        mask = _mx.pad(mask, [*[(0, 0)] * (mask.ndim - 1), (1, 0)], constant_values=seen)
+    return q, k, v, mask
 
 
 def scaled_dot_product_attention(
     q, k, v, *, scale, mask=None, sinks=None, force_fused=False, stream=None
 ):
-    """softmax(scale q k^T) v, the softmax in float32, in one pass over the keys: memory is linear
-    in the lengths.
+    """softmax(scale q k^T) v in the dtype that q, k and v promote to, the softmax in float32, in one
+    pass over the keys: memory is linear in the lengths.
 
     q [B, N, T, D], k and v [B, M, S, D], where M divides N: neighbouring heads of q share one. mask:
     bool (False: not to be seen), or added to the scores, broadcast to [B, N, T, S]; "causal": the
@@ -135,27 +137,20 @@ def scaled_dot_product_attention(
         if x.ndim != 4:
             raise ValueError(f"{name}: {what} must have 4 dimensions, not {x.ndim}")
     batch, heads, queries, dims = q.shape
-    groups, keys = k.shape[1], k.shape[2]
+    groups = k.shape[1]
     if k.shape[3] != dims or k.shape[0] != batch or v.shape[:3] != k.shape[:3]:
         raise ValueError(f"{name}: q {q.shape}, k {k.shape} and v {v.shape} don't fit")
     if not groups or heads % groups:
         raise ValueError(f"{name}: {heads} heads of q for {groups} of k")
-    if sinks is None and q.dtype == k.dtype == v.dtype and scale > 0:
-        causal = isinstance(mask, str) and mask == "causal"
-        if isinstance(mask, str) and not causal:
-            raise ValueError(f"{name}: a mask is an array or 'causal', not '{mask}'")
-        return _mx._attention(q, k, v, scale, None if causal else mask, causal)
-    shared = heads // groups
-    q = q.reshape(batch, groups, shared, queries, dims)
-    scores = _wide((q * scale) @ k[:, :, None].swapaxes(-1, -2))
-    if mask is not None:
-        scores = _masked(scores, mask, (batch, heads, queries, keys))
-    if sinks is None:
-        weights = _mx.softmax(scores, axis=-1)
-    else:
-        sinks = _wide(sinks).reshape(groups, shared, 1, 1)
-        largest = _mx.maximum(scores.max(axis=-1, keepdims=True), sinks)
-        weights = _mx.exp(scores - largest)
-        weights = weights / (weights.sum(axis=-1, keepdims=True) + _mx.exp(sinks - largest))
-    y = weights.astype(v.dtype) @ v[:, :, None]
-    return y.reshape(batch, heads, queries, v.shape[3])
+    causal = isinstance(mask, str) and mask == "causal"
+    if not (mask is None or causal or isinstance(mask, _mx.array)):
+        raise ValueError(f"{name}: a mask is an array or 'causal', not {mask!r}")
+    if sinks is not None and sinks.shape != (heads,):
+        raise ValueError(f"{name}: sinks must be ({heads},), one for each head, not {sinks.shape}")
+    dtype = _mx.result_type(q, k, v)
+    q, k, v = q.astype(dtype), k.astype(dtype), v.astype(dtype)
+    if scale == 0:  # which fr_attention takes for no scale
+        q, scale = q * 0, 1.0
+    if sinks is not None:
+        q, k, v, mask = _with_sinks(q, k, v, scale, mask, sinks)
+    return _mx._attention(q, k, v, scale, None if causal else mask, causal)

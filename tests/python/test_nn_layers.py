@@ -181,6 +181,33 @@ def test_recurrent():
         nn.RNN(2, 3, nonlinearity="tanh")
 
 
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda: nn.Conv2d(4, 6, (3, 3, 3)), "'kernel_size' must be .* 2 integers"),
+        (lambda: nn.Conv2d(4, 6, 2.5), "'kernel_size' must be an integer"),
+        (lambda: nn.Conv2d(4, 6, 0), "'kernel_size' must be positive"),
+        (lambda: nn.Conv2d(4, 6, 3, stride=(1, 2, 3)), "'stride' must be .* 2 integers"),
+        (lambda: nn.Conv1d(4, 6, 3, stride=0), "'stride' must be positive"),
+        (lambda: nn.Conv3d(4, 6, 3, padding=-1), "'padding' must be non-negative"),
+        (lambda: nn.Conv2d(4, 6, 3, groups=0), "groups"),
+        (lambda: nn.ConvTranspose1d(4, 6, 3, output_padding=-1), "'output_padding' must be"),
+        (lambda: nn.ConvTranspose2d(4, 6, 3, dilation=0), "'dilation' must be positive"),
+        (lambda: nn.MaxPool2d(0), "'kernel_size' must be positive"),
+        (lambda: nn.AvgPool1d(2, 0), "'stride' must be positive"),
+        (lambda: nn.MaxPool3d(2, 2, -1), "'padding' must be non-negative"),
+        (lambda: nn.GroupNorm(4, 6), "evenly divisible"),
+        (lambda: nn.GroupNorm(0, 6), "positive"),
+        (lambda: nn.MultiHeadAttention(6, 0), "number of heads"),
+        (lambda: nn.SinusoidalPositionalEncoding(5), "positive and even"),
+        (lambda: nn.SinusoidalPositionalEncoding(0), "positive and even"),
+    ],
+)
+def test_wrong_constructors(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
 def attention(q, k, v, scale, mask=0.0):
     scores = scale * q @ np.swapaxes(k, -1, -2) + mask
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -207,11 +234,11 @@ def test_attention_function():
     k2, v2 = np.repeat(k[:, :2], 2, axis=1), np.repeat(v[:, :2], 2, axis=1)
     y = f(arrays[0], arrays[1][:, :2], arrays[2][:, :2], scale=0.3, mask=mx.array(added))
     same(y, attention(q, k2, v2, 0.3, added))
-    sinks = normal(4)
-    scores = 0.3 * q @ np.swapaxes(k, -1, -2)
-    weights = np.exp(scores)
-    weights /= weights.sum(-1, keepdims=True) + np.exp(sinks)[:, None, None]
-    same(f(*arrays, scale=0.3, sinks=mx.array(sinks)), weights @ v)
+    for scale in (-0.3, 0):
+        same(f(*arrays, scale=scale), attention(q, k, v, scale))
+    mixed = f(arrays[0], arrays[1].astype(mx.float16), arrays[2], scale=0.3)
+    assert mixed.dtype == mx.float32
+    same(mixed, attention(q, k.astype(np.float16).astype(np.float32), v, 0.3))
     half = f(*[x.astype(mx.float16) for x in arrays], scale=0.3)
     assert half.dtype == mx.float16
     np.testing.assert_allclose(np.array(half), attention(q, k, v, 0.3), atol=1e-2)
@@ -219,10 +246,46 @@ def test_attention_function():
         lambda: f(arrays[0][0], *arrays[1:], scale=1),
         lambda: f(arrays[0][:, :3], arrays[1][:, :2], arrays[2][:, :2], scale=1),
         lambda: f(*arrays, scale=1, mask="upper"),
+        lambda: f(*arrays, scale=1, mask=[1.0]),
+        lambda: f(*arrays, scale=1, sinks=mx.zeros(3)),
         lambda: f(arrays[0], arrays[2], arrays[2], scale=1),
     ):
         with pytest.raises(ValueError):
             wrong()
+
+
+@pytest.mark.parametrize("scale", [0.3, -0.3, 0])
+@pytest.mark.parametrize("kind", [None, "causal", "float", "bool", "keys", "one"])
+def test_attention_with_sinks(kind, scale):
+    """A sink is a score beside the keys'; its value is 0."""
+    q, k, v, sinks = normal(2, 4, 5, 8), normal(2, 2, 7, 8), normal(2, 2, 7, 6), normal(4)
+    masks = {
+        None: np.float32(0),
+        "causal": np.where(np.arange(5)[:, None] + 2 >= np.arange(7), 0, -np.inf),
+        "float": normal(4, 5, 7),
+        "bool": normal(2, 4, 5, 7) > -1,
+        "keys": normal(2, 1, 1, 7) > -1,
+        "one": normal(5, 1),
+    }
+    mask = masks[kind]
+    added = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask
+    scores = scale * q @ np.swapaxes(np.repeat(k, 2, axis=1), -1, -2) + added
+    weights = np.exp(scores)
+    weights /= weights.sum(-1, keepdims=True) + np.exp(sinks)[:, None, None]
+    given = mx.array(mask) if kind in ("float", "bool", "keys", "one") else kind
+
+    def f(q, k, v, sinks):
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=given, sinks=sinks)
+
+    expected = weights @ np.repeat(v, 2, axis=1)
+    check(f, [q, k, v, sinks], expected, rtol=1e-4, atol=1e-5)
+    pull = normal(*expected.shape)
+    slope = mx.grad(lambda *x: (f(*x) * mx.array(pull)).sum(), argnums=3)(
+        *[mx.array(x) for x in (q, k, v, sinks)]
+    )
+    total = weights.sum(-1)  # d y / d sink = -y (1 - total)
+    wanted = -(pull * expected).sum(-1) * (1 - total)
+    np.testing.assert_allclose(np.array(slope), wanted.sum((0, 2)), rtol=1e-3, atol=1e-4)
 
 
 def test_rope():

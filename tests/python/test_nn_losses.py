@@ -104,6 +104,7 @@ def test_wrong_shapes():
         lambda: nn.losses.cross_entropy(a, mx.array([1, 2, 3, 4]), weights=mx.ones(3)),
         lambda: nn.losses.binary_cross_entropy(a, b),
         lambda: nn.losses.binary_cross_entropy(a, a, weights=b),
+        lambda: nn.losses.nll_loss(a, mx.zeros((4, 1), dtype=mx.int32)),
         lambda: nn.losses.l1_loss(a, b),
         lambda: nn.losses.mse_loss(a, b),
         lambda: nn.losses.smooth_l1_loss(a, b),

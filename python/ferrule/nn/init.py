@@ -26,8 +26,7 @@ def identity(dtype=mx.float32):
     def initializer(a):
         if a.ndim != 2 or a.shape[0] != a.shape[1]:
             raise ValueError(f"The input array must be a square matrix but got shape {a.shape}.")
-        at = mx.arange(a.shape[0])
-        return (at[:, None] == at[None]).astype(dtype)
+        return mx.eye(a.shape[0], dtype=dtype)
 
     return initializer
 

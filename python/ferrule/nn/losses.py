@@ -20,6 +20,17 @@ def _same_shape(what, a, b):
         raise ValueError(f"{what} shapes must be the same: {a.shape} and {b.shape}")
 
 
+def _weighted(loss, weights):
+    if weights is None:
+        return loss
+    if weights.shape != loss.shape:
+        raise ValueError(
+            f"Weights with shape {weights.shape} is not the same as output loss with shape "
+            f"{loss.shape}."
+        )
+    return loss * weights
+
+
 def _pick(x, indices, axis):
     """x at one index along an axis: a sum over where they are equal, so that it fuses with what
     else is done along the axis, and its gradient needs no scatter."""
@@ -57,14 +68,7 @@ def cross_entropy(
         loss = lse - kept - label_smoothing * logits.mean(axis=axis)
     else:
         loss = lse - score
-    if weights is not None:
-        if weights.shape != loss.shape:
-            raise ValueError(
-                f"Weights with shape {weights.shape} is not the same as output loss with shape "
-                f"{loss.shape}."
-            )
-        loss = loss * weights
-    return _reduce(loss, reduction)
+    return _reduce(_weighted(loss, weights), reduction)
 
 
 def binary_cross_entropy(inputs, targets, weights=None, with_logits=True, reduction="mean"):
@@ -80,14 +84,7 @@ def binary_cross_entropy(inputs, targets, weights=None, with_logits=True, reduct
         yes = mx.clip(mx.log(inputs), -100, None)
         no = mx.clip(mx.log(1 - inputs), -100, None)
         loss = -(yes * targets + no * (1 - targets))
-    if weights is not None:
-        if weights.shape != loss.shape:
-            raise ValueError(
-                f"Weights with shape {weights.shape} is not the same as output loss with shape "
-                f"{loss.shape}."
-            )
-        loss = loss * weights
-    return _reduce(loss, reduction)
+    return _reduce(_weighted(loss, weights), reduction)
 
 
 def l1_loss(predictions, targets, reduction="mean"):
@@ -104,6 +101,10 @@ def mse_loss(predictions, targets, reduction="mean"):
 
 def nll_loss(inputs, targets, axis=-1, reduction="none"):
     """Minus the log probabilities `inputs` at class indices."""
+    if targets.ndim != inputs.ndim - 1:
+        raise ValueError(
+            f"Targets shape {targets.shape} does not match inputs shape {inputs.shape}."
+        )
     return _reduce(-_pick(inputs, targets, axis), reduction)
 
 

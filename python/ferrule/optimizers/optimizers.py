@@ -106,6 +106,21 @@ class Optimizer:
     def learning_rate(self, learning_rate):
         self.state["learning_rate"] = mx.array(learning_rate)
 
+    def _not_negative(self, **values):
+        for name, value in values.items():
+            if value < 0:
+                raise ValueError(
+                    f"{type(self).__name__} {name} should be >=0, {value} was provided instead"
+                )
+
+    def _check_betas(self, betas):
+        name = type(self).__name__
+        if len(betas) != 2:
+            raise ValueError(f"{name} betas should be 2 numbers, {betas} was provided instead")
+        for i, beta in enumerate(betas, 1):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name} beta{i} should be in [0, 1), {beta} was provided instead")
+
     def _maybe_schedule(self, name, value):
         """A number is kept in the state as it is, a schedule's value from step to step."""
         if callable(value):
@@ -207,10 +222,7 @@ class RMSprop(Optimizer):
 
     def __init__(self, learning_rate: Rate, alpha: float = 0.99, eps: float = 1e-8):
         super().__init__()
-        if alpha < 0.0:
-            raise ValueError(f"RMSprop alpha should be >=0, {alpha} was provided instead")
-        if eps < 0.0:
-            raise ValueError(f"RMSprop epsilon should be >0, {eps} was provided instead")
+        self._not_negative(alpha=alpha, epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.alpha = alpha
         self.eps = eps
@@ -230,8 +242,7 @@ class Adagrad(Optimizer):
 
     def __init__(self, learning_rate: Rate, eps: float = 1e-8):
         super().__init__()
-        if eps < 0.0:
-            raise ValueError(f"Adagrad epsilon should be >0, {eps} was provided instead")
+        self._not_negative(epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.eps = eps
 
@@ -250,10 +261,7 @@ class AdaDelta(Optimizer):
 
     def __init__(self, learning_rate: Rate, rho: float = 0.9, eps: float = 1e-6):
         super().__init__()
-        if rho < 0.0:
-            raise ValueError(f"AdaDelta rho should be >=0, {rho} was provided instead")
-        if eps < 0.0:
-            raise ValueError(f"AdaDelta epsilon should be >0, {eps} was provided instead")
+        self._not_negative(rho=rho, epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.rho = rho
         self.eps = eps
@@ -282,6 +290,8 @@ class Adam(Optimizer):
         bias_correction: bool = False,
     ):
         super().__init__()
+        self._check_betas(betas)
+        self._not_negative(epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.eps = eps
@@ -330,8 +340,6 @@ class Adamax(Adam):
 
     def __init__(self, learning_rate: Rate, betas: List[float] = [0.9, 0.999], eps: float = 1e-8):
         super().__init__(learning_rate, betas, eps)
-        if eps < 0.0:
-            raise ValueError(f"Adamax epsilon should be >=0, {eps} was provided instead")
 
     def apply_single(self, gradient, parameter, state):
         rate = self.learning_rate.astype(gradient.dtype)
@@ -349,6 +357,7 @@ class Lion(Optimizer):
         self, learning_rate: Rate, betas: List[float] = [0.9, 0.99], weight_decay: float = 0.0
     ):
         super().__init__()
+        self._check_betas(betas)
         self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.weight_decay = weight_decay

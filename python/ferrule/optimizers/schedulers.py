@@ -21,11 +21,15 @@ def exponential_decay(init: float, decay_rate: float) -> Callable:
 
 def step_decay(init: float, decay_rate: float, step_size: int) -> Callable:
     """init, times decay_rate once more after each step_size steps."""
+    if step_size < 1:
+        raise ValueError(f"step_size must be greater than 0, but got {step_size}.")
     return lambda step: init * decay_rate ** (step // step_size)
 
 
 def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Callable:
     """From init to end along half a cosine, in decay_steps steps."""
+    if decay_steps < 1:
+        raise ValueError(f"decay_steps must be greater than 0, but got {decay_steps}.")
 
     def schedule(step):
         at = mx.minimum(step, decay_steps)

@@ -188,14 +188,10 @@ def gelu_fast_approx(x):
 
 def glu(x, axis=-1):
     """The first half along an axis times the sigmoid of the second."""
-    size = x.shape[axis]
-    if size % 2:
+    if x.shape[axis] % 2:
         raise ValueError(f"glu: axis {axis} of {x.shape} has no two halves")
-    index = [slice(None)] * x.ndim
-    index[axis] = slice(0, size // 2)
-    first = x[tuple(index)]
-    index[axis] = slice(size // 2, size)
-    return first * mx.sigmoid(x[tuple(index)])
+    first, second = mx.split(x, 2, axis=axis)
+    return first * mx.sigmoid(second)
 
 
 def step(x, threshold: float = 0.0):

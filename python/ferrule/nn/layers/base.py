@@ -6,9 +6,6 @@ from ferrule.utils import tree_flatten, tree_unflatten
 __all__ = ["Module"]
 
 
-_FLOATS = (mx.float16, mx.bfloat16, mx.float32, mx.float64)
-
-
 def _is_container(value):
     return isinstance(value, (dict, list, tuple))
 
@@ -147,7 +144,7 @@ class Module(dict):
         """Puts map_fn(parameter) in the place of each parameter that filter_fn lets through."""
         return self.update(self.filter_and_map(filter_fn or self.valid_parameter_filter, map_fn))
 
-    def set_dtype(self, dtype, predicate=lambda dtype: dtype in _FLOATS):
+    def set_dtype(self, dtype, predicate=lambda dtype: mx.issubdtype(dtype, mx.floating)):
         """Casts the parameters for whose dtype predicate is true (None: all)."""
         self.apply(lambda x: x.astype(dtype) if predicate is None or predicate(x.dtype) else x)
 

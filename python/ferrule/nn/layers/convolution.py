@@ -5,23 +5,27 @@ from typing import Union
 
 import ferrule.core as mx
 from ferrule.nn.layers.base import Module
+from ferrule.nn.layers.windows import per_axis
 
-
-def _each(value, n):
-    return (value,) * n if isinstance(value, int) else tuple(value)
+_Sizes = Union[int, tuple]
 
 
 class _Convolution(Module):
     axes = 1
 
     def _make(self, in_channels, out_channels, kernel_size, bias, groups=1, **options):
-        n = self.axes
-        window = _each(kernel_size, n)
-        if in_channels % groups:
+        name, n = type(self).__name__, self.axes
+        window = per_axis(kernel_size, n, name, "kernel_size", least=1)
+        if groups < 1 or in_channels % groups:
             raise ValueError(
                 f"The number of input channels ({in_channels}) must be divisible by the number "
                 f"of groups ({groups})"
             )
+        for option, value in options.items():
+            each = per_axis(value, n, name, option, least="padding" not in option)
+            if n > 1 and option != "dilation":
+                value = each
+            object.__setattr__(self, option, value)
         scale = math.sqrt(1 / (in_channels * math.prod(window)))
         self.weight = mx.random.uniform(
             low=-scale, high=scale, shape=(out_channels, *window, in_channels // groups)
@@ -29,10 +33,6 @@ class _Convolution(Module):
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.groups = groups
-        for name, value in options.items():
-            if n > 1 and name != "dilation":
-                value = _each(value, n)
-            object.__setattr__(self, name, value)
 
     def _extra_repr(self):
         out_channels, *window, in_channels = self.weight.shape
@@ -42,14 +42,26 @@ class _Convolution(Module):
         parts += self._more_repr()
         return ", ".join([*parts, f"bias={'bias' in self}"])
 
-    def _more_repr(self):
-        return []
-
     def _biased(self, y):
         return y + self.bias if "bias" in self else y
 
 
 class _Conv(_Convolution):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: _Sizes,
+        stride: _Sizes = 1,
+        padding: _Sizes = 0,
+        dilation: _Sizes = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__()
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        self._make(in_channels, out_channels, kernel_size, bias, groups, **options)
+
     def _more_repr(self):
         return [f"groups={self.groups}"]
 
@@ -60,6 +72,22 @@ class _Conv(_Convolution):
 
 
 class _ConvTranspose(_Convolution):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: _Sizes,
+        stride: _Sizes = 1,
+        padding: _Sizes = 0,
+        dilation: _Sizes = 1,
+        output_padding: _Sizes = 0,
+        bias: bool = True,
+    ):
+        super().__init__()
+        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        options["output_padding"] = output_padding
+        self._make(in_channels, out_channels, kernel_size, bias, **options)
+
     def _more_repr(self):
         return [f"output_padding={self.output_padding}"]
 
@@ -72,41 +100,11 @@ class _ConvTranspose(_Convolution):
 class Conv1d(_Conv):
     """A convolution over L of [N, L, C]."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
-        super().__init__()
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        self._make(in_channels, out_channels, kernel_size, bias, groups, **options)
-
 
 class Conv2d(_Conv):
     """A convolution over H and W of [N, H, W, C]."""
 
     axes = 2
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
-        super().__init__()
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        self._make(in_channels, out_channels, kernel_size, bias, groups, **options)
 
 
 class Conv3d(_Conv):
@@ -118,15 +116,15 @@ class Conv3d(_Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
+        kernel_size: _Sizes,
+        stride: _Sizes = 1,
+        padding: _Sizes = 0,
+        dilation: _Sizes = 1,
         bias: bool = True,
     ):
-        super().__init__()
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        self._make(in_channels, out_channels, kernel_size, bias, **options)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias
+        )
 
     def _more_repr(self):
         return []
@@ -135,62 +133,14 @@ class Conv3d(_Conv):
 class ConvTranspose1d(_ConvTranspose):
     """A transposed convolution over L of [N, L, C]."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
-        dilation: int = 1,
-        output_padding: int = 0,
-        bias: bool = True,
-    ):
-        super().__init__()
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        options["output_padding"] = output_padding
-        self._make(in_channels, out_channels, kernel_size, bias, **options)
-
 
 class ConvTranspose2d(_ConvTranspose):
     """A transposed convolution over H and W of [N, H, W, C]."""
 
     axes = 2
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
-        output_padding: Union[int, tuple] = 0,
-        bias: bool = True,
-    ):
-        super().__init__()
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        options["output_padding"] = output_padding
-        self._make(in_channels, out_channels, kernel_size, bias, **options)
-
 
 class ConvTranspose3d(_ConvTranspose):
     """A transposed convolution over D, H and W of [N, D, H, W, C]."""
 
     axes = 3
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Union[int, tuple],
-        stride: Union[int, tuple] = 1,
-        padding: Union[int, tuple] = 0,
-        dilation: Union[int, tuple] = 1,
-        output_padding: Union[int, tuple] = 0,
-        bias: bool = True,
-    ):
-        super().__init__()
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        options["output_padding"] = output_padding
-        self._make(in_channels, out_channels, kernel_size, bias, **options)

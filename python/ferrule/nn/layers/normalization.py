@@ -73,6 +73,13 @@ class GroupNorm(Module):
         pytorch_compatible: bool = False,
     ):
         super().__init__()
+        if num_groups < 1:
+            raise ValueError(f"The number of groups ({num_groups}) must be a positive integer.")
+        if dims % num_groups:
+            raise ValueError(
+                f"The number of features ({dims}) must be evenly divisible by the number of "
+                f"groups ({num_groups})."
+            )
         if affine:
             self.bias = mx.zeros((dims,))
             self.weight = mx.ones((dims,))

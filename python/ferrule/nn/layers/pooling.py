@@ -5,16 +5,7 @@ import math
 import ferrule.core as mx
 from ferrule import _core
 from ferrule.nn.layers.base import Module
-
-
-def _each(value, n, name, what):
-    """An int for each of n axes, or n of them, as a tuple."""
-    if isinstance(value, int):
-        return (value,) * n
-    if isinstance(value, (tuple, list)) and len(value) == n:
-        return tuple(value)
-    s = "s" if n > 1 else ""
-    raise ValueError(f"[{name}] '{what}' must be an integer or a tuple containing {n} integer{s}")
+from ferrule.nn.layers.windows import per_axis
 
 
 class _Pool(Module):
@@ -23,13 +14,11 @@ class _Pool(Module):
     def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
         name = type(self).__name__
-        self._kernel_size = _each(kernel_size, self.axes, name, "kernel_size")
+        self._kernel_size = per_axis(kernel_size, self.axes, name, "kernel_size", least=1)
         self._stride = self._kernel_size
         if stride is not None:
-            self._stride = _each(stride, self.axes, name, "stride")
-        self._padding = (0,) * self.axes
-        if padding is not None:
-            self._padding = _each(padding, self.axes, name, "padding")
+            self._stride = per_axis(stride, self.axes, name, "stride", least=1)
+        self._padding = per_axis(0 if padding is None else padding, self.axes, name, "padding")
 
     def __setattr__(self, name, value):  # the tuples of sizes are no state
         object.__setattr__(self, name, value)
@@ -56,8 +45,8 @@ class _Pool(Module):
 
 class _MaxPool(_Pool):
     def __call__(self, x):
-        floats = (mx.float16, mx.bfloat16, mx.float32, mx.float64)
-        windows, inner = self._windows(x, -math.inf if x.dtype in floats else x.min())
+        floats = mx.issubdtype(x.dtype, mx.floating)
+        windows, inner = self._windows(x, -math.inf if floats else x.min())
         return windows.max(axis=inner)
 
 

@@ -46,6 +46,10 @@ class SinusoidalPositionalEncoding(Module):
         full_turns: bool = False,
     ):
         super().__init__()
+        if dims < 1 or dims % 2:
+            raise ValueError(
+                f"[SinusoidalPositionalEncoding] dims must be positive and even but got {dims}."
+            )
         falling = 1 - mx.arange(0, dims // 2) / (dims // 2 - 1)
         low, high = math.log(min_freq), math.log(max_freq)
         frequencies = mx.exp(falling * (high - low) + low)

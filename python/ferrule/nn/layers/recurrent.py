@@ -7,12 +7,6 @@ from ferrule.nn.layers.activations import tanh
 from ferrule.nn.layers.base import Module
 
 
-def _parts(x, n):
-    """n equal parts along the last axis."""
-    size = x.shape[-1] // n
-    return [x[..., i * size : (i + 1) * size] for i in range(n)]
-
-
 class RNN(Module):
     """h = nonlinearity(Wxh x + Whh h + bias); gives h of every step."""
 
@@ -70,14 +64,14 @@ class GRU(Module):
             x = x + self.b
         every = []
         for i in range(x.shape[-2]):
-            r, z, n = _parts(x[..., i, :], 3)
+            r, z, n = mx.split(x[..., i, :], 3, axis=-1)
             if hidden is None:
                 r, z = mx.sigmoid(r), mx.sigmoid(z)
                 if "bhn" in self:
                     n = n + r * self.bhn
                 hidden = (1 - z) * mx.tanh(n)
             else:
-                hr, hz, hn = _parts(hidden @ self.Wh.T, 3)
+                hr, hz, hn = mx.split(hidden @ self.Wh.T, 3, axis=-1)
                 if "bhn" in self:
                     hn = hn + self.bhn
                 r, z = mx.sigmoid(r + hr), mx.sigmoid(z + hz)
@@ -112,7 +106,7 @@ class LSTM(Module):
             gates = x[..., i, :]
             if hidden is not None:
                 gates = gates + hidden @ self.Wh.T
-            i, f, g, o = _parts(gates, 4)
+            i, f, g, o = mx.split(gates, 4, axis=-1)
             entering = mx.sigmoid(i) * mx.tanh(g)
             cell = entering if cell is None else mx.sigmoid(f) * cell + entering
             hidden = mx.sigmoid(o) * mx.tanh(cell)

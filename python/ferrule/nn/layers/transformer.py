@@ -9,6 +9,7 @@ from ferrule.nn.layers.base import Module
 from ferrule.nn.layers.dropout import Dropout
 from ferrule.nn.layers.linear import Linear
 from ferrule.nn.layers.normalization import LayerNorm
+from ferrule.nn.utils import checkpoint as checkpointed
 
 
 class MultiHeadAttention(Module):
@@ -26,7 +27,7 @@ class MultiHeadAttention(Module):
         bias: bool = False,
     ):
         super().__init__()
-        if dims % num_heads != 0:
+        if num_heads < 1 or dims % num_heads != 0:
             raise ValueError(
                 "The input feature dimensions should be divisible by the "
                 f"number of heads ({dims} % {num_heads}) != 0"
@@ -59,10 +60,7 @@ class MultiHeadAttention(Module):
     def create_additive_causal_mask(N: int, dtype=mx.float32):
         """[N, N]: 0 up to the diagonal, the lowest finite number above it."""
         at = mx.arange(N)
-        lowest = -65504.0 if dtype == mx.float16 else -3.3895313892515355e38
-        if dtype == mx.float32 or dtype == mx.float64:
-            lowest = -3.4028234663852886e38
-        return (at[:, None] < at[None]).astype(dtype) * lowest
+        return (at[:, None] < at[None]).astype(dtype) * mx.finfo(dtype).min
 
 
 class TransformerEncoderLayer(Module):
@@ -99,42 +97,6 @@ class TransformerEncoderLayer(Module):
             return x + self._mlp(self.ln2(x))
         x = self.ln1(x + self.dropout1(self.attention(x, x, x, mask)))
         return self.ln2(x + self._mlp(x))
-
-
-def _layer_call(layer, checkpoint):
-    if not checkpoint:
-        return layer
-    from ferrule.nn.utils import checkpoint as wrap
-
-    return wrap(layer)
-
-
-class TransformerEncoder(Module):
-    """So many encoder layers, and a normalization."""
-
-    def __init__(
-        self,
-        num_layers: int,
-        dims: int,
-        num_heads: int,
-        mlp_dims: Optional[int] = None,
-        dropout: float = 0.0,
-        activation=relu,
-        norm_first: bool = True,
-        checkpoint: bool = False,
-    ):
-        super().__init__()
-        self.layers = [
-            TransformerEncoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
-            for _ in range(num_layers)
-        ]
-        self.ln = LayerNorm(dims)
-        self.checkpoint = checkpoint
-
-    def __call__(self, x, mask):
-        for layer in self.layers:
-            x = _layer_call(layer, self.checkpoint)(x, mask)
-        return self.ln(x)
 
 
 class TransformerDecoderLayer(Module):
@@ -180,8 +142,8 @@ class TransformerDecoderLayer(Module):
         return self.ln3(x + self._mlp(x))
 
 
-class TransformerDecoder(Module):
-    """So many decoder layers, and a normalization."""
+class _Stack(Module):
+    """So many layers, one after the other, and a normalization."""
 
     def __init__(
         self,
@@ -196,16 +158,34 @@ class TransformerDecoder(Module):
     ):
         super().__init__()
         self.layers = [
-            TransformerDecoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
+            self.kind(dims, num_heads, mlp_dims, dropout, activation, norm_first)
             for _ in range(num_layers)
         ]
         self.ln = LayerNorm(dims)
         self.checkpoint = checkpoint
 
-    def __call__(self, x, memory, x_mask, memory_mask):
+    def _run(self, x, *rest):
         for layer in self.layers:
-            x = _layer_call(layer, self.checkpoint)(x, memory, x_mask, memory_mask)
+            x = (checkpointed(layer) if self.checkpoint else layer)(x, *rest)
         return self.ln(x)
+
+
+class TransformerEncoder(_Stack):
+    """So many encoder layers, and a normalization."""
+
+    kind = TransformerEncoderLayer
+
+    def __call__(self, x, mask):
+        return self._run(x, mask)
+
+
+class TransformerDecoder(_Stack):
+    """So many decoder layers, and a normalization."""
+
+    kind = TransformerDecoderLayer
+
+    def __call__(self, x, memory, x_mask, memory_mask):
+        return self._run(x, memory, x_mask, memory_mask)
 
 
 class Transformer(Module):
