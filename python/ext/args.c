@@ -58,12 +58,12 @@ static int read_integer(PyObject *value, int64_t *to, const char *function, cons
         return -1;
     }
     PyObject *number = PyNumber_Index(value);
-    if (!number)
+    long long result = number ? PyLong_AsLongLong(number) : -1;
+    Py_XDECREF(number);
+    if (result == -1 && PyErr_Occurred()) {
+        py_name_error(function);
         return -1;
-    long long result = PyLong_AsLongLong(number);
-    Py_DECREF(number);
-    if (result == -1 && PyErr_Occurred())
-        return -1;
+    }
     *to = result;
     return 0;
 }
@@ -262,5 +262,5 @@ fr_array *py_need_operand(PyObject *value, fr_array **owned, const char *functio
     if (!result && !PyErr_Occurred())
         PyErr_Format(PyExc_TypeError, "%s: an operand must be an array or a number, not %s",
                      function, Py_TYPE(value)->tp_name);
-    return result;
+    return result ? result : py_name_error(function);
 }

@@ -57,7 +57,7 @@ static PyObject *update(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
     fr_array *x = fr_keep(py_node(at->array));
     fr_array *result = py_index_update(x, at->index, slots[0], how);
     fr_free(x);
-    return result ? py_adopt(result) : NULL;
+    return result ? py_adopt(result) : py_name_error(name);
 }
 
 #define UPDATE(name, how)                                                                      \

@@ -76,16 +76,12 @@ static void leave(py_call *c)
 
 PyObject *py_end_call(py_call *c, fr_array *result)
 {
-    PyObject *wrapped = py_wrap(result);
-    leave(c);
-    return wrapped;
+    return py_end_call_object(c, py_wrap(result));
 }
 
 PyObject *py_end_call_with(py_call *c, fr_array *reference)
 {
-    PyObject *wrapped = py_adopt(reference);
-    leave(c);
-    return wrapped;
+    return py_end_call_object(c, py_adopt(reference));
 }
 
 PyObject *py_end_call_object(py_call *c, PyObject *result)
@@ -114,5 +110,7 @@ PyObject *py_end_call_all(py_call *c, int n, fr_array *const *results, bool tupl
 PyObject *py_fail_call(py_call *c)
 {
     leave(c);
-    return PyErr_Occurred() ? NULL : py_raise();
+    if (!PyErr_Occurred())
+        py_raise();
+    return py_name_error(c->function);
 }

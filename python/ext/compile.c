@@ -470,7 +470,7 @@ static PyObject *call_compile(PyObject *module, PyObject *const *args, Py_ssize_
     if (py_parse(&signature, args, n, names, at) || read_captured(&at[1], "inputs") ||
         read_captured(&at[2], "outputs") || py_read_bool(at[3], &shapeless) ||
         py_read_bool(at[4], &strict) || py_read_bool(at[5], &check))
-        return NULL;
+        return py_name_error("compile");
     int options =
         (shapeless ? PY_SHAPELESS : 0) | (strict ? PY_STRICT : 0) | (check ? PY_CHECK : 0);
     PyObject *fun = at[0], *inputs = at[1], *outputs = at[2];
@@ -527,7 +527,7 @@ static PyObject *call_explain(PyObject *module, PyObject *const *args, Py_ssize_
     PyObject *at[2];
     bool as_dict = false;
     if (py_parse(&signature, args, n, names, at) || py_read_bool(at[1], &as_dict))
-        return NULL;
+        return py_name_error("explain");
     if (!Py_IS_TYPE(at[0], &py_compiled_type)) {
         PyErr_Format(PyExc_TypeError, "explain: wanted a compiled function, not %s",
                      Py_TYPE(at[0])->tp_name);
@@ -559,7 +559,7 @@ static PyObject *call_cache_limit(PyObject *module, PyObject *const *args, Py_ss
             if (!PyErr_Occurred())
                 PyErr_Format(PyExc_ValueError,
                              "compile_cache_limit: wanted a positive int, not %R", at[0]);
-            return NULL;
+            return py_name_error("compile_cache_limit");
         }
     }
     return PyLong_FromLong(fr_compile_cache_limit(limit));
@@ -595,7 +595,7 @@ static PyObject *call_debug_nans(PyObject *module, PyObject *const *args, Py_ssi
     PyObject *at[1];
     bool on = true;
     if (py_parse(&signature, args, n, names, at) || py_read_bool(at[0], &on))
-        return NULL;
+        return py_name_error("debug_nans");
     fr_debug_nans(on);
     Py_RETURN_NONE;
 }

@@ -323,7 +323,7 @@ fr_array *py_from_buffer(PyObject *value, bool double_to_float)
 {
     Py_buffer buffer;
     if (PyObject_GetBuffer(value, &buffer, PyBUF_FULL_RO))
-        return NULL;
+        return py_name_error("array");
     fr_array *result = copy_buffer(&buffer, double_to_float);
     PyBuffer_Release(&buffer);
     return result;

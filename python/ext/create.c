@@ -142,7 +142,7 @@ PY_CALL(arange)
             continue;
         number[i] = PyFloat_AsDouble(at[i]);
         if (number[i] == -1 && PyErr_Occurred())
-            return NULL;
+            return py_name_error("arange");
         whole = whole && PyIndex_Check(at[i]) &&
                 !(py_is_array(at[i]) && fr_dtype_of(py_node(at[i])) >= FR_FLOAT16);
     }
@@ -153,7 +153,7 @@ PY_CALL(arange)
         return NULL;
     PyObject *result = py_wrap(fr_arange(number[0], number[1], number[2], dtype));
     py_stream_leave(&guard);
-    return result;
+    return result ? result : py_name_error("arange");
 }
 
 PY_CALL(linspace)

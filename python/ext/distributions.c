@@ -3,6 +3,7 @@
 
 /* Parameters, at most two, and what else such a call has. */
 typedef struct draw {
+    const char *function;
     fr_array *x[2], *owned[2];
     int64_t shape[FR_MAX_NDIM];
     int ndim; /* -1: no shape was given */
@@ -19,18 +20,19 @@ static void end(draw *d)
     py_stream_leave(&d->guard);
 }
 
-static PyObject *finish(draw *d, fr_array *result)
+static PyObject *ended(draw *d, PyObject *result)
 {
-    PyObject *wrapped = py_wrap(result);
     end(d);
-    return wrapped;
+    return result ? result : py_name_error(d->function);
 }
+
+static PyObject *finish(draw *d, fr_array *result) { return ended(d, py_wrap(result)); }
 
 /* at: NULL where there is none, or the default stands. -1: raised, nothing to end. */
 static int begin(draw *d, const char *name, PyObject *first, PyObject *second, PyObject *shape,
                  PyObject *dtype, PyObject *key, PyObject *stream)
 {
-    *d = (draw){.ndim = -1, .dtype = d->dtype};
+    *d = (draw){.function = name, .ndim = -1, .dtype = d->dtype};
     PyObject *values[] = {first, second};
     for (int i = 0; i < 2; i++)
         if (values[i] && !(d->x[i] = py_need_operand(values[i], &d->owned[i], name))) {
@@ -123,8 +125,7 @@ static PyObject *call_laplace(PyObject *module, PyObject *const *args, Py_ssize_
         return NULL;
     fr_array *y = fr_own(fr_random_laplace(d.shape, d.ndim < 0 ? 0 : d.ndim, d.dtype, d.key));
     y = py_random_scaled(y, d.x[1], d.x[0]);
-    end(&d);
-    return py_adopt(y);
+    return ended(&d, py_adopt(y));
 }
 
 static PyObject *call_categorical(PyObject *module, PyObject *const *args, Py_ssize_t n,
@@ -141,10 +142,10 @@ static PyObject *call_categorical(PyObject *module, PyObject *const *args, Py_ss
     int axis = -1, samples = 0;
     (void)module;
     if (py_parse(&s, args, n, names, at) || py_read_int(at[1], &axis))
-        return NULL;
+        return py_name_error(s.function);
     bool many = at[3] && at[3] != Py_None;
     if (many && py_read_int(at[3], &samples))
-        return NULL;
+        return py_name_error(s.function);
     if (begin(&d, s.function, at[0], NULL, at[2], NULL, at[4], at[5]))
         return NULL;
     if (many && d.ndim >= 0) {
@@ -168,12 +169,12 @@ static PyObject *call_permutation(PyObject *module, PyObject *const *args, Py_ss
     long long count = 0;
     (void)module;
     if (py_parse(&s, args, n, names, at) || py_read_int(at[1], &axis))
-        return NULL;
+        return py_name_error(s.function);
     bool whole = PyLong_Check(at[0]);
     if (whole) {
         count = PyLong_AsLongLong(at[0]);
         if (count == -1 && PyErr_Occurred())
-            return NULL;
+            return py_name_error(s.function);
     }
     if (begin(&d, s.function, whole ? NULL : at[0], NULL, NULL, NULL, at[2], at[3]))
         return NULL;

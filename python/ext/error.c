@@ -41,6 +41,38 @@ int py_raise_int(void)
     return -1;
 }
 
+/* Changes the exception itself: what holds it, and where it came from, stay. */
+static void name_in(PyObject *error, const char *function)
+{
+    PyObject *args = PyObject_GetAttrString(error, "args");
+    PyObject *text = args && PyTuple_Check(args) && PyTuple_GET_SIZE(args) == 1
+                         ? PyTuple_GET_ITEM(args, 0)
+                         : NULL;
+    const char *message = text && PyUnicode_Check(text) ? PyUnicode_AsUTF8(text) : NULL;
+    if (message && !strstr(message, function)) {
+        PyObject *named = Py_BuildValue("(N)", PyUnicode_FromFormat("%s: %U", function, text));
+        if (named)
+            PyObject_SetAttrString(error, "args", named);
+        Py_XDECREF(named);
+    }
+    Py_XDECREF(args);
+    PyErr_Clear();
+}
+
+void *py_name_error(const char *function)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    if (!traceback &&
+        (type == PyExc_TypeError || type == PyExc_ValueError || type == PyExc_OverflowError ||
+         type == PyExc_IndexError || type == py_dtype_error)) {
+        PyErr_NormalizeException(&type, &error, &traceback);
+        name_in(error, function);
+    }
+    PyErr_Restore(type, error, traceback);
+    return NULL;
+}
+
 int py_warn(void)
 {
     const char *warning;

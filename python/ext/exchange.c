@@ -385,7 +385,7 @@ static PyObject *call_from_dlpack(PyObject *module, PyObject *const *args, Py_ss
     PyObject *at[2];
     int copy;
     if (py_parse(&signature, args, n, names, at) || read_copy(at[1], &copy))
-        return NULL;
+        return py_name_error("from_dlpack");
     if (!exports_dlpack(at[0])) {
         PyErr_Format(
             PyExc_TypeError,
@@ -411,7 +411,7 @@ static PyObject *call_asarray(PyObject *module, PyObject *const *args, Py_ssize_
     int copy;
     if (py_parse(&signature, args, n, names, at) || py_read_dtype(at[1], &dtype, "asarray") ||
         read_copy(at[2], &copy))
-        return NULL;
+        return py_name_error("asarray");
     bool given = at[1] && at[1] != Py_None;
     fr_array *result;
     if (copy != 0 || py_is_array(at[0])) {
@@ -433,7 +433,7 @@ static PyObject *call_asarray(PyObject *module, PyObject *const *args, Py_ssize_
         result = copied(shared);
         fr_free(shared);
     }
-    return result ? py_adopt(result) : NULL;
+    return result ? py_adopt(result) : py_name_error("asarray");
 }
 
 /* ---- bytes and pickles ------------------------------------------------------------------ */
@@ -572,7 +572,7 @@ static PyObject *call_print_decimals(PyObject *module, PyObject *number)
     (void)module;
     int decimals;
     if (py_read_int(number, &decimals))
-        return NULL;
+        return py_name_error("set_printoptions");
     return PyLong_FromLong(fr_print_decimals(decimals));
 }
 

@@ -59,7 +59,11 @@ extern PyObject *py_dtype_error; /* ferrule.core.DtypeError */
 /* The thread's library error as a Python exception (one that is set already stays); NULL. */
 PyObject *py_raise(void);
 int py_raise_int(void); /* the same, giving -1 */
-int py_warn(void);      /* the library's pending warnings, each once; -1: became an exception */
+/* Puts `function: ` before the message of the exception that is set where that doesn't have it: one of
+ * Python's conversions, or an operation that the function is made of. Exceptions that Python code
+ * raised stay as they are. NULL. */
+void *py_name_error(const char *function);
+int py_warn(void); /* the library's pending warnings, each once; -1: became an exception */
 int py_error_init(PyObject *module);
 
 /* ---- args.c --------------------------------------------------------------------------- */

@@ -141,7 +141,7 @@ PY_CALL(broadcast_shapes)
         else
             Py_CLEAR(result);
     }
-    return result;
+    return result ? result : py_name_error("broadcast_shapes");
 }
 
 /* ---- one array in pieces ------------------------------------------------------------- */

@@ -38,13 +38,17 @@ static PyObject *call_clear_cache(PyObject *module, PyObject *ignored)
     Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
-static PyObject *set_bytes(size_t (*function)(size_t), PyObject *limit)
+static PyObject *set_bytes(size_t (*function)(size_t), const char *name, PyObject *const *args,
+                           Py_ssize_t n, PyObject *names)
 {
+    PyObject *limit = py_parse_one(name, "limit", args, n, names);
+    if (!limit)
+        return NULL;
     PyObject *number = PyNumber_Index(limit);
     size_t bytes = number ? PyLong_AsSize_t(number) : 0;
     Py_XDECREF(number);
     if (PyErr_Occurred())
-        return NULL;
+        return py_name_error(name);
     return PyLong_FromSize_t(function(bytes));
 }
 
@@ -52,20 +56,14 @@ static PyObject *call_set_memory_limit(PyObject *module, PyObject *const *args, 
                                        PyObject *names)
 {
     (void)module;
-    PyObject *limit = py_parse_one("set_memory_limit", "limit", args, n, names);
-    if (!limit)
-        return NULL;
-    return set_bytes(fr_memory_set_limit, limit);
+    return set_bytes(fr_memory_set_limit, "set_memory_limit", args, n, names);
 }
 
 static PyObject *call_set_cache_limit(PyObject *module, PyObject *const *args, Py_ssize_t n,
                                       PyObject *names)
 {
     (void)module;
-    PyObject *limit = py_parse_one("set_cache_limit", "limit", args, n, names);
-    if (!limit)
-        return NULL;
-    return set_bytes(fr_memory_set_cache_limit, limit);
+    return set_bytes(fr_memory_set_cache_limit, "set_cache_limit", args, n, names);
 }
 
 static PyObject *call_get_memory_limit(PyObject *module, PyObject *ignored)
@@ -87,7 +85,7 @@ static PyObject *call_set_num_threads(PyObject *module, PyObject *number)
     (void)module;
     int n;
     if (py_read_int(number, &n))
-        return NULL;
+        return py_name_error("set_num_threads");
     if (n < 0) {
         PyErr_SetString(PyExc_ValueError, "set_num_threads: a number of threads, or 0 for all");
         return NULL;

@@ -31,11 +31,16 @@ static int enter_call(const char *name, int wanted, PyObject *const *args, Py_ss
     return py_stream_enter(to[wanted], guard, name);
 }
 
+static PyObject *named(PyObject *result, const char *name)
+{
+    return result ? result : py_name_error(name);
+}
+
 static PyObject *unary(unary_fn *function, const char *name, PyObject *const *args,
                        Py_ssize_t n, PyObject *names)
 {
     if (n == 1 && !names && py_is_array(args[0]))
-        return py_wrap(function(py_node(args[0])));
+        return named(py_wrap(function(py_node(args[0]))), name);
     py_stream_guard guard;
     PyObject *given[2];
     if (enter_call(name, 1, args, n, names, &guard, given))
@@ -45,7 +50,7 @@ static PyObject *unary(unary_fn *function, const char *name, PyObject *const *ar
     if (x)
         fr_free(owned);
     py_stream_leave(&guard);
-    return result;
+    return named(result, name);
 }
 
 static PyObject *unary_method(unary_fn *function, const char *name, PyObject *self,
@@ -57,14 +62,14 @@ static PyObject *unary_method(unary_fn *function, const char *name, PyObject *se
         return NULL;
     PyObject *result = py_wrap(function(py_node(self)));
     py_stream_leave(&guard);
-    return result;
+    return named(result, name);
 }
 
 static PyObject *binary(binary_fn *function, const char *name, PyObject *const *args,
                         Py_ssize_t n, PyObject *names)
 {
     if (n == 2 && !names && py_is_array(args[0]) && py_is_array(args[1]))
-        return py_wrap(function(py_node(args[0]), py_node(args[1])));
+        return named(py_wrap(function(py_node(args[0]), py_node(args[1]))), name);
     py_stream_guard guard;
     PyObject *given[3];
     if (enter_call(name, 2, args, n, names, &guard, given))
@@ -78,7 +83,7 @@ static PyObject *binary(binary_fn *function, const char *name, PyObject *const *
     fr_free(owned[0]);
     fr_free(owned[1]);
     py_stream_leave(&guard);
-    return result;
+    return named(result, name);
 }
 
 static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const *args,
@@ -98,7 +103,7 @@ static PyObject *ternary(ternary_fn *function, const char *name, PyObject *const
     for (int i = 0; i < 3; i++)
         fr_free(owned[i]);
     py_stream_leave(&guard);
-    return result;
+    return named(result, name);
 }
 
 #define PY_UNARY(c, python, manual)                                                            \

@@ -201,7 +201,7 @@ PY_CALL(einsum_path)
                                    : described_path(text, steps, path, &cost);
     PyMem_Free(path);
     py_free_arrays(operands, n - 1);
-    return result;
+    return result ? result : py_name_error("einsum_path");
 }
 
 /* ---- masked, gathered, segmented ---------------------------------------------------------- */

@@ -46,16 +46,18 @@ int py_random_key(PyObject *value, fr_array **key, const char *function)
     return 0;
 }
 
-static int read_seed(PyObject *value, uint64_t *to)
+static int read_seed(PyObject *value, uint64_t *to, const char *function)
 {
     if (!PyLong_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "a seed is an int, not %s", Py_TYPE(value)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s: a seed is an int, not %s", function,
+                     Py_TYPE(value)->tp_name);
         return -1;
     }
     *to = PyLong_AsUnsignedLongLong(value);
     if (*to != (uint64_t)-1 || !PyErr_Occurred())
         return 0;
-    PyErr_Format(PyExc_TypeError, "a seed has 64 bits and no sign: not %R", value);
+    PyErr_Format(PyExc_TypeError, "%s: a seed has 64 bits and no sign: not %R", function,
+                 value);
     return -1;
 }
 
@@ -65,7 +67,7 @@ static PyObject *call_seed(PyObject *module, PyObject *const *args, Py_ssize_t n
     (void)module;
     uint64_t value;
     PyObject *seed = py_parse_one("seed", "seed", args, n, names);
-    if (!seed || read_seed(seed, &value))
+    if (!seed || read_seed(seed, &value, "seed"))
         return NULL;
     if (fr_random_seed(value))
         return py_raise();
@@ -85,7 +87,7 @@ static PyObject *call_key(PyObject *module, PyObject *const *args, Py_ssize_t n,
     (void)module;
     uint64_t value;
     PyObject *seed = py_parse_one("key", "seed", args, n, names);
-    return !seed || read_seed(seed, &value) ? NULL : py_wrap(fr_random_key(value));
+    return !seed || read_seed(seed, &value, "key") ? NULL : py_wrap(fr_random_key(value));
 }
 
 static PyObject *call_split(PyObject *module, PyObject *const *args, Py_ssize_t n,
@@ -97,7 +99,7 @@ static PyObject *call_split(PyObject *module, PyObject *const *args, Py_ssize_t 
     int number = 2;
     py_stream_guard guard;
     if (py_parse(&signature, args, n, names, at) || py_read_int(at[1], &number))
-        return NULL;
+        return py_name_error("split");
     if (!py_is_array(at[0])) {
         PyErr_SetString(PyExc_TypeError, "split: key must be an array made by random.key");
         return NULL;
@@ -111,6 +113,7 @@ static PyObject *call_split(PyObject *module, PyObject *const *args, Py_ssize_t 
 
 /* What all three kinds of numbers take, where the signature has them. */
 typedef struct request {
+    const char *function;
     int64_t shape[FR_MAX_NDIM];
     int ndim;
     fr_dtype dtype;
@@ -123,12 +126,13 @@ static PyObject *end_request(request *r, fr_array *reference)
     PyObject *result = py_adopt(reference);
     py_stream_leave(&r->guard);
     fr_free(r->key);
-    return result;
+    return result ? result : py_name_error(r->function);
 }
 
 static int read_request(request *r, PyObject *shape, PyObject *dtype, PyObject *key,
                         PyObject *stream, const char *function)
 {
+    r->function = function;
     r->ndim = 0;
     r->dtype = FR_FLOAT32;
     if ((shape && shape != Py_None && py_read_shape(shape, r->shape, &r->ndim, function)) ||
@@ -150,7 +154,7 @@ static PyObject *call_bits(PyObject *module, PyObject *const *args, Py_ssize_t n
     request r;
     int width = 4;
     if (py_parse(&signature, args, n, names, at) || py_read_int(at[1], &width))
-        return NULL;
+        return py_name_error("bits");
     if (width != 1 && width != 2 && width != 4) {
         PyErr_SetString(PyExc_ValueError, "bits: width is 1, 2 or 4 bytes");
         return NULL;

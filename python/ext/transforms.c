@@ -141,7 +141,7 @@ static PyObject *read_argnums(PyObject *argnums, const char *function)
     PyObject *sorted = given ? PySequence_List(given) : NULL;
     Py_XDECREF(given);
     if (!sorted)
-        return NULL;
+        return py_name_error(function);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sorted); i++) {
         PyObject *item = PyList_GET_ITEM(sorted, i);
         if (!PyLong_Check(item) || PyBool_Check(item)) {
@@ -172,7 +172,7 @@ static PyObject *read_argnums(PyObject *argnums, const char *function)
     return result;
 failed:
     Py_DECREF(sorted);
-    return NULL;
+    return py_name_error(function);
 }
 
 /* A string or a sequence of them: a new tuple. */
@@ -197,7 +197,7 @@ static PyObject *read_argnames(PyObject *argnames, const char *function)
                              PyTuple_GET_ITEM(names, i));
                 Py_CLEAR(names);
             }
-    return names;
+    return names ? names : py_name_error(function);
 }
 
 /* One call on its way: the vectorcall arguments, some of which are differentiated. */

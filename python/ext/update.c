@@ -31,8 +31,10 @@ Py_ssize_t py_take_arrays(PyObject *const *items, Py_ssize_t n, const char *func
 Py_ssize_t py_read_arrays(PyObject *value, const char *function, fr_array ***to)
 {
     PyObject *items = PySequence_Fast(value, "wanted a list or tuple of arrays");
-    if (!items)
+    if (!items) {
+        py_name_error(function);
         return -1;
+    }
     Py_ssize_t n = py_take_arrays(PySequence_Fast_ITEMS(items), PySequence_Fast_GET_SIZE(items),
                                   function, to);
     Py_DECREF(items);

@@ -1,10 +1,14 @@
 """Graphs for Graphviz."""
 
+import os
+
 from . import _core
+from ._arguments import public
 
 _LEVELS = ("graph", "trace", "kernels")
 
 
+@public
 def export_to_dot(file, *args, level="graph", **kwargs):
     """Writes the graph of arrays (or containers of them) for Graphviz.
 
@@ -22,5 +26,5 @@ def export_to_dot(file, *args, level="graph", **kwargs):
     if hasattr(file, "write"):
         file.write(text)
         return
-    with open(file, "w", encoding="utf-8") as out:
+    with open(os.fspath(file), "w", encoding="utf-8") as out:
         out.write(text)

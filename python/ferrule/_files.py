@@ -1,19 +1,22 @@
 """mx.save, savez, savez_compressed, save_safetensors, load: arrays in files."""
 
+import os
+
 from . import _core
+from ._arguments import public
 
 _NPY, _NPZ, _SAFETENSORS = range(3)
 
 
-def _put(file, ending, format, arrays, texts, compressed):
+def _put(function, file, ending, format, arrays, texts, compressed):
     for name, value in arrays.items():
         if not isinstance(value, _core.array):
-            raise TypeError(f"save: {name or 'arr'} is a {type(value).__name__}, not an array")
+            raise TypeError(
+                f"{function}: {name or 'arr'} is a {type(value).__name__}, not an array"
+            )
     if hasattr(file, "write"):
         _core._write(format, arrays, texts, compressed, file.write)
         return
-    import os
-
     path = os.fspath(file)
     if not path.endswith(ending):
         path += ending
@@ -29,9 +32,10 @@ def _put(file, ending, format, arrays, texts, compressed):
         raise
 
 
+@public
 def save(file, arr):
     """Writes an array to a .npy file: a path, to which .npy is added, or something to write to."""
-    _put(file, ".npy", _NPY, {"": arr}, {}, False)
+    _put("save", file, ".npy", _NPY, {"": arr}, {}, False)
 
 
 def _named(function, args, kwargs):
@@ -43,21 +47,33 @@ def _named(function, args, kwargs):
     return arrays
 
 
+@public
 def savez(file, *args, **kwargs):
     """Writes arrays to a .npz file, by their keywords or as arr_0, arr_1 ..."""
-    _put(file, ".npz", _NPZ, _named("savez", args, kwargs), {}, False)
+    _put("savez", file, ".npz", _NPZ, _named("savez", args, kwargs), {}, False)
 
 
+@public
 def savez_compressed(file, *args, **kwargs):
     """savez, compressed."""
-    _put(file, ".npz", _NPZ, _named("savez_compressed", args, kwargs), {}, True)
+    _put("savez_compressed", file, ".npz", _NPZ, _named("savez_compressed", args, kwargs), {}, True)
 
 
+@public
 def save_safetensors(file, arrays, metadata=None):
     """Writes a dict of arrays to a .safetensors file; metadata: a dict of strings."""
-    _put(file, ".safetensors", _SAFETENSORS, dict(arrays), dict(metadata or {}), False)
+    _put(
+        "save_safetensors",
+        file,
+        ".safetensors",
+        _SAFETENSORS,
+        dict(arrays),
+        dict(metadata or {}),
+        False,
+    )
 
 
+@public
 def load(file, /, format=None, return_metadata=False, *, stream=None):
     """The array of a .npy file, or the dict of arrays of a .npz or .safetensors file; with
     return_metadata a pair of that and the file's metadata. file: a path, or something to read from.
@@ -67,7 +83,7 @@ def load(file, /, format=None, return_metadata=False, *, stream=None):
     if hasattr(file, "read"):
         data = file.read()
     else:
-        with open(file, "rb") as f:
+        with open(os.fspath(file), "rb") as f:
             data = f.read()
     kind, arrays, texts = _core._read(data)
     if format is not None and kind != format:

@@ -1,14 +1,17 @@
 """mx.to_fp8 and from_fp8: float8 e4m3 (4 bits of exponent, 3 of mantissa, no infinities) in uint8."""
 
 from . import _core as _mx
+from ._arguments import need_arrays, public
 
 _FLOATS = (_mx.float16, _mx.bfloat16, _mx.float32, _mx.float64)
 _LARGEST = 448.0
 
 
+@public
 def to_fp8(x, *, stream=None):
     """x as float8 e4m3 in uint8: to the nearest, halves to even; beyond 448, infinities and NaN
     become 448, of x's sign (NaN: positive)."""
+    need_arrays("to_fp8", x=x)
     if x.dtype not in _FLOATS:
         raise ValueError(f"to_fp8: only of real floating types, not of {x.dtype}")
     wide = x.astype(_mx.float32)
@@ -22,8 +25,10 @@ def to_fp8(x, *, stream=None):
     return kept.astype(_mx.uint8) | (sign << 7)
 
 
+@public
 def from_fp8(x, dtype=_mx.bfloat16, *, stream=None):
     """The values of float8 e4m3 in uint8, as a floating dtype."""
+    need_arrays("from_fp8", x=x)
     if x.dtype != _mx.uint8:
         raise ValueError(f"from_fp8: x must be uint8, not {x.dtype}")
     if dtype not in _FLOATS:

@@ -1,6 +1,7 @@
 """How arrays are printed: the number of decimals, for all threads."""
 
 from . import _core
+from ._arguments import public
 
 _precision = -1
 
@@ -17,6 +18,7 @@ class PrintOptions:
         return f"PrintOptions(precision={self.precision})"
 
 
+@public
 def set_printoptions(precision=-1):
     """Floats are printed with so many decimals from now; -1: as at start."""
     global _precision

@@ -1,8 +1,10 @@
 """mx.unique: composed, so that it traces, compiles and never looks at values."""
 
 from . import _core as _mx
+from ._arguments import need_arrays, need_int, public
 
 
+@public
 def unique(
     a,
     /,
@@ -18,8 +20,8 @@ def unique(
     fill_value (None: the least element). Asked for, in a tuple behind them: the index of each one's
     first place in a, for each element of a its place among them (uint32, in a's shape; the last one
     for what was left out), how often each occurs (int32, 0 for the fill). Each NaN is its own."""
-    if not isinstance(a, _mx.array):
-        raise TypeError(f"unique: wanted an array, not {type(a).__name__}")
+    need_arrays("unique", a=a)
+    size = need_int("unique", "size", size)
     if size < 0:
         raise ValueError(f"unique: the size can't be negative: {size}")
     if a.size == 0 and size and fill_value is None:

@@ -115,6 +115,8 @@ def device_count(device_type):
 def device_info(d=None):
     """What is known of a device: its name and architecture."""
     device = _core.default_device() if d is None else d
+    if not isinstance(device, (_core.Device, _core.DeviceType)):
+        raise TypeError(f"device_info: wanted a Device, not {type(device).__name__}")
     if not _core.is_available(device):
         raise ValueError(f"device_info: there is no {device} here")
     return {"architecture": _os.uname().machine, "device_name": _cpu_name()}

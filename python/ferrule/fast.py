@@ -2,6 +2,9 @@
 but attention are compositions, and fuse with what stands around them."""
 
 from . import _core as _mx
+from ._arguments import need_arrays as _need_arrays
+from ._arguments import need_int as _need_int
+from ._arguments import public as _public
 
 __all__ = ["cross_entropy", "layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
 
@@ -14,15 +17,19 @@ def _wide(x):
 
 
 def _check_weight(function, what, w, x):
+    if w is not None:
+        _need_arrays(function, **{what: w})
     if w is not None and w.shape != x.shape[-1:]:
         raise ValueError(
             f"{function}: {what} must be {x.shape[-1:]}, as x's last axis, not {w.shape}"
         )
 
 
+@_public
 def cross_entropy(logits, targets, *, stream=None):
     """logsumexp of the logits over the last axis less that of the target class, float32 in the shape of
     targets: integers, each the index of a class."""
+    _need_arrays("cross_entropy", logits=logits, targets=targets)
     if logits.dtype not in (_mx.float16, _mx.bfloat16, _mx.float32, _mx.float64):
         raise ValueError(f"cross_entropy: logits must be floats, not {logits.dtype}")
     if targets.dtype not in _INTEGERS:
@@ -36,8 +43,10 @@ def cross_entropy(logits, targets, *, stream=None):
     return (_mx.logsumexp(wide, axis=-1) - score).astype(_mx.float32)
 
 
+@_public
 def rms_norm(x, weight, eps, *, stream=None):
     """x over the root of its mean square along the last axis, times the weight (None: 1)."""
+    _need_arrays("rms_norm", x=x)
     if x.ndim == 0:
         raise ValueError("rms_norm: x must have an axis")
     _check_weight("rms_norm", "weight", weight, x)
@@ -46,9 +55,11 @@ def rms_norm(x, weight, eps, *, stream=None):
     return (y if weight is None else y * weight).astype(x.dtype)
 
 
+@_public
 def layer_norm(x, weight, bias, eps, *, stream=None):
     """x with mean 0 and variance 1 along the last axis, times the weight, plus the bias; each may
     be None."""
+    _need_arrays("layer_norm", x=x)
     if x.ndim == 0:
         raise ValueError("layer_norm: x must have an axis")
     _check_weight("layer_norm", "weight", weight, x)
@@ -63,19 +74,23 @@ def layer_norm(x, weight, bias, eps, *, stream=None):
     return y.astype(x.dtype)
 
 
+@_public
 def rope(a, dims, *, traditional, base, scale, offset, freqs=None, stream=None):
     """Rotates pairs of the first `dims` features of a [B, ..., T, D] by angles: the position, from
     offset (an int, or an array, one or one for each of B), times scale, over base to the power of
     2 i / dims for the pair i, or over freqs[i]. traditional: neighbours are a pair; else feature i
     and i + dims / 2."""
+    _need_arrays("rope", a=a)
     if a.ndim < 3:
         raise ValueError(f"rope: a must have 3 dimensions at least, not {a.ndim}")
     if (base is None) == (freqs is None):
         raise ValueError("rope: one of base and freqs must be None")
+    dims = _need_int("rope", "dims", dims)
     if dims % 2 or not 0 < dims <= a.shape[-1]:
         raise ValueError(f"rope: dims must be even and at most {a.shape[-1]}, not {dims}")
     half = dims // 2
     if freqs is not None:
+        _need_arrays("rope", freqs=freqs)
         if freqs.shape != (half,):
             raise ValueError(f"rope: freqs must be ({half},), not {freqs.shape}")
         inverse = _mx.reciprocal(freqs.astype(_mx.float32))
@@ -122,6 +137,7 @@ def _with_sinks(q, k, v, scale, mask, sinks):
     return q, k, v, mask
 
 
+@_public
 def scaled_dot_product_attention(
     q, k, v, *, scale, mask=None, sinks=None, force_fused=False, stream=None
 ):
@@ -133,6 +149,10 @@ def scaled_dot_product_attention(
     last query sees all keys, each before it one less. sinks [N]: a score beside the keys' for which
     there is no value."""
     name = "scaled_dot_product_attention"
+    _need_arrays(name, q=q, k=k, v=v)
+    scale = float(scale)
+    if sinks is not None:
+        _need_arrays(name, sinks=sinks)
     for what, x in (("q", q), ("k", k), ("v", v)):
         if x.ndim != 4:
             raise ValueError(f"{name}: {what} must have 4 dimensions, not {x.ndim}")
