@@ -30,9 +30,9 @@ typedef struct fr_conv_options {
 
 /* Sums of products of windows of x with the weight (cross-correlation, unless flipped).
  *   x [N, ..., C]    w [O, window ..., C / groups]    result [N, ..., O]
- * Channels C and O are split into as many groups, which don't mix. Composed of windows and a
- * matrix product.
- * dtype   promoted; bool and integers are a TYPE error
+ * Channels C and O are split into as many groups, which don't mix. A matrix product that reads the
+ * windows where they lie; float16 and bfloat16 add up in float32.
+ * dtype   promoted; anything but floats is a TYPE error
  * VALUE   ranks or channels don't fit, a window is larger than the padded x */
 FR_API fr_array *fr_conv(fr_array *x, fr_array *w, const fr_conv_options *options);
 /* The transposed convolution, for which padding is cut off the result: of size

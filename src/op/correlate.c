@@ -9,7 +9,7 @@
 fr__window fr__window_of(const fr_array *y)
 {
     int n = y->ndim - 2;
-    fr__window w = {{1, 1, 1}, {1, 1, 1}, y->par[2 * n]};
+    fr__window w = {.groups = y->par[2 * n]};
     for (int d = 0; d < n; d++) {
         w.stride[d] = y->par[d];
         w.dilation[d] = y->par[n + d];
@@ -20,14 +20,15 @@ fr__window fr__window_of(const fr_array *y)
 fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window)
 {
     int n = x->ndim - 2;
-    int64_t shape[5] = {x->dims[0]};
+    int64_t shape[FR_MAX_NDIM] = {x->dims[0]};
     char a[FR__SHAPE_TEXT], b[FR__SHAPE_TEXT];
     for (int d = 0; d < n; d++) {
-        int64_t reach = (w->dims[d + 1] - 1) * window->dilation[d] + 1;
-        if (w->dims[d + 1] < 1 || reach > x->dims[d + 1])
-            return fr__fail(FR__E_VALUE, "conv: the window of %s is larger than %s, padded",
+        int64_t taps = w->dims[d + 1], reach, size = x->dims[d + 1];
+        if (taps < 1 || __builtin_mul_overflow(taps - 1, window->dilation[d], &reach) ||
+            reach >= size)
+            return fr__fail(FR__E_VALUE, "the window of %s is empty or larger than padded %s",
                             fr__shape_text(w, a), fr__shape_text(x, b));
-        shape[d + 1] = (x->dims[d + 1] - reach) / window->stride[d] + 1;
+        shape[d + 1] = (size - reach - 1) / window->stride[d] + 1;
     }
     shape[n + 1] = w->dims[0];
     bool empty = w->dims[n + 1] == 0;
@@ -37,9 +38,9 @@ fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window)
         return fr_zeros(shape, x->ndim, (fr_dtype)x->dtype);
     fr_array *y =
         fr__node(FR__OP_CONV, x->dtype, x->ndim, shape, 2, (fr_array *[]){x, w}, 2 * n + 1);
-    for (int d = 0; y && d < n; d++) {
-        y->par[d] = window->stride[d];
-        y->par[n + d] = window->dilation[d];
+    for (int d = 0; y && d < n; d++) { /* between one and the next: 1 where there is no next */
+        y->par[d] = shape[d + 1] > 1 ? window->stride[d] : 1;
+        y->par[n + d] = w->dims[d + 1] > 1 ? window->dilation[d] : 1;
     }
     if (y)
         y->par[2 * n] = window->groups;
@@ -49,35 +50,44 @@ fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window)
 /* The part of x that is left when so much is cut off at both ends. */
 static fr_array *cut_off(fr_array *x, const int64_t *low, const int64_t *high)
 {
-    int64_t start[5] = {0}, step[5] = {1, 1, 1, 1, 1}, count[5];
+    int64_t start[FR_MAX_NDIM], step[FR_MAX_NDIM], count[FR_MAX_NDIM];
     bool all = true;
     for (int d = 0; d < x->ndim; d++) {
         bool spatial = d > 0 && d < x->ndim - 1;
-        int64_t from = spatial && low[d - 1] < 0 ? -low[d - 1] : 0,
-                less = from + (spatial && high[d - 1] < 0 ? -high[d - 1] : 0);
-        start[d] = from > x->dims[d] ? x->dims[d] : from;
-        count[d] = x->dims[d] > less ? x->dims[d] - less : 0;
-        all &= less == 0;
+        start[d] = spatial && low[d - 1] < 0 ? -low[d - 1] : 0;
+        step[d] = 1;
+        count[d] = x->dims[d] - start[d] + (spatial && high[d - 1] < 0 ? high[d - 1] : 0);
+        all &= count[d] == x->dims[d];
     }
     return all ? x : fr_slice(x, start, step, count);
 }
 
 fr_array *fr__spread(fr_array *x, const int64_t *by, const int64_t *low, const int64_t *high)
 {
-    int64_t shape[5], start[5] = {0}, step[5] = {1, 1, 1, 1, 1};
-    bool dilated = false, padded = false;
+    int64_t shape[FR_MAX_NDIM], start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM];
+    bool changed = false;
     for (int d = 0; d < x->ndim; d++) {
         shape[d] = x->dims[d];
+        step[d] = 1;
         if (d == 0 || d == x->ndim - 1)
             continue;
-        int64_t size = x->dims[d] ? (x->dims[d] - 1) * by[d - 1] + 1 : 0;
-        start[d] = low[d - 1] > 0 ? low[d - 1] : 0;
+        int64_t size, before = fr__max64(low[d - 1], 0), after = fr__max64(high[d - 1], 0);
+        if (!x->dims[d])
+            size = 0;
+        else if (__builtin_mul_overflow(x->dims[d] - 1, by[d - 1], &size) ||
+                 __builtin_add_overflow(size, 1, &size))
+            return fr__fail(FR__E_LIMIT, "more elements than memory can address");
+        if (low[d - 1] < -size || high[d - 1] < -size - fr__min64(low[d - 1], 0))
+            return fr__fail(FR__E_VALUE, "paddings %lld and %lld leave nothing of %lld",
+                            (long long)low[d - 1], (long long)high[d - 1], (long long)size);
+        start[d] = before;
         step[d] = by[d - 1];
-        shape[d] = size + start[d] + (high[d - 1] > 0 ? high[d - 1] : 0);
-        dilated |= by[d - 1] > 1;
-        padded |= shape[d] != size;
+        if (__builtin_add_overflow(size, before, &shape[d]) ||
+            __builtin_add_overflow(shape[d], after, &shape[d]))
+            return fr__fail(FR__E_LIMIT, "more elements than memory can address");
+        changed |= shape[d] != x->dims[d];
     }
-    if (dilated || padded) {
+    if (changed) {
         fr_array *zeros = fr_zeros(shape, x->ndim, (fr_dtype)x->dtype);
         x = zeros ? fr_slice_update(zeros, x, start, step, x->dims) : NULL;
     }

@@ -4,15 +4,20 @@
 
 #include "op/op.h"
 
+enum {
+    FR__WINDOW_AXES = FR_MAX_NDIM - 3
+}; /* derivatives and batches have one more on the way */
+
 typedef struct fr__window {
-    int64_t stride[3], dilation[3], groups;
+    int64_t stride[FR__WINDOW_AXES], dilation[FR__WINDOW_AXES], groups;
 } fr__window;
 
 fr__window fr__window_of(const fr_array *y); /* of a CONV */
-/* The window w over x where it lies wholly inside: a CONV. Floats of one dtype. */
+/* The window w over x where it lies wholly inside: a CONV. Floats of one dtype. Errors name no
+ * function: whose window it is the caller knows. */
 fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window);
 /* x [N, spatial..., C] with by - 1 zeros between elements, then low and high ones around it (below
- * 0: cut off). In an open scope. */
+ * 0: cut off). In an open scope. Errors: as above. */
 fr_array *fr__spread(fr_array *x, const int64_t *by, const int64_t *low, const int64_t *high);
 
 #endif

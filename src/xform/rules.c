@@ -138,8 +138,8 @@ static void contract_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t
  * spatial, p or groups * p]. */
 static fr_array *swapped(fr_array *x, int64_t groups, bool first, bool to_first)
 {
-    int n = x->ndim, at = first ? 0 : n - 1, axes[7], k = 0;
-    int64_t shape[7];
+    int n = x->ndim, at = first ? 0 : n - 1, axes[FR_MAX_NDIM], k = 0;
+    int64_t shape[FR_MAX_NDIM];
     for (int d = 0; d < n; d++) {
         if (d == at)
             shape[k++] = groups;
@@ -159,7 +159,7 @@ static fr_array *swapped(fr_array *x, int64_t groups, bool first, bool to_first)
     fr_array *y = fr_transpose(fr_reshape(x, shape, n + 1), axes, n + 1);
     if (!y)
         return NULL;
-    int64_t to[6];
+    int64_t to[FR_MAX_NDIM];
     k = 0;
     for (int d = 0; d <= n; d++) {
         bool join = to_first ? d == 0 : d == n - 1;
@@ -176,7 +176,9 @@ static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t nee
 {
     fr__window w = fr__window_of(y), back = w;
     int n = y->ndim - 2;
-    int64_t low[3], high[3], start[5] = {0}, step[5] = {1, 1, 1, 1, 1}, count[5];
+    int64_t low[FR__WINDOW_AXES], high[FR__WINDOW_AXES],
+        start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM] = {1}, count[FR_MAX_NDIM];
+    step[n + 1] = 1;
     for (int d = 0; d < n; d++) {
         int64_t taps = in[1]->dims[d + 1], reach = (taps - 1) * w.dilation[d];
         low[d] = reach;
@@ -208,7 +210,7 @@ static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t nee
         step[d] = 1;
         count[d] = d == 0 || d == n + 1 ? r->dims[d] : in[1]->dims[d];
     }
-    int axes[5];
+    int axes[FR_MAX_NDIM];
     for (int d = 0; d < y->ndim; d++)
         axes[d] = d == 0 ? n + 1 : d == n + 1 ? 0 : d;
     r = fr_slice(r, start, step, count);

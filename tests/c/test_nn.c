@@ -60,6 +60,21 @@ TEST(convolutions)
     CHECK(refused(fr_windows(a, 1, 8, 1, 1), FR_ERROR_VALUE));
     CHECK(refused(fr_windows(a, 5, 1, 1, 1), FR_ERROR_INDEX));
     CHECK(!fr_conv(NULL, b, NULL));
+    /* numbers that no memory can follow; far steps to a next window or element that is not there */
+    int64_t far[] = {INT64_MAX}, most_back[] = {INT64_MIN};
+    CHECK(refused(fr_conv(a, b, &(fr_conv_options){.dilation = far}), FR_ERROR_VALUE));
+    CHECK(refused(fr_conv(a, b, &(fr_conv_options){.padding = most_back}), FR_ERROR_VALUE));
+    CHECK(refused(fr_conv(a, b, &(fr_conv_options){.padding = far}), FR_ERROR_LIMIT));
+    CHECK(refused(fr_conv(a, b, &(fr_conv_options){.input_dilation = far}), FR_ERROR_LIMIT));
+    fr_conv_options wide = {.dilation = far, .padding = most_back};
+    CHECK(refused(fr_conv_transpose(a, b, &wide, NULL), FR_ERROR_LIMIT));
+    fr_array *tap =
+        fr_slice(b, (int64_t[]){0, 0, 0}, (int64_t[]){1, 1, 1}, (int64_t[]){4, 1, 3});
+    c = fr_conv(a, tap, &(fr_conv_options){.stride = far, .dilation = far});
+    CHECK(c && fr_shape(c)[1] == 1 && !fr_copy_out(c, y, 2 * 4 * sizeof *y));
+    CHECK(y[1] == x[0] * w[9] + x[1] * w[10] + x[2] * w[11]);
+    CHECK(!fr_eval(fr_windows(a, 1, 7, INT64_MAX, 1)));
+    CHECK(!fr_eval(fr_windows(a, 1, 1, 1, INT64_MAX)));
     fr_scope_close(s);
 }
 

@@ -55,7 +55,12 @@ def reference(x, w, stride, before, after, dilation, between, groups, flip):
 
 
 def cases():
-    for n, shape, window in ((1, (9,), (3,)), (2, (7, 6), (3, 2)), (3, (5, 4, 6), (2, 3, 2))):
+    for n, shape, window in (
+        (1, (9,), (3,)),
+        (2, (7, 6), (3, 2)),
+        (3, (5, 4, 6), (2, 3, 2)),
+        (4, (3, 4, 3, 4), (2, 2, 1, 2)),
+    ):
         ones, zeros = (1,) * n, (0,) * n
         for changed in (
             {},
