@@ -162,7 +162,8 @@ def test_fork_after_use():
     survives(code, "0 12000000.0\n")
 
 
-def test_fork_while_threads_compute():
+@pytest.mark.parametrize("events", ["", os.devnull], ids=["", "events"])
+def test_fork_while_threads_compute(events):
     code = """
     import os, threading, time
     import ferrule.core as mx
@@ -197,7 +198,7 @@ def test_fork_while_threads_compute():
         t.join()
     print(bad)
     """
-    survives(code, "0\n", timeout=120)
+    survives(code, "0\n", timeout=120, env={"FERRULE_TRACE": events})
 
 
 def test_multiprocessing_pool():
