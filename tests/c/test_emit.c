@@ -575,22 +575,53 @@ TEST(conversions)
         }
 }
 
+/* Floats known to fit; the same bits as another type of that width. */
+TEST(conversions_in_range_and_bits)
+{
+    special = 0;
+    for (int m = 0; m < MACHINES; m++)
+        for (int from = FR__KI32; from <= FR__KF64 && ready(m); from++) {
+            kern kernel, *t = &kernel;
+            start(t);
+            int p = axis(t, FR__BIND_PARVEC, 1, 515), out[FR__KNONE];
+            int in = UNIT(t, buffer(t, storage_of(from), FR__BUF_IN, 515), p, NULL);
+            for (int to = FR__KI32; to <= FR__KF64; to++)
+                out[to] = UNIT(t, buffer(t, storage_of(to), FR__BUF_OUT, 515), p, NULL);
+            LOOP(p);
+            int v = load(t, in, -1, -1);
+            int fits = op(t, FR__K_ABS, from, v, -1, -1, 0);
+            for (int to = FR__KI32; to <= FR__KF64; to++) {
+                bool whole = from >= FR__KF32 && to < FR__KF32, other = to != from;
+                if (other && fr__ktype_size[to] == fr__ktype_size[from])
+                    store(t, out[to], op(t, FR__K_BITCAST, to, v, -1, -1, 0), -1, -1);
+                else if (whole)
+                    store(t, out[to], op(t, FR__K_CVT, to, fits, -1, -1, 1), -1, -1);
+            }
+            if (from == FR__KF32) /* both ways for the integer of its own width */
+                store(t, UNIT(t, buffer(t, FR_UINT32, FR__BUF_OUT, 515), p, NULL),
+                      op(t, FR__K_CVT, FR__KU32, fits, -1, -1, 1), -1, -1);
+            if (from == FR__KF64)
+                store(t, UNIT(t, buffer(t, FR_INT64, FR__BUF_OUT, 515), p, NULL),
+                      op(t, FR__K_CVT, FR__KI64, fits, -1, -1, 1), -1, -1);
+            END(p);
+            EXPECT(agree(t, 16, 515));
+        }
+}
+
 TEST(storage)
 {
-    static const int as[] = {FR_BOOL,  FR_UINT8,   FR_INT8,    FR_UINT16,
-                             FR_INT16, FR_FLOAT16, FR_BFLOAT16};
     special = 7;
     for (int m = 0; m < MACHINES; m++)
-        for (int i = 0; i < FR__COUNT(as) && ready(m); i++) {
+        for (int as = 0; as < FR_DTYPE_COUNT && ready(m); as++) {
             kern kernel, *t = &kernel;
             start(t);
             int64_t n = 66000;
-            int p = axis(t, FR__BIND_PARVEC, 2, n), type = fr__ktype_of(as[i]);
-            int in = UNIT(t, buffer(t, as[i], FR__BUF_IN, n), p, NULL);
-            int same_out = UNIT(t, buffer(t, as[i], FR__BUF_OUT, n), p, NULL);
+            int p = axis(t, FR__BIND_PARVEC, 2, n), type = fr__ktype_of(as);
+            int in = UNIT(t, buffer(t, as, FR__BUF_IN, n), p, NULL);
+            int same_out = UNIT(t, buffer(t, as, FR__BUF_OUT, n), p, NULL);
             int wide = UNIT(t, buffer(t, storage_of(type), FR__BUF_IN, n), p, NULL);
             int wide_out = UNIT(t, buffer(t, storage_of(type), FR__BUF_OUT, n), p, NULL);
-            int narrow = UNIT(t, buffer(t, as[i], FR__BUF_OUT, n), p, NULL);
+            int narrow = UNIT(t, buffer(t, as, FR__BUF_OUT, n), p, NULL);
             LOOP(p);
             int v = load(t, in, -1, -1), w = load(t, wide, -1, -1);
             store(t, same_out, v, -1, -1);

@@ -883,6 +883,55 @@ static void show(recipe *r)
     printf("\n");
 }
 
+/* ---- kernels as text and as words --------------------------------------------------------------------- */
+
+static fr__map by_text, by_words; /* of all kernels so far: what is in one is the other's key */
+static int kernels_known;
+
+typedef struct written {
+    char *text;
+    uint64_t *words;
+    size_t bytes;
+} written;
+
+/* Kernels with one text have one list of words, and the other way about: the cache looks for words
+ * in memory and for text on disk. */
+static bool known_as_one(const fr__kentry *e)
+{
+    const char *text = e->kernel->text;
+    size_t n = strlen(text);
+    const written *a = fr__map_get(&by_text, text, n, e->kernel->hash),
+                  *b = fr__map_get(&by_words, e->words, e->bytes, e->hash);
+    if (a || b)
+        return a == b;
+    written *w = malloc(sizeof *w);
+    *w = (written){malloc(n + 1), malloc(e->bytes), e->bytes};
+    memcpy(w->text, text, n + 1);
+    memcpy(w->words, e->words, e->bytes);
+    kernels_known++;
+    return !fr__map_put(&by_text, w->text, n, e->kernel->hash, w) &&
+           !fr__map_put(&by_words, w->words, w->bytes, e->hash, w);
+}
+
+/* All kernels of the recipe's graph. */
+static bool known_kernels(const recipe *r)
+{
+    fr_array *outs[OUTS];
+    fr__trace t = {0};
+    fr__capture c = {.t = &t};
+    build(r, NULL, outs);
+    bool good = !fr__capture_graph(&c, r->nouts, outs, false);
+    fr__plan *p = good ? fr__plan_make(&t, false) : NULL;
+    for (int i = 0; p && i < p->nsteps; i++)
+        good = (!p->steps[i].kernel || known_as_one(p->steps[i].kernel)) && good;
+    good = good && p;
+    if (p)
+        fr__plan_release(p);
+    fr__capture_free(&c);
+    fr__trace_free(&t);
+    return good;
+}
+
 /* ---- the test ------------------------------------------------------------------------------------------- */
 
 static volatile uint64_t seed_now;
@@ -904,6 +953,7 @@ static bool check_seed(uint64_t seed)
     seed_now = seed;
     make_recipe(&r, seed);
     bool good = agree(&r);
+    EXPECT(known_kernels(&r));
     if (test_option("show"))
         show(&r);
     step first[NODES];
@@ -942,4 +992,5 @@ TEST(graphs)
            (unsigned long long)(seed - (uint64_t)n), (long long)fr_count(FR_COUNT_GENERATED),
            (long long)fr_count(FR_COUNT_KERNELS));
     fr__set_tier(FR__TIER_CHOOSE);
+    EXPECT(kernels_known > n / 4 || n < 100);
 }

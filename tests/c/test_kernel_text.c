@@ -72,6 +72,90 @@ TEST(prints)
     fr__text_free(&t);
 }
 
+/* ---- words --------------------------------------------------------------------------------- */
+
+/* The kernel in m as text, and as words (how many); the text is the caller's. */
+static char *written(uint64_t *words, size_t room, size_t *n)
+{
+    fr__text t = {0};
+    fr__kernel_print(&m.k, &t);
+    *n = fr__kernel_words(&m.k, room, words);
+    return t.at;
+}
+
+static void two_accesses(void)
+{
+    start();
+    int par = axis(FR__BIND_PAR, 0, 6), outer = axis(FR__BIND_OUTER, 0, 3);
+    m.axis[outer].div = (uint16_t)word(2);
+    int serial = axis(FR__BIND_SERIAL, 0, 7), vec = axis(FR__BIND_VEC, 2, 100);
+    m.axis[vec].split = (int16_t)outer;
+    m.axis[vec].block = (uint16_t)word(40);
+    int x = access_to(FR_FLOAT32, FR__BUF_IN, NULL, vec, 3);
+    term(x, par, 7);
+    term(x, serial, 9);
+    int y = access_to(FR_FLOAT32, FR__BUF_OUT, NULL, vec, 1), at = constant_int(FR__KI64, 1);
+    int mask = constant_int(FR__KB1, 1);
+    loop(par);
+    loop(serial);
+    loop(vec);
+    int v = ins(FR__K_LOAD, FR__KF32, -1, at, mask, x);
+    ins(FR__K_STORE, FR__KF32, v, at, mask, y);
+    end(vec);
+    end(serial);
+    end(par);
+}
+
+/* Each thing that the text shows, changed alone, changes the words. */
+TEST(words_hold_all_of_the_text)
+{
+    static uint64_t before[512], after[512];
+    size_t n, k;
+    two_accesses();
+    CHECK_EQ(fr__kernel_check(&m.k), 0);
+    char *text = written(before, FR__COUNT(before), &n);
+    CHECK(n <= FR__COUNT(before));
+    for (int i = 0; i < 28; i++) {
+        two_accesses();
+        switch (i) {
+        case 0: m.k.nword++; break;
+        case 1: m.bufs[0].dtype = FR_FLOAT16; break;
+        case 2: m.bufs[0].role = FR__BUF_SCRATCH; break;
+        case 3: m.bufs[1].word++; break;
+        case 4: m.axis[0].bind = FR__BIND_PARVEC; break;
+        case 5: m.axis[3].unroll = 4; break;
+        case 6: m.axis[1].extent++; break;
+        case 7: m.axis[1].div++; break;
+        case 8: m.axis[3].split = 0; break;
+        case 9: m.axis[3].split = -1; break;
+        case 10: m.axis[3].block++; break;
+        case 11: m.access[0].buf = 1; break;
+        case 12: m.access[0].vec = FR__VEC_UNIT; break;
+        case 13: m.access[1].nt = true; break;
+        case 14: m.access[0].prefetch = 1; break;
+        case 15: m.access[0].vaxis = 0; break;
+        case 16: m.access[0].vstride++; break;
+        case 17: m.access[0].nterm--; break;
+        case 18: m.access[0].term[1].axis = 1; break;
+        case 19: m.access[0].term[1].word++; break;
+        case 20: m.ins[0].imm = 1ll << 40; break;
+        case 21: m.ins[5].imm = 1; break;
+        case 22: m.ins[5].b = -1; break;
+        case 23: m.ins[5].c = 0; break;
+        case 24: m.ins[5].op = FR__K_ROUND; break;
+        case 25: m.ins[6].a = 0; break;
+        case 26: m.ins[6].type = FR__KI32; break;
+        case 27: m.k.nins--; break;
+        }
+        char *now = written(after, FR__COUNT(after), &k);
+        bool told = k != n || memcmp(before, after, 8 * n) != 0;
+        if (!EXPECT(strcmp(now, text) != 0) || !EXPECT(told))
+            printf("     change %d\n", i);
+        fr__free(now);
+    }
+    fr__free(text);
+}
+
 /* ---- the checker ------------------------------------------------------------------------ */
 
 static bool complains(const char *about)
@@ -125,11 +209,17 @@ TEST(checker_names_the_instruction)
     CHECK(complains("type f32, but a int8 buffer holds i32"));
 }
 
-/* Whatever is changed in a good kernel: refused with a message, or it can be planned. */
+/* Whatever is changed in a good kernel: refused with a message, or it can be planned; and then words
+ * tell it from the first one where the text does. */
 TEST(mutated_kernels)
 {
     static float x[256], y[256];
-    int refused = 0, accepted = 0;
+    static uint64_t first[2048], words[2048];
+    int refused = 0, accepted = 0, differ = 0;
+    size_t nfirst, n_words;
+    gelu_kernel(x, y, 256);
+    char *text = written(first, FR__COUNT(first), &nfirst);
+    CHECK(nfirst <= FR__COUNT(first));
 
     for (int round = 0; round < 20000; round++) {
         int n = gelu_kernel(x, y, 256);
@@ -153,7 +243,13 @@ TEST(mutated_kernels)
         } else {
             CHECK(fr__interp_space(&m.k) > 0);
             accepted++;
+            char *now = written(words, FR__COUNT(words), &n_words);
+            bool same_text = !strcmp(now, text);
+            fr__free(now);
+            CHECK(same_text || n_words != nfirst || memcmp(words, first, 8 * nfirst));
+            differ += !same_text;
         }
     }
-    CHECK(refused > 1000 && accepted > 1000);
+    fr__free(text);
+    CHECK(refused > 1000 && accepted > 1000 && differ > 1000);
 }

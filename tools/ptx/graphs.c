@@ -91,6 +91,39 @@ static fr_array *convert(fr_array *const *in)
     return fr_astype(fr_mul(fr_astype(in[0], FR_FLOAT32), 100.0), FR_INT16);
 }
 
+static fr_array *complex_numbers(fr_array *const *in)
+{
+    fr_array *z = fr_div(in[0], 300.0), *w = fr_add(fr_mul(z, in[1]), fr_exp(z));
+    return fr_abs(fr_sub(fr_conjugate(w), fr_complex(fr_real(z), fr_imag(in[1]))));
+}
+
+/* Bits as another type of the same width, and of half of it: one more axis is not asked for. */
+static fr_array *reinterpreted(fr_array *const *in)
+{
+    fr_array *bits = fr_bit_xor(fr_view_as(in[0], FR_INT32), 0x7f);
+    fr_array *halves = fr_view_as(fr_shift_left(fr_view_as(in[1], FR_UINT16), 1), FR_FLOAT16);
+    return fr_add(fr_view_as(bits, FR_FLOAT32), fr_where(fr_isnan(halves), 1.0, halves));
+}
+
+/* Every dtype from every other, on the way to one number an element. */
+static fr_array *every_cast(fr_array *const *in)
+{
+    fr_array *sum = NULL;
+    for (int from = 0; from < FR_DTYPE_COUNT; from++)
+        for (int to = 0; to < FR_DTYPE_COUNT; to++) {
+            fr_array *x = fr_astype(fr_astype(in[0], (fr_dtype)from), (fr_dtype)to);
+            x = fr_astype(fr_astype(x, FR_FLOAT32), FR_INT32);
+            sum = sum ? fr_bit_xor(sum, fr_add(x, from * 16 + to)) : x;
+        }
+    return sum;
+}
+
+static fr_array *gathered(fr_array *const *in)
+{
+    fr_array *rows = fr_take(in[0], fr_astype(in[1], FR_INT32), 0);
+    return fr_mul(fr_add(rows, 1.0), 0.5);
+}
+
 #define IN(type, ...)                                                                          \
     {                                                                                          \
         FR_##type, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), { __VA_ARGS__ }   \
@@ -133,6 +166,15 @@ const graph graphs[] = {
     {"integers", integers, 0, false, 2, {IN(INT32, 100, 333), IN(INT32, 333)}},
     {"int_sum", int_sum, 0, false, 1, {IN(INT16, 400, 300)}},
     {"convert", convert, 0, false, 1, {IN(FLOAT16, 1000, 33)}},
+    {"complex_numbers",
+     complex_numbers,
+     1e-5,
+     false,
+     2,
+     {IN(COMPLEX64, 37, 1001), IN(COMPLEX64, 1001)}},
+    {"reinterpreted", reinterpreted, 0, false, 2, {IN(FLOAT32, 37, 1001), IN(FLOAT16, 1001)}},
+    {"every_cast", every_cast, 0, false, 1, {IN(FLOAT32, 37, 101)}},
+    {"gathered", gathered, 0, false, 2, {IN(FLOAT32, 300, 65), IN(INT32, 129)}},
     {"normal", normal, 1e-5, false, 0, {{0}}},
     {"uniform_sum", uniform_sum, 1e-5, false, 1, {IN(FLOAT32, 700)}},
 };
