@@ -344,9 +344,10 @@ def test_dlpack_out(name, shape):
         assert got.ctypes.data == np.asarray(x).ctypes.data
     turned = np.from_dlpack(x.T)
     np.testing.assert_array_equal(turned, values.T)
-    own = np.from_dlpack(x, copy=True)
-    assert own.flags.writeable
-    np.testing.assert_array_equal(own, values)
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+        own = np.from_dlpack(x, copy=True)
+        assert own.flags.writeable
+        np.testing.assert_array_equal(own, values)
 
 
 @EACH

@@ -44,8 +44,11 @@ def survives(code, want, **options):
 
 # ---- signals ----------------------------------------------------------------------------------
 
+# A job in the background is born ignoring SIGINT, and so would Python in it.
 LONG = """
+    import signal
     import ferrule.core as mx
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     x = mx.ones((1500, 1500))
     mx.eval(x)
     def long(x):
