@@ -368,12 +368,15 @@ static int evaluate_inputs(int n_in, fr_array *const *in)
 static int keep_program(fr_function *f, fr_program *p, const void *key, size_t key_bytes,
                         int n_in, fr_array *const *in);
 
+/* Witnesses, which name operations and places, are made with a trace of the call's own sizes. */
+static bool wants_witness(const fr_function *f) { return f->check || fr__trap_set(); }
+
 /* New sizes: the program of the call's family. */
 static fr_program *find_family(fr_function *f, const void *key, size_t key_bytes, int n_in,
                                fr_array *const *in)
 {
     fr__sizes sizes;
-    fr__family *y = fr__sizes_of(n_in, in, &sizes)
+    fr__family *y = !wants_witness(f) && fr__sizes_of(n_in, in, &sizes)
                         ? fr__family_find(f, key, key_bytes, n_in, in, &sizes)
                         : NULL;
     fr_program *p = y && y->symbolic ? fr__family_program(y, &sizes, n_in, y->n_out) : NULL;
@@ -468,7 +471,7 @@ static void release_trace(fr_trace *t)
 static bool may_hide(fr_function *f, const void *key, size_t key_bytes, int n_in,
                      fr_array *const *in, fr__sizes *real)
 {
-    if (f->check || fr__trap_set() || !fr__sizes_of(n_in, in, real) || !real->n)
+    if (wants_witness(f) || !fr__sizes_of(n_in, in, real) || !real->n)
         return false;
     fr__family *y = fr__family_find(f, key, key_bytes, n_in, in, real);
     fr__family_release(y);

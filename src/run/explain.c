@@ -162,10 +162,13 @@ static void compare(fr__text *to, const char *now, const char *before)
         fr__text_add(to, "structure, constants or number of results differ");
         return;
     }
-    if (head[1] != old[1]) {
-        bool stream = (int32_t)head[1] == (int32_t)old[1];
-        fr__text_f(to, stream ? "another stream" : "%d inputs, was %d", (int)(int32_t)head[1],
-                   (int)(int32_t)old[1]);
+    if (head[1] != old[1]) { /* see call_word in compile.c */
+        int n = (int32_t)head[1], was = (int32_t)old[1];
+        if (n != was)
+            fr__text_f(to, "%d inputs, was %d", n, was);
+        else
+            fr__text_add(to, (head[1] ^ old[1]) >> 48 ? "debug_nans was turned on or off"
+                                                      : "another stream");
         return;
     }
     /* The words stand behind bytes of any number: copied where they can be read. */

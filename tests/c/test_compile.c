@@ -200,6 +200,7 @@ TEST(checked)
     fr_debug_nans(true);
     CHECK(fr_places_wanted());
     fr_function *f = fr_compile(log_of, NULL, &(fr_compile_options){.name = "log_of"});
+    fr_program *p;
     CHECK(fr_call1(f, fr_abs(bad)) != NULL);
     CHECK(!fr_call1(f, bad) && fr_error() == FR_ERROR_VALUE);
     CHECK(strstr(fr_error_message(), "log, giving float32[2]"));
@@ -210,6 +211,8 @@ TEST(checked)
     fr_error_clear();
     fr_debug_nans(false);
     CHECK(fr_call1(f, bad) != NULL);
+    CHECK(fr_function_programs(f, 1, &p) == 1 && strstr(fr_program_why(p), "debug_nans"));
+    fr_program_free(p);
     fr_function_free(f);
     f = fr_compile(log_of, NULL, &(fr_compile_options){.name = "log_of", .check = true});
     CHECK(fr_places_wanted());

@@ -78,6 +78,21 @@ def test_off_again():
     assert np.isnan(f(x).item())
 
 
+def test_shapeless_is_watched_too():
+    f = mx.compile(lambda x: mx.log(x) * 2, shapeless=True)
+    for n in (3, 4):
+        f(mx.ones((n,)))
+    mx.debug_nans(True)
+    try:
+        for n in (3, 5):  # a size that a program is there for, and a new one
+            with pytest.raises(ValueError, match="log"):
+                f(-mx.ones((n,)))
+            assert np.allclose(np.array(f(mx.ones((n,)))), 0)
+    finally:
+        mx.debug_nans(False)
+    assert np.isnan(np.array(f(-mx.ones((5,))))).all()
+
+
 def test_environment():
     program = "import ferrule.core as mx; print(mx.log(mx.array([-1.0])))"
     import os
@@ -129,6 +144,20 @@ def test_a_difference_is_named():
     ):
         checked(mx.array([0.25, 1.0]).astype(mx.float16))
     assert np.array_equal(np.array(checked(mx.array([0.5, 1.0]))), [1, 2])
+
+
+def test_a_difference_leaves_the_state():
+    state = [mx.array(0.25).astype(mx.float16)]
+
+    def f():
+        state[0] = ((state[0] + 2048) - 2048) * 2
+
+    checked = mx.compile(f, inputs=state, outputs=state, check=True)
+    before = state[0]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="check of 'f'"):
+            checked()
+        assert state[0] is before and before.item() == 0.25
 
 
 def test_check_of_numbers_and_state():

@@ -138,6 +138,29 @@ def test_state():
     assert len(calls) == 1
 
 
+def test_a_refused_trace_leaves_nothing():
+    state, sizes = {"n": mx.array(0.0), "last": [mx.array(0.0)]}, []
+
+    def f(x):
+        state["n"] = state["n"] + 1
+        state["last"][0] = x.sum()
+        sizes.append(x.shape[0])  # refused here
+        if sizes[-1] == 4:
+            raise KeyError("four")
+        return x * state["n"]
+
+    compiled = mx.compile(f, inputs=state, outputs=state, shapeless=True)
+    for k, n in enumerate((3, 5, 3), 1):
+        last = state["last"]
+        assert compiled(mx.ones((n,)))[0].item() == k == state["n"].item()
+        assert state["last"] is last and last[0].item() == n
+    with pytest.raises(KeyError, match="four"):
+        compiled(mx.ones((4,)))
+    assert state["n"].item() == 3 and state["last"][0].item() == 3
+    assert sizes == [3, 5, 4]
+    assert mx.ones((6,)).shape == (6,)
+
+
 def test_errors_are_the_function_s():
     def f(x):
         return x + mx.ones((4,))
