@@ -159,6 +159,9 @@ int64_t fr__env_bytes(const char *name, int64_t otherwise);
 bool fr__env_on(const char *name, bool otherwise); /* 0/off/false/no, 1/on/true/yes */
 /* The number of the choice that it names (NULL-terminated list); -1 when unset or none of them. */
 int fr__env_choice(const char *name, const char *const *choices, const char *wanted);
+/* How many entries a cache keeps: FERRULE_<name>, else `usual`. *known: 0 until it was asked. A HARD
+ * build keeps two. */
+int fr__env_limit(_Atomic int *known, const char *name, int usual);
 const char *fr__env_complaints(void); /* "" or a text naming each bad setting; never freed */
 
 void fr__complain(const char *fmt, ...) FR__PRINTF(1, 2); /* one more of these */

@@ -82,6 +82,21 @@ int64_t fr__env_int(const char *name, int64_t otherwise, int64_t lo, int64_t hi)
     return otherwise;
 }
 
+int fr__env_limit(_Atomic int *known, const char *name, int usual)
+{
+#ifdef FERRULE_HARD
+    (void)known, (void)name, (void)usual;
+    return 2;
+#else
+    int n = atomic_load_explicit(known, memory_order_relaxed);
+    if (!n) {
+        n = (int)fr__env_int(name, usual, 1, 1 << 24);
+        atomic_store_explicit(known, n, memory_order_relaxed);
+    }
+    return n;
+#endif
+}
+
 int64_t fr__env_bytes(const char *name, int64_t otherwise)
 {
     const char *s = fr__env(name);

@@ -48,19 +48,7 @@ bool fr_is_tracing(void) { return tracing > 0; }
 enum { LIMIT = 256 };
 static _Atomic int cache_limit; /* 0: not asked for yet */
 
-static int limit_now(void)
-{
-#ifdef FERRULE_HARD
-    return 2;
-#else
-    int n = atomic_load_explicit(&cache_limit, memory_order_relaxed);
-    if (!n) {
-        n = (int)fr__env_int("COMPILE_CACHE_LIMIT", LIMIT, 1, 1 << 24);
-        atomic_store_explicit(&cache_limit, n, memory_order_relaxed);
-    }
-    return n;
-#endif
-}
+static int limit_now(void) { return fr__env_limit(&cache_limit, "COMPILE_CACHE_LIMIT", LIMIT); }
 
 int fr_compile_cache_limit(int programs)
 {
@@ -290,20 +278,6 @@ fr_function *fr_function_new(const char *name, int limit)
     return f;
 }
 
-static void unlink_program(fr_function *f, fr_program *p)
-{
-    *(p->newer ? &p->newer->older : &f->newest) = p->older;
-    *(p->older ? &p->older->newer : &f->oldest) = p->newer;
-    p->newer = p->older = NULL;
-}
-
-static void link_newest(fr_function *f, fr_program *p)
-{
-    p->older = f->newest;
-    *(f->newest ? &f->newest->newer : &f->oldest) = p;
-    f->newest = p;
-}
-
 void fr_function_strict(fr_function *f, bool strict) { f->strict = strict; }
 
 void fr_function_check(fr_function *f, bool check)
@@ -315,21 +289,25 @@ void fr_function_check(fr_function *f, bool check)
 
 void fr_function_shapeless(fr_function *f, bool shapeless) { f->shapeless = shapeless; }
 
+/* What they hold may be anything: freed without the function's lock. */
+static void free_programs(fr__lru *gone)
+{
+    while (gone->oldest) {
+        fr_program *p = (fr_program *)gone->oldest;
+        fr__lru_remove(gone, &p->link);
+        fr_program_free(p);
+    }
+}
+
 void fr_function_clear(fr_function *f)
 {
     fr__families_clear(f);
     pthread_mutex_lock(&f->lock);
-    fr_program *p = f->newest;
-    f->newest = f->oldest = NULL;
-    f->count = 0;
+    fr__lru all = f->programs;
+    f->programs = (fr__lru){0};
     fr__map_free(&f->table);
     pthread_mutex_unlock(&f->lock);
-    while (p) { /* what it holds may be anything: freed without the lock */
-        fr_program *older = p->older;
-        p->newer = p->older = NULL;
-        fr_program_free(p);
-        p = older;
-    }
+    free_programs(&all);
 }
 
 void fr_function_free(fr_function *f)
@@ -421,13 +399,11 @@ fr_program *fr_function_find(fr_function *f, const void *key, size_t key_bytes, 
     }
     uint64_t hash = fr__hash(bytes, n, 0);
     pthread_mutex_lock(&f->lock);
-    fr_program *p = f->newest; /* most calls are like the last one */
+    fr_program *p = (fr_program *)f->programs.newest; /* most calls are like the last one */
     if (!p || p->hash != hash || p->key_bytes != n || memcmp(p->key, bytes, n)) {
         p = fr__map_get(&f->table, bytes, n, hash);
-        if (p && p != f->newest) {
-            unlink_program(f, p);
-            link_newest(f, p);
-        }
+        if (p)
+            fr__lru_use(&f->programs, &p->link);
     }
     if (p)
         atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
@@ -440,9 +416,9 @@ int fr_function_programs(fr_function *f, int room, fr_program **to)
 {
     pthread_mutex_lock(&f->lock);
     int n = 0;
-    for (fr_program *p = f->newest; p && n < room; p = p->older) {
+    for (fr__link *x = f->programs.newest; x && n < room; x = x->older) {
+        fr_program *p = to[n++] = (fr_program *)x;
         atomic_fetch_add(&p->refs, 1);
-        to[n++] = p;
     }
     pthread_mutex_unlock(&f->lock);
     return n;
@@ -742,6 +718,14 @@ static int refuse_constants(const fr_function *f, const fr_program *p)
     return -1;
 }
 
+/* Locked. To those that will be freed. */
+static void drop_program(fr_function *f, fr_program *p, fr__lru *gone)
+{
+    fr__lru_remove(&f->programs, &p->link);
+    fr__map_remove(&f->table, p->key, p->key_bytes, p->hash);
+    fr__lru_add(gone, &p->link);
+}
+
 static int keep_program(fr_function *f, fr_program *p, const void *key, size_t key_bytes,
                         int n_in, fr_array *const *in)
 {
@@ -754,35 +738,20 @@ static int keep_program(fr_function *f, fr_program *p, const void *key, size_t k
     p->key_bytes = whole.n;
     p->hash = fr__hash(whole.at, whole.n, 0);
     p->why = fr__why(f, p->key, p->key_bytes);
-    fr_program *gone = NULL;
+    fr__lru gone = {0};
     pthread_mutex_lock(&f->lock);
-    fr_program *other = fr__map_remove(&f->table, p->key, p->key_bytes, p->hash);
+    fr_program *other = fr__map_get(&f->table, p->key, p->key_bytes, p->hash);
     if (other)
-        unlink_program(f, other);
+        drop_program(f, other, &gone);
     int status = fr__map_put(&f->table, p->key, p->key_bytes, p->hash, p);
     if (!status) {
         atomic_fetch_add(&p->refs, 1);
-        link_newest(f, p);
-        f->count += !other;
-        while (f->count > (f->limit ? f->limit : limit_now())) {
-            fr_program *least = f->oldest;
-            unlink_program(f, least);
-            fr__map_remove(&f->table, least->key, least->key_bytes, least->hash);
-            least->older = gone;
-            gone = least;
-            f->count--;
-        }
-    } else {
-        f->count -= other != NULL;
+        fr__lru_add(&f->programs, &p->link);
+        while (f->programs.n > (f->limit ? f->limit : limit_now()))
+            drop_program(f, (fr_program *)f->programs.oldest, &gone);
     }
     pthread_mutex_unlock(&f->lock);
-    fr_program_free(other);
-    while (gone) {
-        fr_program *next = gone->older;
-        gone->older = NULL;
-        fr_program_free(gone);
-        gone = next;
-    }
+    free_programs(&gone);
     return status;
 }
 

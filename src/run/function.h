@@ -22,6 +22,7 @@ typedef struct fr__family {
 } fr__family;
 
 struct fr_program {
+    fr__link link; /* among its function's */
     _Atomic int refs;
     fr__plan *plan;
     int n_in, n_out;
@@ -40,22 +41,21 @@ struct fr_program {
     char name[96];
     fr__family *family; /* that it is of; or NULL */
     fr_program *base;   /* whose program this is with other literals; or NULL */
-    fr_program *newer, *older;
 };
 
 struct fr_function {
     _Atomic int refs;
     pthread_mutex_t lock;
     char name[96];
-    int limit, count; /* limit 0: the process's */
-    bool strict;      /* captures no arrays */
-    bool check;       /* runs go by single operations as well */
-    bool shapeless;   /* a program serves other sizes where it can */
+    int limit;      /* of programs; 0: the process's */
+    bool strict;    /* captures no arrays */
+    bool check;     /* runs go by single operations as well */
+    bool shapeless; /* a program serves other sizes where it can */
     fr__map families;
     fr__family *family; /* all of them, last first */
     int nfamilies;
     fr__map table;
-    fr_program *newest, *oldest;
+    fr__lru programs;
     fr_fn *fn;
     void *ctx;
     void (*free_ctx)(void *);

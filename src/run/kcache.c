@@ -26,36 +26,12 @@ __attribute__((constructor)) static void at_load(void)
 }
 
 static fr__map table;
-static fr__kentry *newest, *oldest;
-static int count;
+static fr__lru entries;
 
 static int limit(void)
 {
-#ifdef FERRULE_HARD
-    return 2;
-#else
     static _Atomic int known;
-    int n = atomic_load_explicit(&known, memory_order_relaxed);
-    if (!n) {
-        n = (int)fr__env_int("KERNEL_CACHE_LIMIT", 4096, 1, 1 << 24);
-        atomic_store_explicit(&known, n, memory_order_relaxed);
-    }
-    return n;
-#endif
-}
-
-static void unlink_entry(fr__kentry *e)
-{
-    *(e->newer ? &e->newer->older : &newest) = e->older;
-    *(e->older ? &e->older->newer : &oldest) = e->newer;
-    e->newer = e->older = NULL;
-}
-
-static void link_newest(fr__kentry *e)
-{
-    e->older = newest;
-    *(newest ? &newest->newer : &oldest) = e;
-    newest = e;
+    return fr__env_limit(&known, "KERNEL_CACHE_LIMIT", 4096);
 }
 
 static void free_entry(fr__kentry *e)
@@ -69,13 +45,12 @@ static void free_entry(fr__kentry *e)
 /* Locked. Takes the least recently used entry that no program holds out of the table. */
 static fr__kentry *evict(void)
 {
-    fr__kentry *e = oldest;
+    fr__kentry *e = (fr__kentry *)entries.oldest;
     while (e && atomic_load(&e->refs))
-        e = e->newer;
+        e = (fr__kentry *)e->link.newer;
     if (e) {
-        unlink_entry(e);
+        fr__lru_remove(&entries, &e->link);
         fr__map_remove(&table, e->words, e->bytes, e->hash);
-        count--;
     }
     return e;
 }
@@ -86,8 +61,7 @@ static fr__kentry *find(const uint64_t *words, size_t bytes, uint64_t hash)
     fr__kentry *e = fr__map_get(&table, words, bytes, hash);
     if (e) {
         atomic_fetch_add(&e->refs, 1);
-        unlink_entry(e);
-        link_newest(e);
+        fr__lru_use(&entries, &e->link);
     }
     return e;
 }
@@ -124,8 +98,8 @@ static fr__kentry *keep(fr__kentry *e)
     fr__kentry *kept = find(e->words, e->bytes, e->hash);
     if (!kept && !fr__map_put(&table, e->words, e->bytes, e->hash, e)) {
         kept = e;
-        link_newest(e);
-        if (++count > limit())
+        fr__lru_add(&entries, &e->link);
+        if (entries.n > limit())
             gone = evict();
     }
     pthread_mutex_unlock(&lock);
@@ -168,7 +142,7 @@ void fr__kcache_release(fr__kentry *e)
         return;
     fr__kentry *gone = NULL;
     pthread_mutex_lock(&lock);
-    if (atomic_fetch_sub(&e->refs, 1) == 1 && count > limit())
+    if (atomic_fetch_sub(&e->refs, 1) == 1 && entries.n > limit())
         gone = evict();
     pthread_mutex_unlock(&lock);
     if (gone)
@@ -181,7 +155,7 @@ void fr__kcache_clear(void)
     do {
         pthread_mutex_lock(&lock);
         gone = evict();
-        if (!count)
+        if (!entries.n)
             fr__map_free(&table);
         pthread_mutex_unlock(&lock);
         if (gone)

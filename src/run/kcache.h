@@ -4,9 +4,11 @@
 
 #include <stdatomic.h>
 
+#include "base/lru.h"
 #include "kernel/kernel.h"
 
 typedef struct fr__kentry {
+    fr__link link;
     _Atomic int refs; /* of programs; entries without any may be evicted */
     fr__kernel *kernel;
     uint64_t *words, hash; /* fr__kernel_words: the key; its hash */
@@ -15,7 +17,6 @@ typedef struct fr__kentry {
     _Atomic int64_t interpreted; /* scalar operations the interpreter did for it */
     _Atomic bool hopeless;       /* no machine code to be had: not tried again */
     fr__code *code;
-    struct fr__kentry *newer, *older;
 } fr__kentry;
 
 /* The entry of this kernel (takes it over, also on failure), with a reference. Its kernel has a

@@ -461,36 +461,23 @@ __attribute__((constructor)) static void at_load(void)
 }
 
 static fr__map table;
-static fr__plan *newest, *oldest;
-static int count;
+static fr__lru plans;
 
 static int limit(void)
 {
-#ifdef FERRULE_HARD
-    return 2;
-#else
     static _Atomic int known;
-    int n = atomic_load_explicit(&known, memory_order_relaxed);
-    if (!n) {
-        n = (int)fr__env_int("PROGRAM_CACHE_LIMIT", 4096, 1, 1 << 24);
-        atomic_store_explicit(&known, n, memory_order_relaxed);
+    return fr__env_limit(&known, "PROGRAM_CACHE_LIMIT", 4096);
+}
+
+/* Locked. Takes the least recently used one out of the table, if there is one. */
+static fr__plan *evict(void)
+{
+    fr__plan *p = (fr__plan *)plans.oldest;
+    if (p) {
+        fr__lru_remove(&plans, &p->link);
+        fr__map_remove(&table, p->key, p->key_bytes, p->hash);
     }
-    return n;
-#endif
-}
-
-static void unlink_plan(fr__plan *p)
-{
-    *(p->newer ? &p->newer->older : &newest) = p->older;
-    *(p->older ? &p->older->newer : &oldest) = p->newer;
-    p->newer = p->older = NULL;
-}
-
-static void link_newest(fr__plan *p)
-{
-    p->older = newest;
-    *(newest ? &newest->newer : &oldest) = p;
-    newest = p;
+    return p;
 }
 
 static fr__plan *find(const uint64_t *key, size_t bytes, uint64_t hash)
@@ -498,10 +485,7 @@ static fr__plan *find(const uint64_t *key, size_t bytes, uint64_t hash)
     fr__plan *p = fr__map_get(&table, key, bytes, hash);
     if (p) {
         atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
-        if (p != newest) {
-            unlink_plan(p);
-            link_newest(p);
-        }
+        fr__lru_use(&plans, &p->link);
     }
     return p;
 }
@@ -522,13 +506,9 @@ fr__plan *fr__plan_for(fr__trace *t)
     fr__plan *other = find(p->key, bytes, hash); /* another thread was faster */
     if (!other && !fr__map_put(&table, p->key, bytes, hash, p)) {
         atomic_fetch_add(&p->refs, 1);
-        link_newest(p);
-        if (++count > limit()) {
-            gone = oldest;
-            unlink_plan(gone);
-            fr__map_remove(&table, gone->key, gone->key_bytes, gone->hash);
-            count--;
-        }
+        fr__lru_add(&plans, &p->link);
+        if (plans.n > limit())
+            gone = evict();
     }
     pthread_mutex_unlock(&lock);
     fr__plan_release(gone);
@@ -543,13 +523,8 @@ void fr__plan_clear_cache(void)
 {
     for (;;) {
         pthread_mutex_lock(&lock);
-        fr__plan *p = oldest;
-        if (p) {
-            unlink_plan(p);
-            fr__map_remove(&table, p->key, p->key_bytes, p->hash);
-            count--;
-        }
-        if (!count)
+        fr__plan *p = evict();
+        if (!plans.n)
             fr__map_free(&table);
         pthread_mutex_unlock(&lock);
         if (!p)

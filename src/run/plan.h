@@ -53,6 +53,7 @@ typedef struct fr__planned_out {
 } fr__planned_out;
 
 typedef struct fr__plan {
+    fr__link link; /* in the cache of programs */
     _Atomic int refs;
     fr__arena arena; /* holds all that follows */
     uint64_t *key, hash;
@@ -65,7 +66,6 @@ typedef struct fr__plan {
     uint8_t *literal_dtypes;
     size_t temporary; /* bytes of the block of temporaries */
     char *text;       /* trace and kernels, for describe; NULL unless asked for */
-    struct fr__plan *newer, *older;
 } fr__plan;
 
 /* Simplifies, fuses and lowers a captured trace. NULL with an error. describe: keep the text. */

@@ -1,6 +1,7 @@
 /* test_base.c - errors, memory and failures on purpose, arenas, text, hashes, maps, settings */
 #define _GNU_SOURCE
 #include "base/base.h"
+#include "base/lru.h"
 #include "test.h"
 
 #include <limits.h>
@@ -374,6 +375,48 @@ TEST(map_odd_keys_and_no_memory)
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
+
+TEST(last_use)
+{
+    struct item {
+        fr__link link;
+        int number;
+    } items[4];
+    fr__lru l = {0};
+    for (int i = 0; i < 4; i++) {
+        items[i].number = i;
+        fr__lru_add(&l, &items[i].link);
+    }
+    fr__lru_use(&l, &items[1].link);    /* from the middle */
+    fr__lru_use(&l, &items[0].link);    /* the oldest */
+    fr__lru_use(&l, &items[0].link);    /* the newest already */
+    fr__lru_remove(&l, &items[3].link); /* 2 1 0 are left, oldest first */
+    CHECK_EQ(l.n, 3);
+    CHECK(l.newest == &items[0].link && l.newest->older == &items[1].link);
+    CHECK(!l.newest->newer && !l.oldest->older && items[1].link.older == l.oldest);
+    for (int want = 2; l.oldest; want--) {
+        struct item *x = (struct item *)l.oldest;
+        CHECK_EQ(x->number, want);
+        fr__lru_remove(&l, &x->link);
+    }
+    CHECK(!l.newest && !l.n);
+}
+
+TEST(limits_of_caches)
+{
+    _Atomic int known = 0, other = 0;
+    setenv("FERRULE_NUM_PEARS", "7", 1);
+    int n = fr__env_limit(&known, "NUM_PEARS", 5);
+    unsetenv("FERRULE_NUM_PEARS");
+    CHECK_EQ(fr__env_limit(&known, "NUM_PEARS", 5), n); /* asked once */
+#ifdef FERRULE_HARD
+    CHECK_EQ(n, 2);
+    CHECK_EQ(fr__env_limit(&other, "NUM_PEARS", 5), 2);
+#else
+    CHECK_EQ(n, 7);
+    CHECK_EQ(fr__env_limit(&other, "NUM_PEARS", 5), 5);
+#endif
+}
 
 TEST(settings)
 {
