@@ -1,0 +1,104 @@
+/* graph.c - work recorded once and started as a whole
+ *
+ * needs   device.c
+ * gives   fr__gpu_record_begin, fr__gpu_record_end, fr__gpu_graph_launch
+ *
+ * The capture is of the relaxed mode: what we call meanwhile is our own business, and other threads,
+ * with other streams, are not hindered.
+ */
+#include "device/cuda/gpu.h"
+
+struct fr__gpu_graph {
+    fr__gpu *gpu;
+    CUgraphExec exec;
+    int nodes;
+};
+
+int fr__gpu_record_begin(fr__gpu_stream *s)
+{
+    CUcontext back;
+    if (atomic_load(&s->recording))
+        return fr__fail_int(FR__E_DEVICE, "gpu %d: the stream records already",
+                            s->gpu->info.index);
+    if (fr__gpu_enter(s->gpu, &back))
+        return -1;
+    /* First, so that no other thread waits for the stream once the driver records. */
+    atomic_fetch_add(&s->gpu->recording, 1);
+    atomic_store(&s->recording, true);
+    int bad =
+        FR__GPU(s->gpu, s, cuStreamBeginCapture, (s->handle, CU_STREAM_CAPTURE_MODE_RELAXED));
+    if (bad) {
+        atomic_store(&s->recording, false);
+        atomic_fetch_sub(&s->gpu->recording, 1);
+    }
+    fr__gpu_leave(back);
+    return bad;
+}
+
+static int make_graph(fr__gpu_stream *s, fr__gpu_graph *to, CUgraph graph)
+{
+    size_t nodes = 0;
+    if (FR__GPU(s->gpu, s, cuGraphGetNodes, (graph, NULL, &nodes)) ||
+        FR__GPU(s->gpu, s, cuGraphInstantiateWithFlags, (&to->exec, graph, 0)))
+        return -1;
+    to->gpu = s->gpu;
+    to->nodes = (int)nodes;
+    fr__cuda.cuGraphUpload(to->exec, s->handle); /* the first launch would do it */
+    return 0;
+}
+
+fr__gpu_graph *fr__gpu_record_end(fr__gpu_stream *s)
+{
+    CUcontext back;
+    CUgraph graph = NULL;
+    if (!atomic_load(&s->recording))
+        return fr__fail(FR__E_DEVICE, "gpu %d: the stream doesn't record", s->gpu->info.index);
+    fr__gpu_graph *to = fr__calloc(1, sizeof *to);
+    bool quiet = fr__gpu_enter_quietly(s->gpu, &back); /* recording ends in any case */
+    CUresult r =
+        quiet ? fr__cuda.cuStreamEndCapture(s->handle, &graph) : CUDA_ERROR_INVALID_VALUE;
+    atomic_store(&s->recording, false);
+    atomic_fetch_sub(&s->gpu->recording, 1);
+    int bad =
+        !to || fr__gpu_check(s->gpu, s, r, "cuStreamEndCapture") || make_graph(s, to, graph);
+    if (graph)
+        fr__cuda.cuGraphDestroy(graph);
+    if (quiet) {
+        fr__gpu_unload_put_off(s->gpu);
+        fr__gpu_leave(back);
+    }
+    if (!bad)
+        return to;
+    fr__free(to);
+    return NULL;
+}
+
+int fr__gpu_graph_launch(fr__gpu_stream *s, fr__gpu_graph *graph, const char *name)
+{
+    CUcontext back;
+    if (fr__gpu_not_recording(s, "a graph's launch") || fr__gpu_enter(s->gpu, &back))
+        return -1;
+    fr__gpu_launched(s, name);
+    int bad = FR__GPU(s->gpu, s, cuGraphLaunch, (graph->exec, s->handle));
+    if (!bad && fr__gpu_blocking())
+        bad = FR__GPU(s->gpu, s, cuStreamSynchronize, (s->handle));
+    fr__gpu_leave(back);
+    if (FR__UNLIKELY(bad))
+        fr__error_context("launching %.150s", name ? name : "a graph");
+    return bad;
+}
+
+int fr__gpu_graph_nodes(const fr__gpu_graph *graph) { return graph->nodes; }
+
+/* The driver keeps what is running until it has run. */
+void fr__gpu_graph_free(fr__gpu_graph *graph)
+{
+    CUcontext back;
+    if (!graph)
+        return;
+    if (fr__gpu_enter_quietly(graph->gpu, &back)) {
+        fr__cuda.cuGraphExecDestroy(graph->exec);
+        fr__gpu_leave(back);
+    }
+    fr__free(graph);
+}
