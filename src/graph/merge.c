@@ -32,6 +32,7 @@ typedef struct {
     fr__trace *t;
     facts *of;    /* by group */
     int32_t *now; /* group -> the one it is part of now */
+    int32_t *all; /* of a PUT: the latest group of its parts, -1: not known yet */
 } state;
 
 static const fr__tnode *node(const state *s, int i) { return &s->t->nodes.at[i]; }
@@ -46,8 +47,23 @@ static void note_source(facts *f, int i)
     f->n = f->n < SOURCES ? f->n + 1 : SOURCES + 1;
 }
 
+/* The latest group that writes to what PUT i gives. Its parts may have moved up past one another,
+ * so all of them are looked at; they are groups before the one that asks, and stay where they are. */
+static int32_t all_parts(state *s, int32_t i)
+{
+    int32_t latest = -1, first = i;
+    for (; i >= 0 && s->all[i]<0; i = node(s, i)->nin> 1 ? node(s, i)->in[1] : -1)
+        if (node(s, i)->op == FR__OP_PUT && node(s, i)->group >= 0)
+            latest = latest > s->now[node(s, i)->group] ? latest : s->now[node(s, i)->group];
+        else
+            break;
+    if (i >= 0 && s->all[i] > latest)
+        latest = s->all[i];
+    return s->all[first] = latest;
+}
+
 /* Sources below input i of a member of group g: through views, and inlined nodes (few deep). */
-static void look_below(const state *s, facts *f, int i, int g)
+static void look_below(state *s, facts *f, int i, int g)
 {
     const fr__tnode *n = node(s, i);
     while (fr__is_view(n) && n->group < 0) {
@@ -62,8 +78,9 @@ static void look_below(const state *s, facts *f, int i, int g)
         return;
     }
     note_source(f, i);
-    if (n->group >= 0 && s->now[n->group] > f->last)
-        f->last = s->now[n->group];
+    int32_t made = n->op == FR__OP_PUT ? all_parts(s, i) : n->group < 0 ? -1 : s->now[n->group];
+    if (made > f->last)
+        f->last = made;
 }
 
 /* Parts of one concatenation go to different places: none waits for another. */
@@ -182,11 +199,13 @@ int fr__merge(fr__trace *t)
         buckets *= 2;
     state s = {.t = t,
                .of = fr__malloc(sizeof *s.of * (size_t)n),
-               .now = fr__malloc(sizeof *s.now * (size_t)n)};
+               .now = fr__malloc(sizeof *s.now * (size_t)n),
+               .all = fr__malloc(sizeof *s.all * (size_t)t->nodes.n)};
     /* Of each bucket of axes, the latest groups. */
     int32_t(*latest)[CANDIDATES] = fr__malloc(sizeof *latest * (size_t)buckets);
-    if (!s.of || !s.now || !latest)
+    if (!s.of || !s.now || !s.all || !latest)
         goto out;
+    memset(s.all, -1, sizeof *s.all * (size_t)t->nodes.n);
     memset(latest, -1, sizeof *latest * (size_t)buckets);
     for (int g = 0; g < n; g++)
         s.now[g] = g;
@@ -209,6 +228,7 @@ int fr__merge(fr__trace *t)
 out:
     fr__free(s.of);
     fr__free(s.now);
+    fr__free(s.all);
     fr__free(latest);
     return status;
 }

@@ -287,6 +287,15 @@ int fr__kconst(fr__kb *b, int type, double v)
     return fr__kconst_bits(b, type, bits);
 }
 
+/* What is compared with itself is known, but for NaN. */
+int fr__kcmp(fr__kb *b, int op, int x, int y)
+{
+    int type = fr__ktype_at(b, x);
+    if (x == y && type != FR__KF32 && type != FR__KF64)
+        return fr__kconst(b, FR__KB1, op == FR__K_EQ || op == FR__K_LE);
+    return fr__k(b, op, FR__KB1, x, y, -1, 0);
+}
+
 int fr__kcast(fr__kb *b, int x, int type)
 {
     if (fr__ktype_at(b, x) == type)

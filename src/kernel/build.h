@@ -74,10 +74,7 @@ static inline int fr__k2(fr__kb *b, int op, int x, int y)
 {
     return fr__k(b, op, fr__ktype_at(b, x), x, y, -1, 0);
 }
-static inline int fr__kcmp(fr__kb *b, int op, int x, int y)
-{
-    return fr__k(b, op, FR__KB1, x, y, -1, 0);
-}
+int fr__kcmp(fr__kb *b, int op, int x, int y);
 int fr__kconst(fr__kb *b, int type, double v); /* v as a value of that type */
 int fr__kconst_bits(fr__kb *b, int type, int64_t bits);
 /* a to another type (also to and from bool). */

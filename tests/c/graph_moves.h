@@ -13,6 +13,7 @@ typedef enum spread {
     TWICE,    /* differences */
     PARTS,    /* elementwise arithmetic on complex parts: exact operands only */
     DECIDES,  /* compares or counts: exact operands only */
+    MIDDLE,   /* as DECIDES, and the result is rounded */
 } spread;
 
 typedef fr_array *move_fn(fr_array *x, int axis, int64_t k);
@@ -242,7 +243,7 @@ static const struct {
     {"logcumsumexp", move_logcumsumexp, DECIDES, true},
     {"sort", move_sort, AS_IT_IS, false},
     {"partition, topk", move_select, DECIDES, false},
-    {"median", move_median, DECIDES, true},
+    {"median", move_median, MIDDLE, true},
     {"argmax, argmin", move_place, DECIDES, false},
     {"searchsorted", move_search, DECIDES, false},
     {"take_along_axis", move_along, DECIDES, false},
