@@ -115,7 +115,6 @@ void fr__gpu_unload_put_off(fr__gpu *g)
     if (!c)
         return;
     fr__error_save(&e);
-    fr__error_clear();
     fr__gpu_drain(g);
     fr__error_restore(&e);
     while (c) {

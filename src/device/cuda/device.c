@@ -20,9 +20,8 @@ static CUresult make_current(fr__gpu *g, CUcontext *back)
 {
     CUcontext now = NULL;
     *back = NULL;
-    CUresult r = fr__cuda.cuCtxGetCurrent(&now);
-    if (r || now == g->context)
-        return r;
+    if (!fr__cuda.cuCtxGetCurrent(&now) && now == g->context)
+        return CUDA_SUCCESS;
     *back = now; /* NULL: ours may stay */
     return fr__cuda.cuCtxSetCurrent(g->context);
 }

@@ -54,16 +54,15 @@ fr__gpu_graph *fr__gpu_record_end(fr__gpu_stream *s)
     if (!atomic_load(&s->recording))
         return fr__fail(FR__E_DEVICE, "gpu %d: the stream doesn't record", s->gpu->info.index);
     fr__gpu_graph *to = fr__calloc(1, sizeof *to);
-    bool quiet = fr__gpu_enter_quietly(s->gpu, &back); /* recording ends in any case */
-    CUresult r =
-        quiet ? fr__cuda.cuStreamEndCapture(s->handle, &graph) : CUDA_ERROR_INVALID_VALUE;
+    bool inside = fr__gpu_enter_quietly(s->gpu, &back);
+    CUresult r = fr__cuda.cuStreamEndCapture(s->handle, &graph); /* it ends in any case */
     atomic_store(&s->recording, false);
     atomic_fetch_sub(&s->gpu->recording, 1);
     int bad =
         !to || fr__gpu_check(s->gpu, s, r, "cuStreamEndCapture") || make_graph(s, to, graph);
     if (graph)
         fr__cuda.cuGraphDestroy(graph);
-    if (quiet) {
+    if (inside) {
         fr__gpu_unload_put_off(s->gpu);
         fr__gpu_leave(back);
     }
