@@ -44,7 +44,10 @@ typedef struct fr_save_options {
 } fr_save_options;
 
 /* Evaluates the arrays and writes them in a format; npy takes one, whose name doesn't count. A file
- * that is there is replaced once all is written. options may be NULL. */
+ * that is there is replaced once all is written, beside it, as path.new0 or with the first number that
+ * is free; links and modes stay. A pipe or a device is written as it is. options may be NULL.
+ *   VALUE   a NULL, two arrays of one name, a format that there isn't, npy and more than one array
+ *   IO      what can't be written; what was there stays as it was, and nothing is left beside it */
 FR_API int fr_save(const char *path, fr_file_format format, int n, const char *const *names,
                    fr_array *const *arrays, const fr_save_options *options);
 /* The same by a function of yours: called with the bytes in order; gives 0 on success. */

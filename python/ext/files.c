@@ -1,4 +1,4 @@
-/* files.c - reading and writing arrays in files, for ferrule/files.py
+/* files.c - reading and writing arrays in files, for ferrule/_files.py
  *
  * _read(bytes) -> (format, {name: array}, {key: text})
  * _write(format, arrays, texts, compressed, write): write is called with bytes
@@ -53,14 +53,37 @@ static PyObject *call_read(PyObject *module, PyObject *bytes)
     return result;
 }
 
-/* With the GIL: nothing below releases it, as all arrays are evaluated before. */
+/* How many bytes a call of write took: what it says, as unbuffered files may take a part; all where
+ * it says nothing. -1: raised. */
+static Py_ssize_t taken(PyObject *result, Py_ssize_t given)
+{
+    if (!result || !PyLong_Check(result))
+        return result ? given : -1;
+    Py_ssize_t n = PyLong_AsSsize_t(result);
+    if (n > 0 && n <= given)
+        return n;
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_OSError, "save: write took %zd of %zd bytes", n, given);
+    return -1;
+}
+
+/* With the GIL: nothing below releases it, as all arrays are evaluated before. In pieces, each a
+ * copy, as the callee may keep it. */
 static int write_some(void *ctx, const void *data, size_t bytes)
 {
-    PyObject *chunk = PyBytes_FromStringAndSize(data, (Py_ssize_t)bytes);
-    PyObject *result = chunk ? PyObject_CallOneArg(ctx, chunk) : NULL;
-    Py_XDECREF(chunk);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
+    const char *at = data, *end = at + bytes;
+    while (at < end) {
+        Py_ssize_t given = end - at < 1 << 24 ? end - at : 1 << 24;
+        PyObject *chunk = PyBytes_FromStringAndSize(at, given);
+        PyObject *result = chunk ? PyObject_CallOneArg(ctx, chunk) : NULL;
+        Py_ssize_t n = taken(result, given);
+        Py_XDECREF(chunk);
+        Py_XDECREF(result);
+        if (n < 0)
+            return -1;
+        at += n;
+    }
+    return 0;
 }
 
 /* Names and what belongs to them, of a dict whose values are checked by its caller. */

@@ -1,9 +1,12 @@
 /* file.c - archives, and files by format */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "io/io.h"
 
@@ -34,6 +37,42 @@ bool fr__io_bytes(const int64_t *shape, int ndim, size_t item, size_t *bytes)
     if (empty)
         *bytes = 0;
     return true;
+}
+
+fr_array *fr__io_array(const unsigned char *data, fr_dtype dtype, const int64_t *shape,
+                       int ndim)
+{
+    size_t bytes;
+    fr__io_bytes(shape, ndim, fr_dtype_size(dtype), &bytes);
+    for (size_t i = 0; dtype == FR_BOOL && i < bytes; i++)
+        if (data[i] > 1) {
+            fr__io_fail(FR_ERROR_VALUE, "load: a bool is %d", data[i]);
+            return NULL;
+        }
+    fr_array *x = fr_from_data(data, dtype, shape, ndim);
+    return x ? fr_own(x) : NULL;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+bool fr__io_distinct(const char *doing, int n, const char *const *names)
+{
+    const char **sorted = malloc(((size_t)n + 1) * sizeof *sorted);
+    if (!sorted)
+        return fr__io_fail(FR_ERROR_MEMORY, "%s: no memory for %d names", doing, n);
+    if (n)
+        memcpy(sorted, names, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_text);
+    bool good = true;
+    for (int i = 1; good && i < n; i++)
+        if (!strcmp(sorted[i - 1], sorted[i]))
+            good = fr__io_fail(FR_ERROR_VALUE, "%s: two arrays are named '%.200s'", doing,
+                               sorted[i]);
+    free(sorted);
+    return good;
 }
 
 /* ---- archives ---------------------------------------------------------------------------- */
@@ -74,7 +113,7 @@ bool fr__archive_add_text(fr_archive *a, char *key, char *value)
     if (!key || !value || !grow((void ***)&a->texts, a->ntexts, &a->texts_room, 2)) {
         free(key);
         free(value);
-        return false;
+        return fr__io_fail(FR_ERROR_MEMORY, "load: no memory for a text");
     }
     a->texts[2 * a->ntexts] = key;
     a->texts[2 * a->ntexts++ + 1] = value;
@@ -97,31 +136,31 @@ void fr_archive_free(fr_archive *a)
     free(a);
 }
 
-fr_file_format fr_archive_format(const fr_archive *a) { return a->format; }
-int fr_archive_count(const fr_archive *a) { return a->n; }
+fr_file_format fr_archive_format(const fr_archive *a) { return a ? a->format : FR_FILE_NPY; }
+int fr_archive_count(const fr_archive *a) { return a ? a->n : 0; }
 const char *fr_archive_name(const fr_archive *a, int i)
 {
-    return i >= 0 && i < a->n ? a->names[i] : NULL;
+    return a && i >= 0 && i < a->n ? a->names[i] : NULL;
 }
 fr_array *fr_archive_array(const fr_archive *a, int i)
 {
-    return i >= 0 && i < a->n ? a->arrays[i] : NULL;
+    return a && i >= 0 && i < a->n ? a->arrays[i] : NULL;
 }
 fr_array *fr_archive_find(const fr_archive *a, const char *name)
 {
-    for (int i = 0; i < a->n; i++)
+    for (int i = 0; a && i < a->n; i++)
         if (!strcmp(a->names[i], name))
             return a->arrays[i];
     return NULL;
 }
-int fr_archive_text_count(const fr_archive *a) { return a->ntexts; }
+int fr_archive_text_count(const fr_archive *a) { return a ? a->ntexts : 0; }
 const char *fr_archive_text_key(const fr_archive *a, int i)
 {
-    return i >= 0 && i < a->ntexts ? a->texts[2 * i] : NULL;
+    return a && i >= 0 && i < a->ntexts ? a->texts[2 * i] : NULL;
 }
 const char *fr_archive_text_value(const fr_archive *a, int i)
 {
-    return i >= 0 && i < a->ntexts ? a->texts[2 * i + 1] : NULL;
+    return a && i >= 0 && i < a->ntexts ? a->texts[2 * i + 1] : NULL;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -153,7 +192,8 @@ fr_archive *fr_load_bytes(const void *data, size_t bytes)
         fr__io_fail(FR_ERROR_MEMORY, "load: no memory");
         return NULL;
     }
-    if (read_any(a, (fr__bytes){data, bytes}))
+    if (read_any(a, (fr__bytes){data, bytes}) &&
+        fr__io_distinct("load", a->n, (const char *const *)a->names))
         return a;
     fr_archive_free(a);
     return NULL;
@@ -242,7 +282,7 @@ int fr_save_by(fr_write_fn write, void *ctx, fr_file_format format, int n,
 {
     static const fr_save_options none;
     const fr_save_options *o = options ? options : &none;
-    fr__out out = {.write = write, .ctx = ctx};
+    fr__out out = {.write = write, .ctx = ctx, .wide = 0xffffffff};
     if (fr_error() != FR_OK)
         return -1;
     for (int i = 0; i < n; i++)
@@ -254,7 +294,7 @@ int fr_save_by(fr_write_fn write, void *ctx, fr_file_format format, int n,
         fr__io_fail(FR_ERROR_VALUE, "save: %d arrays in that format", n);
         return -1;
     }
-    if (fr_eval_all(n, arrays))
+    if ((format != FR_FILE_NPY && !fr__io_distinct("save", n, names)) || fr_eval_all(n, arrays))
         return -1;
     bool done = false;
     switch (format) {
@@ -268,36 +308,78 @@ int fr_save_by(fr_write_fn write, void *ctx, fr_file_format format, int n,
 
 static int write_file(void *ctx, const void *data, size_t bytes)
 {
-    return fwrite(data, 1, bytes, ctx) == bytes ? 0 : -1;
+    if (fwrite(data, 1, bytes, ctx) == bytes)
+        return 0;
+    fr__io_fail(FR_ERROR_IO, "save: %s", strerror(errno));
+    return -1;
+}
+
+/* A file that takes the place of another, or of none, once it is whole. */
+typedef struct draft {
+    char *path;   /* whose place it takes, links followed */
+    char *beside; /* what it is called until then; NULL: a device or a pipe, written as it is */
+    FILE *file;
+} draft;
+
+/* errno tells where there is no file then. */
+static void open_beside(draft *d, mode_t mode, bool replaces)
+{
+    size_t room = strlen(d->path) + 16;
+    int file = -1;
+    if (!(d->beside = malloc(room)))
+        return;
+    for (int i = 0; file < 0 && i < 100; i++) { /* one that was there is someone else's */
+        snprintf(d->beside, room, "%s.new%d", d->path, i);
+        file = open(d->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (file < 0 && errno != EEXIST)
+            return;
+    }
+    if (file < 0 || (replaces && fchmod(file, mode)) || !(d->file = fdopen(file, "wb"))) {
+        int why = errno;
+        if (file >= 0) {
+            close(file);
+            remove(d->beside);
+        }
+        errno = why;
+    }
+}
+
+static bool open_draft(draft *d, const char *path)
+{
+    struct stat old = {0};
+    bool replaces = !stat(path, &old);
+    *d = (draft){0};
+    if (replaces && !S_ISREG(old.st_mode)) /* a directory: fopen refuses */
+        d->file = fopen(path, "wb");
+    else if ((d->path = replaces ? realpath(path, NULL) : strdup(path)))
+        open_beside(d, old.st_mode & 07777, replaces);
+    if (!d->file)
+        fr__io_fail(FR_ERROR_IO, "save: %s: %s", path, strerror(errno));
+    return d->file;
+}
+
+/* good: what was written is to stay. Whether all went well. */
+static bool close_draft(draft *d, const char *path, bool good)
+{
+    bool opened = d->file;
+    if (opened && fclose(d->file) && good)
+        good = fr__io_fail(FR_ERROR_IO, "save: %s: %s", path, strerror(errno));
+    if (good && d->beside && rename(d->beside, d->path))
+        good = fr__io_fail(FR_ERROR_IO, "save: %s: %s", path, strerror(errno));
+    if (!good && opened && d->beside)
+        remove(d->beside);
+    free(d->beside);
+    free(d->path);
+    return good;
 }
 
 int fr_save(const char *path, fr_file_format format, int n, const char *const *names,
             fr_array *const *arrays, const fr_save_options *options)
 {
+    draft d;
     if (fr_error() != FR_OK)
         return -1;
-    char *beside = malloc(strlen(path) + 5);
-    if (!beside) {
-        fr__io_fail(FR_ERROR_MEMORY, "save: no memory");
-        return -1;
-    }
-    strcat(strcpy(beside, path), ".new");
-    FILE *f = fopen(beside, "wb");
-    int failed = -1;
-    if (!f)
-        fr__io_fail(FR_ERROR_IO, "save: %s: %s", beside, strerror(errno));
-    else
-        failed = fr_save_by(write_file, f, format, n, names, arrays, options);
-    if (f && fclose(f) && !failed) {
-        fr__io_fail(FR_ERROR_IO, "save: %s: %s", beside, strerror(errno));
-        failed = -1;
-    }
-    if (!failed && rename(beside, path)) {
-        fr__io_fail(FR_ERROR_IO, "save: %s: %s", path, strerror(errno));
-        failed = -1;
-    }
-    if (f && failed)
-        remove(beside);
-    free(beside);
-    return failed;
+    bool good = open_draft(&d, path) &&
+                !fr_save_by(write_file, d.file, format, n, names, arrays, options);
+    return close_draft(&d, path, good) ? 0 : -1;
 }

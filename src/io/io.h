@@ -27,6 +27,11 @@ static inline uint64_t fr__little(const unsigned char *p, int bytes)
 
 /* Bytes of an array of this shape; false: more than there could be. */
 bool fr__io_bytes(const int64_t *shape, int ndim, size_t item, size_t *bytes);
+/* An array of elements from a file, a reference of the caller's. NULL: a bool is neither 0 nor 1. */
+fr_array *fr__io_array(const unsigned char *data, fr_dtype dtype, const int64_t *shape,
+                       int ndim);
+/* Whether no name stands there twice; `doing`, "load" or "save", begins the error otherwise. */
+bool fr__io_distinct(const char *doing, int n, const char *const *names);
 
 struct fr_archive {
     fr_file_format format;
@@ -48,7 +53,7 @@ bool fr__read_safetensors(fr_archive *a, fr__bytes in);
 typedef struct fr__out {
     fr_write_fn write;
     void *ctx;
-    uint64_t written;
+    uint64_t written, wide; /* npz: numbers from `wide` on stand in 64 bits */
 } fr__out;
 bool fr__put(fr__out *out, const void *data, size_t bytes);
 bool fr__put_little(fr__out *out, uint64_t value, int bytes);

@@ -86,7 +86,7 @@ static fr_array *swap(const unsigned char *data, const header *h, size_t bytes)
     for (size_t i = 0; i < bytes; i += unit)
         for (size_t k = 0; k < unit; k++)
             turned[i + k] = data[i + unit - 1 - k];
-    fr_array *x = fr_from_data(turned, h->dtype, h->shape, h->ndim);
+    fr_array *x = fr__io_array(turned, h->dtype, h->shape, h->ndim);
     free(turned);
     return x;
 }
@@ -129,8 +129,7 @@ fr_array *fr__read_npy(fr__bytes in, const char *name)
     }
     fr_array *x = h.swapped && fr_dtype_size(h.dtype) > 1
                       ? swap(data, &h, bytes)
-                      : fr_from_data(data, h.dtype, h.shape, h.ndim);
-    x = x ? fr_own(x) : NULL;
+                      : fr__io_array(data, h.dtype, h.shape, h.ndim);
     if (x && h.fortran && h.ndim > 1) {
         fr_array *turned = fr_own(fr_transpose(x, NULL, 0));
         fr_free(x);

@@ -12,7 +12,8 @@
 
 #include "io/io.h"
 
-enum { LOCAL = 30, CENTRAL = 46, END = 22, DEFLATE_MOST = 1032 };
+enum { LOCAL = 30, CENTRAL = 46, END = 22, LOCATOR = 20, END_WIDE = 56 }; /* lengths */
+enum { STORED = 0, DEFLATED = 8, DEFLATE_MOST = 1032 };
 
 static bool bad(const char *what) { return fr__io_fail(FR_ERROR_VALUE, "load: npz: %s", what); }
 
@@ -99,9 +100,9 @@ static fr_array *read_member(const member *m, fr__bytes in)
     fr__bytes packed = {local + skip, m->packed};
     unsigned char *made = NULL;
     fr__bytes plain = packed;
-    if (m->method == 0 && m->size != m->packed)
+    if (m->method == STORED && m->size != m->packed)
         return bad("the sizes of a member differ"), NULL;
-    if (m->method == 8) {
+    if (m->method == DEFLATED) {
 #ifdef FR_ZLIB
         if (!(made = inflated(packed, m->size)))
             return NULL;
@@ -111,7 +112,7 @@ static fr_array *read_member(const member *m, fr__bytes in)
                     "load: npz: compressed, and the library was built without zlib");
         return NULL;
 #endif
-    } else if (m->method) {
+    } else if (m->method != STORED) {
         fr__io_fail(FR_ERROR_VALUE, "load: npz: compression by method %d", m->method);
         return NULL;
     }
@@ -160,10 +161,9 @@ static bool find_directory(fr__bytes in, uint64_t *at, uint64_t *count)
             continue;
         *count = fr__little(end + 10, 2);
         *at = fr__little(end + 16, 4);
-        if ((*count == 0xffff || *at == 0xffffffff) && i >= 20 &&
-            !memcmp(end - 20, "PK\6\7", 4)) {
-            uint64_t wide = fr__little(end - 12, 8);
-            if (wide > in.n || in.n - wide < 56 || memcmp(in.at + wide, "PK\6\6", 4))
+        if (i >= LOCATOR && !memcmp(end - LOCATOR, "PK\6\7", 4)) {
+            uint64_t wide = fr__little(end - LOCATOR + 8, 8);
+            if (wide > in.n || in.n - wide < END_WIDE || memcmp(in.at + wide, "PK\6\6", 4))
                 return bad("its wide directory is not where it says");
             *count = fr__little(in.at + wide + 32, 8);
             *at = fr__little(in.at + wide + 48, 8);
@@ -215,7 +215,7 @@ bool fr__read_npz(fr_archive *a, fr__bytes in)
 /* ---- writing -------------------------------------------------------------------------------- */
 
 typedef struct written {
-    uint32_t crc;
+    uint32_t method, crc;
     uint64_t packed, size, at;
 } written;
 
@@ -230,24 +230,21 @@ static unsigned char *deflated(const char *head, size_t head_bytes, const void *
         fr__io_fail(FR_ERROR_MEMORY, "save: npz: no memory");
         return NULL;
     }
-    size_t room = deflateBound(&z, head_bytes + bytes) + 64;
+    size_t room = deflateBound(&z, head_bytes + bytes) + 64, done = 0;
     unsigned char *to = malloc(room);
     const void *parts[] = {head, data};
-    size_t sizes[] = {head_bytes, bytes}, done = 0;
+    size_t left[] = {head_bytes, bytes};
     int state = to ? Z_OK : Z_MEM_ERROR;
-    for (int i = 0; i < 2 && state == Z_OK; i++) {
-        z.next_in = (unsigned char *)(uintptr_t)parts[i];
-        size_t left = sizes[i];
-        do {
-            uInt part = left > 1u << 30 ? 1u << 30 : (uInt)left;
-            z.avail_in = part;
-            z.next_out = to + done;
-            z.avail_out = room - done > 1u << 30 ? 1u << 30 : (uInt)(room - done);
-            uInt before = z.avail_out;
-            left -= part;
-            state = deflate(&z, i == 1 && !left ? Z_FINISH : Z_NO_FLUSH);
-            done += before - z.avail_out;
-        } while (left && state == Z_OK);
+    for (int i = 0; state == Z_OK; i += i == 0 && !left[0]) { /* zlib counts in 32 bits */
+        uInt in = left[i] > 1u << 30 ? 1u << 30 : (uInt)left[i],
+             out = room - done > 1u << 30 ? 1u << 30 : (uInt)(room - done);
+        z.next_in = (unsigned char *)(uintptr_t)parts[i] + (i ? bytes : head_bytes) - left[i];
+        z.avail_in = in;
+        z.next_out = to + done;
+        z.avail_out = out;
+        state = deflate(&z, i == 1 && in == left[1] ? Z_FINISH : Z_NO_FLUSH);
+        left[i] -= in - z.avail_in;
+        done += out - z.avail_out;
     }
     deflateEnd(&z);
     if (state != Z_STREAM_END) {
@@ -260,16 +257,49 @@ static unsigned char *deflated(const char *head, size_t head_bytes, const void *
 }
 #endif
 
-/* What local and central headers share: from the version on to the lengths of name and extra. */
-static bool put_common(fr__out *out, const written *w, size_t name, bool compressed)
+/* All bits set in a number of 32 say that 64 elsewhere are meant. */
+static const uint64_t elsewhere = UINT64_MAX;
+enum { VERSION = 20, VERSION_WIDE = 45 };
+
+/* Whether the sizes of a member, or its place, take 64 bits. */
+static bool wide_sizes(const fr__out *out, const written *w)
 {
-    return fr__put_little(out, 20, 2) && fr__put_little(out, 0x800, 2) && /* names in UTF-8 */
-           fr__put_little(out, compressed ? 8 : 0, 2) &&
-           fr__put_little(out, 0x00210000,
-                          4) && /* 1980-01-01: files of one content are equal */
+    return w->size >= out->wide || w->packed >= out->wide;
+}
+static bool wide_place(const fr__out *out, const written *w) { return w->at >= out->wide; }
+
+/* The extra field that has them, and how long it is. */
+static size_t extra_bytes(bool sizes, bool place)
+{
+    return sizes || place ? 4 + (sizes ? 16 : 0) + (place ? 8 : 0) : 0;
+}
+
+static bool put_extra(fr__out *out, const written *w, bool sizes, bool place)
+{
+    size_t n = extra_bytes(sizes, place);
+    return !n || (fr__put_little(out, 1, 2) && fr__put_little(out, n - 4, 2) &&
+                  (!sizes ||
+                   (fr__put_little(out, w->size, 8) && fr__put_little(out, w->packed, 8))) &&
+                  (!place || fr__put_little(out, w->at, 8)));
+}
+
+/* What local and central headers share: from the version on to the lengths of name and extra. */
+static bool put_common(fr__out *out, const written *w, const char *name, bool sizes, bool place)
+{
+    return fr__put_little(out, sizes || place ? VERSION_WIDE : VERSION, 2) &&
+           fr__put_little(out, 0x800, 2) && /* names in UTF-8 */
+           fr__put_little(out, w->method, 2) &&
+           fr__put_little(out, 0x00210000, 4) && /* 1980: files of one content are equal */
            fr__put_little(out, w->crc, 4) &&
-           fr__put_little(out, w->packed, 4) && fr__put_little(out, w->size, 4) &&
-           fr__put_little(out, name, 2) && fr__put_little(out, 0, 2);
+           fr__put_little(out, sizes ? elsewhere : w->packed, 4) &&
+           fr__put_little(out, sizes ? elsewhere : w->size, 4) &&
+           fr__put_little(out, strlen(name) + 4, 2) &&
+           fr__put_little(out, extra_bytes(sizes, place), 2);
+}
+
+static bool put_name(fr__out *out, const char *name)
+{
+    return fr__put(out, name, strlen(name)) && fr__put(out, ".npy", 4);
 }
 
 static bool write_member(fr__out *out, written *w, const char *name, fr_array *x,
@@ -285,17 +315,16 @@ static bool write_member(fr__out *out, written *w, const char *name, fr_array *x
         (written){.at = out->written, .size = head_bytes + bytes, .packed = head_bytes + bytes};
     w->crc = checksum(checksum(0, head, head_bytes), data, bytes);
     unsigned char *packed = NULL;
-    bool good = w->size < 0xffffffff && w->at < 0xffffffff;
-    if (!good)
-        fr__io_fail(FR_ERROR_LIMIT, "save: npz: '%s' goes beyond 4 GiB; safetensors hold more",
-                    name);
+    bool good = true;
 #ifdef FR_ZLIB
-    if (good && compressed)
+    if (compressed) {
         good = (packed = deflated(head, head_bytes, data, bytes, &w->packed)) != NULL;
+        w->method = DEFLATED;
+    }
 #endif
-    good = good && fr__put(out, "PK\3\4", 4) &&
-           put_common(out, w, strlen(name) + 4, packed != NULL) &&
-           fr__put(out, name, strlen(name)) && fr__put(out, ".npy", 4);
+    bool wide = wide_sizes(out, w);
+    good = good && fr__put(out, "PK\3\4", 4) && put_common(out, w, name, wide, false) &&
+           put_name(out, name) && put_extra(out, w, wide, false);
     if (good && packed)
         good = fr__put(out, packed, w->packed);
     else
@@ -305,13 +334,37 @@ static bool write_member(fr__out *out, written *w, const char *name, fr_array *x
     return good;
 }
 
-static bool write_entry(fr__out *out, const written *w, const char *name, bool compressed)
+static bool write_entry(fr__out *out, const written *w, const char *name)
 {
-    return fr__put(out, "PK\1\2", 4) && fr__put_little(out, 20, 2) &&
-           put_common(out, w, strlen(name) + 4, compressed) && fr__put_little(out, 0, 2) &&
+    bool sizes = wide_sizes(out, w), place = wide_place(out, w);
+    return fr__put(out, "PK\1\2", 4) &&
+           fr__put_little(out, sizes || place ? VERSION_WIDE : VERSION, 2) &&
+           put_common(out, w, name, sizes, place) && fr__put_little(out, 0, 2) &&
            fr__put_little(out, 0, 2) && fr__put_little(out, 0, 2) &&
-           fr__put_little(out, 0, 4) && fr__put_little(out, w->at, 4) &&
-           fr__put(out, name, strlen(name)) && fr__put(out, ".npy", 4);
+           fr__put_little(out, 0, 4) && fr__put_little(out, place ? elsewhere : w->at, 4) &&
+           put_name(out, name) && put_extra(out, w, sizes, place);
+}
+
+/* The end of a file whose directory is `bytes` at `at` and has n entries, and, before it, where
+ * those don't fit, one of 64 bits and what says where that one is. */
+static bool write_end(fr__out *out, uint64_t n, uint64_t at, uint64_t bytes)
+{
+    uint64_t end = out->written;
+    bool wide = n >= 0xffff || bytes >= out->wide || at >= out->wide;
+    if (wide &&
+        !(fr__put(out, "PK\6\6", 4) && fr__put_little(out, END_WIDE - 12, 8) &&
+          fr__put_little(out, VERSION_WIDE, 2) && fr__put_little(out, VERSION_WIDE, 2) &&
+          fr__put_little(out, 0, 8) && fr__put_little(out, n, 8) && fr__put_little(out, n, 8) &&
+          fr__put_little(out, bytes, 8) && fr__put_little(out, at, 8) &&
+          fr__put(out, "PK\6\7", 4) && fr__put_little(out, 0, 4) &&
+          fr__put_little(out, end, 8) && fr__put_little(out, 1, 4)))
+        return false;
+    if (wide)
+        n = bytes = at = elsewhere;
+    return fr__put(out, "PK\5\6", 4) && fr__put_little(out, 0, 4) &&
+           fr__put_little(out, n, 2) && fr__put_little(out, n, 2) &&
+           fr__put_little(out, bytes, 4) && fr__put_little(out, at, 4) &&
+           fr__put_little(out, 0, 2);
 }
 
 bool fr__write_npz(fr__out *out, int n, const char *const *names, fr_array *const *arrays,
@@ -321,28 +374,16 @@ bool fr__write_npz(fr__out *out, int n, const char *const *names, fr_array *cons
     if (compressed)
         return fr__io_fail(FR_ERROR_IO, "save: npz: the library was built without zlib");
 #endif
-    if (n > 0xfffe)
-        return fr__io_fail(FR_ERROR_LIMIT, "save: npz: %d arrays are more than 65534", n);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (strlen(names[i]) > 0xffff - 4)
             return fr__io_fail(FR_ERROR_LIMIT, "save: npz: a name is too long");
-        for (int k = 0; k < i; k++)
-            if (!strcmp(names[i], names[k]))
-                return fr__io_fail(FR_ERROR_VALUE, "save: two arrays are named '%s'", names[i]);
-    }
     written *all = calloc((size_t)n + 1, sizeof *all);
     bool good = all || fr__io_fail(FR_ERROR_MEMORY, "save: npz: no memory");
     for (int i = 0; good && i < n; i++)
         good = write_member(out, &all[i], names[i], arrays[i], compressed);
     uint64_t at = out->written;
-    if (good && at >= 0xffffffff)
-        good = fr__io_fail(FR_ERROR_LIMIT, "save: npz: more than 4 GiB; safetensors hold more");
     for (int i = 0; good && i < n; i++)
-        good = write_entry(out, &all[i], names[i], compressed);
-    uint64_t bytes = out->written - at;
+        good = write_entry(out, &all[i], names[i]);
     free(all);
-    return good && fr__put(out, "PK\5\6", 4) && fr__put_little(out, 0, 4) &&
-           fr__put_little(out, (uint64_t)n, 2) && fr__put_little(out, (uint64_t)n, 2) &&
-           fr__put_little(out, bytes, 4) && fr__put_little(out, at, 4) &&
-           fr__put_little(out, 0, 2);
+    return good && write_end(out, (uint64_t)n, at, out->written - at);
 }

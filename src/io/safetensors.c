@@ -261,10 +261,8 @@ static bool top_field(json *j, const char *key, void *to)
     if (bytes > r->data.n - r->taken)
         return bad("elements of two arrays overlap");
     r->taken += bytes;
-    if (fr_archive_find(r->a, key))
-        return bad("a name stands there twice");
-    fr_array *x = fr_from_data(r->data.at + from, (fr_dtype)e.dtype, e.shape, e.ndim);
-    return fr__archive_add(r->a, key, strlen(key), x ? fr_own(x) : NULL);
+    return fr__archive_add(r->a, key, strlen(key),
+                           fr__io_array(r->data.at + from, (fr_dtype)e.dtype, e.shape, e.ndim));
 }
 
 bool fr__read_safetensors(fr_archive *a, fr__bytes in)
@@ -362,13 +360,9 @@ static bool append_header(buffer *b, int n, const char *const *names, fr_array *
 bool fr__write_safetensors(fr__out *out, int n, const char *const *names,
                            fr_array *const *arrays, const fr_save_options *o)
 {
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (!strcmp(names[i], "__metadata__"))
             return fr__io_fail(FR_ERROR_VALUE, "save: no array can be named __metadata__");
-        for (int k = 0; k < i; k++)
-            if (!strcmp(names[i], names[k]))
-                return fr__io_fail(FR_ERROR_VALUE, "save: two arrays are named '%s'", names[i]);
-    }
     buffer b = {NULL, 0, 0};
     bool good = append_header(&b, n, names, arrays, o) && fr__put_little(out, b.n, 8) &&
                 fr__put(out, b.at, b.n);

@@ -1,4 +1,4 @@
-/* test_nn.c - from C: convolutions, random numbers of many kinds, files, networks */
+/* test_nn.c - from C: convolutions, random numbers of many kinds, networks */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,51 +122,6 @@ TEST(draws)
     CHECK(refused(fr_random_next(&wrong), FR_ERROR_VALUE) && wrong == x);
     fr_free(state);
     fr_scope_close(s);
-}
-
-/* ---- files ------------------------------------------------------------------------------------ */
-
-TEST(files)
-{
-    char folder[] = "/tmp/ferrule-nn-XXXXXX";
-    CHECK(mkdtemp(folder));
-    static const char *const endings[] = {"npy", "npz", "safetensors"};
-    const char *names[] = {"layer.weight", "layer.bias"};
-    fr_scope *s = fr_scope_open();
-    fr_array *w = fr_reshape(fr_arange(0, 6, 1, FR_FLOAT32), (int64_t[]){2, 3}, 2);
-    fr_array *x[] = {fr_transpose(w, NULL, 0), fr_arange(0, 3, 1, FR_INT32)};
-    for (int format = 0; format < 3; format++)
-        for (int compressed = 0; compressed < 2; compressed++) {
-            char path[256];
-            snprintf(path, sizeof path, "%s/x.%s", folder, endings[format]);
-            const char *key = "step", *value = "7 \"seven\"";
-            fr_save_options o = {
-                .compressed = compressed, .ntexts = 1, .keys = &key, .values = &value};
-            int n = format == FR_FILE_NPY ? 1 : 2;
-            CHECK(!fr_save(path, (fr_file_format)format, n, names, x, &o));
-            fr_archive *a = fr_load(path);
-            CHECK(a && fr_archive_count(a) == n && (int)fr_archive_format(a) == format);
-            for (int i = 0; a && i < n; i++) {
-                fr_array *y = n == 1 ? fr_archive_array(a, 0) : fr_archive_find(a, names[i]);
-                CHECK(y && fr_dtype_of(y) == fr_dtype_of(x[i]));
-                CHECK(item(fr_all(fr_eq(y, x[i]), NULL)) == 1);
-            }
-            if (a && format == FR_FILE_SAFETENSORS)
-                CHECK(fr_archive_text_count(a) == 1 &&
-                      !strcmp(fr_archive_text_value(a, 0), value) &&
-                      !strcmp(fr_archive_text_key(a, 0), key));
-            fr_archive_free(a);
-            CHECK(!truncate(path, 40));
-            CHECK(refused(fr_load(path), FR_ERROR_VALUE));
-            CHECK(!unlink(path));
-        }
-    CHECK(refused(fr_load("/nowhere/x.npy"), FR_ERROR_IO));
-    CHECK(fr_save("/nowhere/x.npy", FR_FILE_NPY, 1, names, x, NULL) &&
-          refused(NULL, FR_ERROR_IO));
-    CHECK(fr_save("x.npy", FR_FILE_NPY, 2, names, x, NULL) && refused(NULL, FR_ERROR_VALUE));
-    fr_scope_close(s);
-    CHECK(!rmdir(folder));
-    CHECK(fr_error() == FR_OK);
 }
 
 /* ---- networks -------------------------------------------------------------------------------- */

@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import random
+import resource
 import struct
+import threading
 import zipfile
 
 import ferrule.core as mx
@@ -130,9 +133,82 @@ def test_what_is_there_stays_where_saving_fails(tmp_path):
 
     with pytest.raises(Full):
         mx.savez(File(), x=mx.array([1.0]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # as a full disk: a part is written
+    try:
+        with pytest.raises(OSError):
+            mx.savez(path, x=mx.zeros(10000))
+        with pytest.raises(OSError):
+            nn.Linear(100, 100).save_weights(str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with pytest.raises(ValueError):
         mx.save_safetensors(path, {"x": mx.array([1.0])}, {"k": 1})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_takes_a_part_is_given_the_rest(tmp_path):
+    x = mx.arange(10000)
+
+    class Slow(io.BytesIO):
+        def write(self, data):
+            return super().write(data[:1000])
+
+    class Stuck(io.BytesIO):
+        def write(self, data):
+            return 0
+
+    class Silent(list):
+        def write(self, data):
+            self.append(data)
+
+    for save in (lambda f: mx.save(f, x), lambda f: mx.savez_compressed(f, x=x)):
+        whole, slow, silent = io.BytesIO(), Slow(), Silent()
+        for file in (whole, slow, silent):
+            save(file)
+        assert whole.getvalue() == slow.getvalue() == b"".join(silent)
+        with pytest.raises(OSError, match="took 0 of"):
+            save(Stuck())
+    with open(tmp_path / "raw", "wb", buffering=0) as f:
+        mx.save(f, x)
+    same(mx.load(tmp_path / "raw"), np.arange(10000, dtype=np.int32))
+
+
+def test_links_modes_and_neighbours_stay(tmp_path):
+    (tmp_path / "there").mkdir()
+    path, link = tmp_path / "there" / "x.npy", tmp_path / "x.npy"
+    link.symlink_to(path)
+    neighbour = tmp_path / "there" / "x.npy.new0"
+    neighbour.write_text("mine")
+    mx.save(link, mx.array([1.0]))
+    path.chmod(0o600)
+    mx.save(link, mx.array([2.0]))
+    assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o600
+    assert mx.load(path).item() == 2 and neighbour.read_text() == "mine"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["x.npy", "x.npy.new0"]
+    mx.save(str(tmp_path / "é").encode(), mx.array([3.0]))
+    assert mx.load(tmp_path / "é.npy").item() == 3
+    (tmp_path / "folder.npy").mkdir()
+    with pytest.raises(OSError):
+        mx.save(tmp_path / "folder", mx.array([1.0]))
+    assert not list((tmp_path / "folder.npy").iterdir()) and len(list(tmp_path.iterdir())) == 4
+
+
+def test_threads_save_to_one_path(tmp_path):
+    """Each writes a file of its own; the last to be whole stays."""
+    path = tmp_path / "x.npy"
+
+    def run(i):
+        for _ in range(20):
+            mx.save(path, mx.full((1000,), i))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    x = np.array(mx.load(path))
+    assert (x == x[0]).all() and list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_of_models(tmp_path):
@@ -232,6 +308,7 @@ def test_lying_safetensors():
         ({"x": entry(dtype="F8_E4M3")}, bytes(8)),
         ({"x": entry(dtype=3)}, bytes(8)),
         ({"x": entry(more=1)}, bytes(8)),
+        ({"x": entry(dtype="BOOL", offsets=(0, 2))}, b"\1\2"),
         ({"x": {"dtype": "F32"}}, bytes(8)),
         ({f"x{i}": entry() for i in range(2)}, bytes(8)),  # one region given out twice
         ({"x": [1]}, bytes(8)),
@@ -275,8 +352,10 @@ def test_lying_npy():
         ("<c16", "False", "0,"),
         ("<f4", "False", "1, " * 40),
         ("<M8[ns]", "False", "1,"),
+        ("|b1", "False", "8,"),  # 8 bytes of 2
     ):
-        assert not attempt(npy(line % (code, order, shape), bytes(8))), (code, order, shape)
+        data = b"\2" * 8 if code == "|b1" else bytes(8)
+        assert not attempt(npy(line % (code, order, shape), data)), (code, order, shape)
     assert not attempt(
         npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", bytes(8))
     )
@@ -299,6 +378,11 @@ def test_zip_bombs_and_lies():
     with zipfile.ZipFile(buffer := io.BytesIO(), "w") as z:
         z.writestr("x.txt", b"no array")
     assert not attempt(buffer.getvalue())
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as z:
+        for name in ("x.npy", "y.npy", "x"):
+            z.writestr(name, EXAMPLES[0])
+    with pytest.raises(ValueError, match="named 'x'"):
+        mx.load(io.BytesIO(buffer.getvalue()))
     with zipfile.ZipFile(buffer := io.BytesIO(), "w"):
         pass
     assert mx.load(io.BytesIO(buffer.getvalue())) == {}
@@ -307,3 +391,39 @@ def test_zip_bombs_and_lies():
         with z.open("x.npy", "w", force_zip64=True) as f:
             f.write(EXAMPLES[0])
     assert mx.load(io.BytesIO(buffer.getvalue()))["x"].shape == (5, 8)
+
+
+def test_more_arrays_than_16_bits_count():
+    x = mx.array([1, 2], dtype=mx.int8)
+    mx.savez(buffer := io.BytesIO(), **{str(i): x for i in range(0x10001)})
+    with zipfile.ZipFile(buffer) as z:
+        assert len(z.namelist()) == 0x10001
+        same(np.load(io.BytesIO(z.read("65536.npy"))), x)
+    read = mx.load(io.BytesIO(buffer.getvalue()))
+    assert len(read) == 0x10001
+    same(read["65536"], x)
+
+
+@pytest.mark.skipif("FERRULE_TEST_LARGE" not in os.environ, reason="takes 15 GB and a minute")
+@pytest.mark.parametrize("save", [mx.save, mx.savez, mx.savez_compressed, mx.save_safetensors])
+def test_arrays_beyond_4_gib(save, tmp_path):
+    x = mx.zeros((2**32 + 5,), dtype=mx.uint8).at[-1].add(3)
+    y = mx.array([1.0, 2.0])
+    mx.eval(x)
+    path = tmp_path / "x"
+    if save is mx.save:
+        save(path, x)
+        read = {"x": mx.load(tmp_path / "x.npy")}
+        assert np.load(tmp_path / "x.npy", mmap_mode="r")[-1] == 3
+    elif save is mx.save_safetensors:
+        save(path, {"x": x, "y": y})
+        read = mx.load(tmp_path / "x.safetensors")
+    else:
+        save(path, x=x, y=y)
+        read = mx.load(tmp_path / "x.npz")
+        with zipfile.ZipFile(tmp_path / "x.npz") as z:
+            assert z.getinfo("x.npy").file_size == x.size + 128
+            same(np.load(io.BytesIO(z.read("y.npy"))), y)
+    assert read["x"].shape == x.shape and read["x"][-1].item() == 3
+    if "y" in read:
+        same(read["y"], np.array(y))
