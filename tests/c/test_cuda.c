@@ -40,7 +40,7 @@ __attribute__((constructor)) static void choose_driver(void)
 
 static const char ptx[] =
     ".version 7.0\n.target sm_75\n.address_size 64\n"
-    ".visible .entry add(.param .u64 p, .param .u32 v, .param .u32 n)\n"
+    ".visible .entry plus(.param .u64 p, .param .u32 v, .param .u32 n)\n"
     "{\n"
     "  .reg .pred %p<2>; .reg .b32 %r<8>; .reg .b64 %d<5>;\n"
     "  ld.param.u64 %d1, [p]; ld.param.u32 %r1, [v]; ld.param.u32 %r2, [n];\n"
@@ -156,7 +156,7 @@ static int launch(fr__gpu_stream *s, fr__gpu_code *c, char *to, uint32_t v, uint
 {
     void *params[] = {&to, &v, &n};
     fr__gpu_shape shape = {(n + 255) / 256, 256, 0};
-    return fr__gpu_launch(s, c, shape, params, "add");
+    return fr__gpu_launch(s, c, shape, params, "plus");
 }
 
 static uint32_t first(fr__gpu_stream *s, const char *at)
@@ -438,7 +438,7 @@ CHILD(order_on_streams)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *late = load(g, "late"), *add = load(g, "add");
+    fr__gpu_code *late = load(g, "late"), *add = load(g, "plus");
     char *x = fr__gpu_alloc(s, 4 * N), *y = fr__gpu_alloc(t, 4 * N);
     CHECK(late && add && x && y);
     CHECK(!fr__gpu_zero(s, x, 4 * N) && !launch(s, late, x, 1, N));
@@ -486,11 +486,11 @@ CHILD(code)
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     char *cubin = fr__gpu_assemble(g, ptx, &bytes);
     CHECK(cubin && bytes > 100);
-    fr__gpu_code *c = fr__gpu_load(g, cubin, bytes, "add");
+    fr__gpu_code *c = fr__gpu_load(g, cubin, bytes, "plus");
     CHECK(c);
     CHECK(!fr__gpu_code_about(c, &about) && about.registers > 0 && about.threads >= 256);
     CHECK(about.local == 0 && about.shared == 0);
-    CHECK(fr__gpu_resident(c, 256, 0) == 8);
+    CHECK_EQ(fr__gpu_resident(c, 256, 0), fr__gpu_about(g)->threads / 256);
     CHECK(fr__gpu_resident(c, 256, 100 << 10) >= 1);
     char *x = fr__gpu_alloc(s, 4 * N);
     CHECK(x && !fr__gpu_zero(s, x, 4 * N));
@@ -520,12 +520,12 @@ CHILD(bad_code)
     CHECK(fr__error_now == FR__E_DEVICE && says("CUDA_ERROR_NOT_FOUND") && says("nobody"));
     fr__error_clear();
     static const char wrong[] = ".version 7.0\n.target sm_75\n.address_size 64\nWRONG\n";
-    CHECK(!fr__gpu_load(g, wrong, sizeof wrong, "add"));
+    CHECK(!fr__gpu_load(g, wrong, sizeof wrong, "plus"));
     CHECK(says("CUDA_ERROR_INVALID_PTX") && says("ptxas"));
     fr__error_clear();
     CHECK(!fr__gpu_assemble(g, wrong, &bytes) && says("ptxas"));
     fr__error_clear();
-    fr__gpu_code *c = load(g, "add");
+    fr__gpu_code *c = load(g, "plus");
     CHECK(c);
     fr__gpu_unload(c);
     fr__gpu_unload(NULL);
@@ -686,7 +686,7 @@ STANDIN_CHILD(out_of_memory)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *add = load(g, "add");
+    fr__gpu_code *add = load(g, "plus");
     standin_limit(100 * MIB);
     char *a = fr__gpu_alloc(s, 60 * MIB);
     CHECK(a && add && !fr__gpu_zero(s, a, 60 * MIB));
@@ -731,7 +731,7 @@ CHILD(graphs)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *add = load(g, "add"), *other = load(g, "late");
+    fr__gpu_code *add = load(g, "plus"), *other = load(g, "late");
     char *x = fr__gpu_alloc(s, 4 * N), *y = fr__gpu_alloc(s, 4 * N);
     CHECK(add && other && x && y && !fr__gpu_zero(s, x, 4 * N) && !fr__gpu_zero(s, y, 4 * N));
     CHECK(!fr__gpu_record_end(s) && says("doesn't record"));
@@ -746,6 +746,8 @@ CHILD(graphs)
     CHECK(fr__gpu_upload(s, x, &word, 4) && says("cannot be recorded"));
     fr__error_clear();
     CHECK(fr__gpu_download(s, &word, x, 4) && fr__gpu_synchronize(s));
+    fr__error_clear();
+    CHECK(fr__gpu_wait_for(t, s) && fr__gpu_wait_for(s, t) && !fr__gpu_mark_new(s));
     fr__error_clear();
     CHECK(!fr__gpu_idle(s));
     fr__gpu_unload(other); /* put off */
@@ -777,7 +779,7 @@ CHILD(used_while_recording)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *add = load(g, "add");
+    fr__gpu_code *add = load(g, "plus");
     char *x = fr__gpu_alloc(s, 3 << 20);
     CHECK(add && x && !fr__gpu_record_begin(t));
     CHECK(!launch(t, add, x, 1, N) && !fr__gpu_used_by(g, x, t));
@@ -806,7 +808,7 @@ static int program(fr__gpu *g)
     fr__gpu_graph *graph = NULL;
     fr__gpu_mark *a = NULL, *b = NULL;
     if (!s || !t || !(cubin = fr__gpu_assemble(g, ptx, &bytes)) ||
-        !(c = fr__gpu_load(g, cubin, bytes, "add")) || !(x = fr__gpu_alloc(s, LARGE)) ||
+        !(c = fr__gpu_load(g, cubin, bytes, "plus")) || !(x = fr__gpu_alloc(s, LARGE)) ||
         !(y = fr__gpu_alloc(t, LARGE)) || !(a = fr__gpu_mark_new(s)))
         goto end;
     if (fr__gpu_upload(s, x, host, LARGE) || fr__gpu_upload(s, x, host, 100) ||
@@ -914,7 +916,7 @@ CHILD(lost_device)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
-    fr__gpu_code *c = load(g, "add");
+    fr__gpu_code *c = load(g, "plus");
     char *x = fr__gpu_alloc(s, 4 * N), *nowhere = (char *)4096;
     uint32_t v = 1, n = 10;
     void *params[] = {&nowhere, &v, &n};
@@ -950,7 +952,7 @@ CHILD(blocking_names_the_kernel)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
-    fr__gpu_code *c = load(g, "add");
+    fr__gpu_code *c = load(g, "plus");
     char *nowhere = (char *)4096;
     uint32_t v = 1, n = 10;
     void *params[] = {&nowhere, &v, &n};
@@ -993,7 +995,7 @@ static void *work(void *ctx)
 CHILD(threads)
 {
     pthread_t thread[THREADS];
-    CHECK((shared_gpu = start()) && (shared_code = load(shared_gpu, "add")));
+    CHECK((shared_gpu = start()) && (shared_code = load(shared_gpu, "plus")));
     for (int k = 0; k < THREADS; k++)
         CHECK(!pthread_create(&thread[k], NULL, work, (void *)(intptr_t)k));
     for (int k = 0; k < THREADS; k++)
@@ -1014,7 +1016,7 @@ CHILD(time)
     fr__gpu *g = start();
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
-    fr__gpu_code *add = load(g, "add");
+    fr__gpu_code *add = load(g, "plus");
     enum { TIMES = 200000, LAUNCHES = 2000, BYTES = 64 << 20 };
     char *held[64];
     for (int i = 0; i < 64; i++)
