@@ -473,6 +473,8 @@ CHILD(marks)
     fr__gpu_mark_free(a);
     fr__gpu_mark_free(b);
     fr__gpu_mark_free(NULL);
+    fr__gpu_free(s, x, 4 * N);
+    fr__gpu_unload(late);
 }
 
 /* ---- code ----------------------------------------------------------------------------- */
@@ -886,6 +888,8 @@ STANDIN_CHILD(any_call_fails)
     }
     CHECK(n > 80 && n < 2000);
     CHECK_EQ(fr__gpu_memory_of(g).active, 0);
+    fflush(stdout);
+    _exit(test_failures != 0); /* what the stand-in wouldn't take back is no leak of ours */
 }
 
 STANDIN_CHILD(any_allocation_fails)
@@ -961,6 +965,7 @@ CHILD(blocking_names_the_kernel)
         standin_fault_at(1);
     CHECK(fr__gpu_launch(s, c, (fr__gpu_shape){1, 32, 0}, params, "this one"));
     CHECK(says("kernel this one: ") && !strstr(fr__error_text(), "before it"));
+    fr__gpu_unload(c);
 }
 
 /* ---- threads -------------------------------------------------------------------------- */

@@ -79,6 +79,7 @@ struct CUmod_st {
     char *image;
     bool dead;
     CUfunction functions;
+    CUmodule next;
 };
 struct CUgraph_st {
     ops list;
@@ -114,6 +115,7 @@ static struct {
 static standin_kernel *kernel;
 static void *kernel_ctx;
 static struct pinned *pinned;
+static CUmodule modules; /* unloaded ones, too: what is queued points to them */
 
 /* ---- every call --------------------------------------------------------------------- */
 
@@ -823,11 +825,12 @@ EXPORT CUresult cuModuleLoadDataEx(CUmodule *m, const void *image, unsigned n, i
     *m = take(sizeof **m);
     (*m)->context = current;
     (*m)->image = strdup(text);
+    (*m)->next = modules;
+    modules = *m;
     live[STANDIN_MODULE]++;
     return leave(0);
 }
 
-/* What is queued still points to it. */
 EXPORT CUresult cuModuleUnload(CUmodule m)
 {
     ENTER(true);
