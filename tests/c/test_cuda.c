@@ -4,39 +4,10 @@
  * driver; the stand-in calls run_kernel instead.
  */
 #define _GNU_SOURCE
-#include "test.h"
+#include "cuda_child.h"
 
-#include "device/cuda/cuda.h"
-#include "../standin/standin.h"
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* ---- the driver ----------------------------------------------------------------------- */
-
-#define X(type, name, parameters) static type(*name) parameters;
-STANDIN_CONTROLS(X)
-#undef X
-static bool real;
-static void *library;
-
-static void find(const char *name, void *to)
-{
-    void *symbol = dlsym(library, name);
-    memcpy(to, &symbol, sizeof symbol);
-}
-
-__attribute__((constructor)) static void choose_driver(void)
-{
-    const char *gpu = getenv("FERRULE_TEST_GPU");
-    real = gpu && *gpu == '1';
-    if (!real)
-        setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
-}
 
 static const char ptx[] =
     ".version 7.0\n.target sm_75\n.address_size 64\n"
@@ -84,63 +55,6 @@ static void run_kernel(void *ctx, const standin_launch *l)
     memcpy(&n, l->params[2], sizeof n);
     for (uint32_t i = 0; i < n && i < l->blocks * l->threads; i++)
         p[i] += v;
-}
-
-/* The first thing of a child. NULL is recorded. */
-static fr__gpu *start(void)
-{
-    if (!real) {
-        library = dlopen(STANDIN, RTLD_NOW | RTLD_LOCAL);
-        if (!EXPECT(library))
-            return NULL;
-#define X(type, name, parameters) find(#name, &name);
-        STANDIN_CONTROLS(X)
-#undef X
-        standin_on_launch(run_kernel, NULL);
-    }
-    fr__gpu *g = fr__gpu_get(0);
-    if (!EXPECT(g))
-        printf("     %s\n", fr__error_text());
-    return g;
-}
-
-static void in_child(void (*run)(void))
-{
-    int status = 0;
-    fflush(stdout);
-    pid_t child = fork();
-    if (!child) {
-        test_failures = 0;
-        run();
-        fflush(stdout);
-        exit(test_failures != 0); /* a leak check, where there is one, counts, too */
-    }
-    CHECK(child > 0);
-    CHECK(waitpid(child, &status, 0) == child);
-    if (!EXPECT(WIFEXITED(status) && !WEXITSTATUS(status)) && WIFSIGNALED(status))
-        printf("     signal %d\n", WTERMSIG(status));
-}
-
-#define CHILD(name)                                                                            \
-    static void child_##name(void);                                                            \
-    TEST(name) { in_child(child_##name); }                                                     \
-    static void child_##name(void)
-/* What a real driver can't be asked to do. */
-#define STANDIN_CHILD(name)                                                                    \
-    static void child_##name(void);                                                            \
-    TEST(name)                                                                                 \
-    {                                                                                          \
-        if (!real)                                                                             \
-            in_child(child_##name);                                                            \
-    }                                                                                          \
-    static void child_##name(void)
-
-static bool says(const char *text)
-{
-    bool is = strstr(fr__error_text(), text) != NULL;
-    if (!is)
-        printf("     \"%s\" isn't in \"%s\"\n", text, fr__error_text());
-    return is;
 }
 
 /* ---- small things --------------------------------------------------------------------- */
@@ -222,7 +136,7 @@ STANDIN_CHILD(mismatch)
 CHILD(about)
 {
     size_t free = 0, total = 0;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     const fr__gpu_info *i = fr__gpu_about(g);
     CHECK(i->index == 0 && i->sm >= 50 && i->processors > 0 && i->warp == 32);
@@ -287,7 +201,7 @@ TEST(opening_fails_anywhere)
 CHILD(fork_of_a_user)
 {
     int status = 0;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     char *block = fr__gpu_alloc(s, 100);
@@ -319,7 +233,7 @@ STANDIN_CHILD(context_is_put_back)
     int (*get)(void **), (*set)(void *), (*retain)(void **, int);
     void *other = NULL, *now = NULL;
     setenv("STANDIN_DEVICES", "2", 1);
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     find("cuCtxGetCurrent", &get);
     find("cuCtxSetCurrent", &set);
@@ -338,7 +252,7 @@ static const size_t lengths[] = {1,       3,       4096,    65536,         65537
 
 CHILD(transfers)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     CHECK(!fr__gpu_upload(s, NULL, NULL, 0) && !fr__gpu_download(s, NULL, NULL, 0));
@@ -374,7 +288,7 @@ CHILD(transfers)
 CHILD(transfers_of_two_streams)
 {
     enum { BYTES = 9 << 20 };
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s[2] = {fr__gpu_stream_get(g, 0), fr__gpu_stream_get(g, 1)};
     char *at[2], *host = malloc(BYTES);
@@ -396,7 +310,7 @@ CHILD(transfers_of_two_streams)
 STANDIN_CHILD(host_cannot_read)
 {
     int ends[2];
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g && !pipe(ends));
     char *block = fr__gpu_alloc(fr__gpu_stream_get(g, 0), 10);
     CHECK(block && standin_is_device(block) && standin_host(block));
@@ -407,7 +321,7 @@ STANDIN_CHILD(host_cannot_read)
 CHILD(two_devices)
 {
     setenv("STANDIN_DEVICES", "2", 1);
-    fr__gpu *a = start();
+    fr__gpu *a = start(run_kernel);
     CHECK(a);
     if (fr__cuda_count() < 2)
         return;
@@ -435,7 +349,7 @@ CHILD(two_devices)
 
 CHILD(order_on_streams)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     fr__gpu_code *late = load(g, "late"), *add = load(g, "plus");
@@ -459,7 +373,7 @@ CHILD(order_on_streams)
 
 CHILD(marks)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *late = load(g, "late");
@@ -481,7 +395,7 @@ CHILD(marks)
 
 CHILD(code)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     fr__gpu_code_info about;
     size_t bytes = 0;
     CHECK(g);
@@ -515,7 +429,7 @@ CHILD(code)
 
 CHILD(bad_code)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     size_t bytes = 0;
     CHECK(g);
     CHECK(!fr__gpu_load(g, ptx, sizeof ptx, "nobody"));
@@ -536,7 +450,7 @@ CHILD(bad_code)
 /* The module is needed until the kernel has run. */
 CHILD(unload_while_running)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *c = load(g, "late");
@@ -552,7 +466,7 @@ CHILD(unload_while_running)
 
 CHILD(blocks_are_cached)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     char *none = fr__gpu_alloc(s, 0);
@@ -578,7 +492,7 @@ CHILD(blocks_are_cached)
 
 CHILD(counts)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_memory m = fr__gpu_memory_of(g);
@@ -610,7 +524,7 @@ CHILD(blocks_do_not_overlap)
         size_t bytes;
         int stream;
     } live[LIVE];
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     uint32_t seed = 1;
     CHECK(g);
     for (int round = 0; round < 20000; round++) {
@@ -645,7 +559,7 @@ CHILD(blocks_do_not_overlap)
 /* Freed on its own stream while another one still works with it. */
 CHILD(used_by_another_stream)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     fr__gpu_code *late = load(g, "late");
@@ -685,7 +599,7 @@ CHILD(used_by_another_stream)
 STANDIN_CHILD(out_of_memory)
 {
     enum { MIB = 1 << 20 };
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     fr__gpu_code *add = load(g, "plus");
@@ -730,7 +644,7 @@ STANDIN_CHILD(out_of_memory)
 
 CHILD(graphs)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     fr__gpu_code *add = load(g, "plus"), *other = load(g, "late");
@@ -778,7 +692,7 @@ CHILD(graphs)
 /* What another stream that records has used waits until it doesn't. */
 CHILD(used_while_recording)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     fr__gpu_code *add = load(g, "plus");
@@ -858,7 +772,7 @@ static bool gives_back(const char *call)
 STANDIN_CHILD(any_call_fails)
 {
     long before[STANDIN_KINDS], after[STANDIN_KINDS], n = 1;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g && !program(g) && !program(g));
     count_live(g, before);
     CHECK_EQ(before[STANDIN_MEMORY], 0);
@@ -894,7 +808,7 @@ STANDIN_CHILD(any_call_fails)
 
 STANDIN_CHILD(any_allocation_fails)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g && !program(g) && !program(g));
     for (int64_t n = 1;; n++) {
         fr__fault_set(n);
@@ -917,7 +831,7 @@ STANDIN_CHILD(any_allocation_fails)
 CHILD(lost_device)
 {
     setenv("STANDIN_DEVICES", "2", 1);
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *c = load(g, "plus");
@@ -953,7 +867,7 @@ CHILD(lost_device)
 CHILD(blocking_names_the_kernel)
 {
     setenv("FERRULE_CUDA_BLOCKING", "1", 1);
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *c = load(g, "plus");
@@ -1000,7 +914,7 @@ static void *work(void *ctx)
 CHILD(threads)
 {
     pthread_t thread[THREADS];
-    CHECK((shared_gpu = start()) && (shared_code = load(shared_gpu, "plus")));
+    CHECK((shared_gpu = start(run_kernel)) && (shared_code = load(shared_gpu, "plus")));
     for (int k = 0; k < THREADS; k++)
         CHECK(!pthread_create(&thread[k], NULL, work, (void *)(intptr_t)k));
     for (int k = 0; k < THREADS; k++)
@@ -1018,7 +932,7 @@ CHILD(time)
 {
     if (!test_option("time"))
         return;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *add = load(g, "plus");
