@@ -110,6 +110,9 @@ FR_API size_t fr_nbytes(const fr_array *x);
 FR_API fr_dtype fr_dtype_of(const fr_array *x);
 /* True if values are there already (no pending work). */
 FR_API bool fr_is_done(const fr_array *x);
+typedef enum fr_device_kind { FR_CPU, FR_GPU } fr_device_kind;
+/* The kind of device that its values lie on, or will be computed on. */
+FR_API fr_device_kind fr_device_of(const fr_array *x);
 /* True if x was made from a placeholder of a trace (and so has no value). */
 FR_API bool fr_is_traced(const fr_array *x);
 
@@ -137,9 +140,12 @@ FR_API bool fr_is_weak(const fr_array *x);
 
 /* ---- values ----------------------------------------------------------------------------- */
 
-/* Computes x, and what stands on the way that somebody holds. 0, or -1. */
+/* Computes x, and what stands on the way that somebody holds; waits for it. 0, or -1. */
 FR_API int fr_eval(fr_array *x);
 FR_API int fr_eval_all(int n, fr_array *const *x);
+/* The same, but what runs on a GPU is queued and not waited for: whoever reads a value waits, and a
+ * fault on the device is an error there, or at fr_synchronize. On the CPU: fr_eval_all. */
+FR_API int fr_async_eval(int n, fr_array *const *x);
 /* For bindings: while this thread computes, poll(ctx) is called between two kernels, at most ten
  * times a second. Nonzero stops the evaluation with a CALLBACK error (or one that poll has set);
  * nothing has changed then. NULL: no more. */
@@ -414,15 +420,36 @@ FR_API bool fr_compile_enabled(void);
 
 /* ---- streams ---------------------------------------------------------------------------------- */
 
-typedef enum fr_device_kind { FR_CPU, FR_GPU } fr_device_kind;
 typedef struct fr_stream {
     uint16_t id;
 } fr_stream; /* 0: the CPU's default stream */
+/* How many devices there are. A GPU is looked for at the first asking (the driver is opened then; no
+ * toolkit is needed); FERRULE_CUDA=0 doesn't look. */
 FR_API int fr_device_count(fr_device_kind kind);
-FR_API fr_stream fr_stream_current(void);            /* of this thread: what new nodes record */
-FR_API int fr_stream_set(fr_stream s);               /* -1: no such stream */
-FR_API fr_stream fr_stream_new(fr_device_kind kind); /* error: no such device; gives stream 0 */
+/* Why there is no device of this kind; "" where there is one. The library's text. */
+FR_API const char *fr_device_missing(fr_device_kind kind);
+typedef struct fr_device_info {
+    fr_device_kind kind;
+    int index, units; /* units: processors; of a GPU: multiprocessors */
+    int capability;   /* of a GPU: 90 for sm_90 */
+    size_t memory;    /* bytes in all */
+    char name[96];    /* "NVIDIA H100 80GB HBM3" */
+} fr_device_info;
+FR_API int fr_device_about(fr_device_kind kind, int index,
+                           fr_device_info *to); /* -1: no such */
+/* Of this thread: what new nodes record. It starts as the CPU's, or as that of the first GPU where
+ * FERRULE_DEVICE=gpu. */
+FR_API fr_stream fr_stream_current(void);
+FR_API int fr_stream_set(fr_stream s); /* -1: no such stream */
+/* The default stream of device number `index`, the same at every call; a further one of device 0; a
+ * further one. What is in one stream runs in order; a stream that reads what another made waits for it.
+ * DEVICE error: no such device; LIMIT: 4096 streams in all. They give stream 0 then. */
+FR_API fr_stream fr_stream_default(fr_device_kind kind, int index);
+FR_API fr_stream fr_stream_new(fr_device_kind kind);
+FR_API fr_stream fr_stream_on(fr_device_kind kind, int index);
 FR_API fr_device_kind fr_stream_device(fr_stream s);
+FR_API int fr_stream_index(fr_stream s); /* the number of its device */
+/* Waits for all that the stream has to do. -1: something failed on the device since the last wait. */
 FR_API int fr_synchronize(fr_stream s);
 
 /* ---- memory, threads, watching ------------------------------------------------------------------ */
@@ -430,6 +457,8 @@ FR_API int fr_synchronize(fr_stream s);
 typedef struct fr_memory_info {
     size_t active, peak, cached, limit, cache_limit;
 } fr_memory_info; /* bytes */
+/* Memory of the device that this thread's new nodes are computed on. A limit of all memory can be set for
+ * the CPU only; fr_clear_cache gives back the CPU's free blocks too. */
 FR_API fr_memory_info fr_memory(void);
 FR_API void fr_memory_reset_peak(void);
 FR_API size_t fr_memory_set_limit(size_t bytes);       /* gives the old one */

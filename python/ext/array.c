@@ -64,21 +64,21 @@ void py_listen(void)
     }
 }
 
-int py_eval_all(int n, fr_array *const *x)
+int py_eval_all(int n, fr_array *const *x, bool wait)
 {
     int failed;
     py_listen();
-    Py_BEGIN_ALLOW_THREADS failed = n == 1 ? fr_eval(x[0]) : fr_eval_all(n, x);
+    Py_BEGIN_ALLOW_THREADS failed = wait ? fr_eval_all(n, x) : fr_async_eval(n, x);
     Py_END_ALLOW_THREADS if (failed) return py_raise_int();
     return py_warn();
 }
 
 int py_eval(fr_array *x)
 {
-    if (fr_is_done(x))
+    if (fr_is_done(x) && fr_device_of(x) == FR_CPU)
         return 0;
     fr_keep(x); /* another thread may swap or drop the handle meanwhile */
-    int failed = py_eval_all(1, &x);
+    int failed = py_eval_all(1, &x, true);
     fr_free(x);
     return failed;
 }

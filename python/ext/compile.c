@@ -258,7 +258,7 @@ static PyObject *call_program(call *c)
         any_traced(&c->flat)) /* a compiled function within another: part of its graph */
         return call_inline(c);
     if (any_pending(&c->flat) &&
-        py_eval_all(c->flat.n, c->flat.arrays)) /* while others may use the GIL */
+        py_eval_all(c->flat.n, c->flat.arrays, false)) /* while others may use the GIL */
         return NULL;
     fr_function *function = self->programs->function;
     fr_program *program =

@@ -194,7 +194,7 @@ PyObject *py_wrap(fr_array *result);
 PyObject *py_adopt(fr_array *reference); /* the same for a reference that is ours already */
 /* Evaluates without the GIL. 0 or -1 with an exception. */
 int py_eval(fr_array *x);
-int py_eval_all(int n, fr_array *const *x);
+int py_eval_all(int n, fr_array *const *x, bool wait); /* wait: for GPUs too */
 void py_listen(void); /* before whatever computes for long: Ctrl-C can stop it */
 int py_array_init(PyObject *module);
 

@@ -146,7 +146,7 @@ static PyObject *call_write(PyObject *module, PyObject *args)
                              .ntexts = (int)m,
                              .keys = names + n,
                              .values = values + n};
-        if (!py_eval_all((int)n, arrays)) {
+        if (!py_eval_all((int)n, arrays, true)) {
             if (!fr_save_by(write_some, write, (fr_file_format)format, (int)n, names, arrays,
                             &o))
                 result = Py_BuildValue(""); /* None */

@@ -243,6 +243,19 @@ static PyObject *method_format(PyObject *self, PyObject *const *args, Py_ssize_t
 
 /* ---- eval ----------------------------------------------------------------------------- */
 
+static PyObject *eval_trees(PyObject *const *args, Py_ssize_t n, bool wait)
+{
+    py_flat flat;
+    py_flat_begin(&flat);
+    int failed = py_collect(args, n, &flat);
+    if (!failed && flat.n)
+        failed = py_eval_all(flat.n, flat.arrays, wait);
+    py_flat_end(&flat);
+    if (failed)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *call_eval(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
     (void)module;
@@ -251,15 +264,13 @@ static PyObject *call_eval(PyObject *module, PyObject *const *args, Py_ssize_t n
             return NULL;
         Py_RETURN_NONE;
     }
-    py_flat flat;
-    py_flat_begin(&flat);
-    int failed = py_collect(args, n, &flat);
-    if (!failed && flat.n)
-        failed = py_eval_all(flat.n, flat.arrays);
-    py_flat_end(&flat);
-    if (failed)
-        return NULL;
-    Py_RETURN_NONE;
+    return eval_trees(args, n, true);
+}
+
+static PyObject *call_async_eval(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    (void)module;
+    return eval_trees(args, n, false);
 }
 
 /* ---- tables --------------------------------------------------------------------------- */
@@ -288,6 +299,9 @@ PyMethodDef py_op_functions[] = {
 #include "functions_py.inc"
     {"eval", (PyCFunction)(void (*)(void))call_eval, METH_FASTCALL,
      "eval(*trees)\n--\n\ncomputes all arrays in nested lists, tuples and dicts"},
+    {"async_eval", (PyCFunction)(void (*)(void))call_async_eval, METH_FASTCALL,
+     "async_eval(*args)\n--\n\ncomputes all arrays in nested lists, tuples and dicts; on a GPU "
+     "without waiting for it"},
     PY_END,
 };
 

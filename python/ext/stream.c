@@ -38,22 +38,28 @@ static bool read_device(PyObject *value, fr_device_kind *kind, int *index)
     return false;
 }
 
+/* A ValueError where there is no such device. */
+static bool no_device(fr_device_kind kind, int index, const char *function)
+{
+    int n = fr_device_count(kind);
+    if (index >= 0 && index < n)
+        return false;
+    const char *why = n ? "" : fr_device_missing(kind);
+    PyErr_Format(PyExc_ValueError, "%s: there is no device %s:%d here%s%s", function,
+                 kind_name(kind), index, *why ? ": " : "", why);
+    return true;
+}
+
 /* ---- what operations do with stream= -------------------------------------------------- */
 
 /* The stream that new work of this device goes to. */
 static int stream_of_device(fr_device_kind kind, int index, fr_stream *to, const char *function)
 {
-    if (index >= fr_device_count(kind) || index < 0) {
-        PyErr_Format(PyExc_ValueError, "%s: there is no device %s:%d here", function,
-                     kind_name(kind), index);
+    if (no_device(kind, index, function))
         return -1;
-    }
     fr_stream now = fr_stream_current();
-    to->id = 0;
-    if (fr_stream_device(now) == kind)
-        *to = now;
-    else if (kind != FR_CPU)
-        *to = fr_stream_new(kind);
+    bool here = fr_stream_device(now) == kind && fr_stream_index(now) == index;
+    *to = here ? now : fr_stream_default(kind, index);
     if (fr_error() != FR_OK)
         return py_raise_int();
     return 0;
@@ -177,14 +183,16 @@ static PyObject *stream_make(fr_stream stream)
 static PyObject *stream_repr(PyObject *self)
 {
     fr_stream stream = ((stream_object *)self)->stream;
-    return PyUnicode_FromFormat("Stream(Device(%s, 0), %d)",
-                                kind_name(fr_stream_device(stream)), (int)stream.id);
+    return PyUnicode_FromFormat("Stream(Device(%s, %d), %d)",
+                                kind_name(fr_stream_device(stream)), fr_stream_index(stream),
+                                (int)stream.id);
 }
 
 static PyObject *stream_get_device(PyObject *self, void *closure)
 {
     (void)closure;
-    return device_make(fr_stream_device(((stream_object *)self)->stream), 0);
+    fr_stream stream = ((stream_object *)self)->stream;
+    return device_make(fr_stream_device(stream), fr_stream_index(stream));
 }
 
 static PyObject *stream_get_index(PyObject *self, void *closure)
@@ -281,7 +289,8 @@ static PyObject *call_default_device(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
-    return device_make(fr_stream_device(fr_stream_current()), 0);
+    fr_stream now = fr_stream_current();
+    return device_make(fr_stream_device(now), fr_stream_index(now));
 }
 
 /* Makes the stream of a device, or a stream, the thread's current one. */
@@ -349,12 +358,9 @@ static PyObject *call_new_stream(PyObject *module, PyObject *const *args, Py_ssi
                      Py_TYPE(device)->tp_name);
         return NULL;
     }
-    if (index < 0 || index >= fr_device_count(kind)) {
-        PyErr_Format(PyExc_ValueError, "new_stream: there is no device %s:%d here",
-                     kind_name(kind), index);
+    if (no_device(kind, index, "new_stream"))
         return NULL;
-    }
-    fr_stream stream = fr_stream_new(kind);
+    fr_stream stream = fr_stream_on(kind, index);
     if (fr_error() != FR_OK)
         return py_raise();
     return stream_make(stream);
@@ -393,7 +399,38 @@ static PyObject *call_is_available(PyObject *module, PyObject *const *args, Py_s
     return PyBool_FromLong(index >= 0 && index < fr_device_count(kind));
 }
 
+static PyObject *call_device_count(PyObject *module, PyObject *device)
+{
+    (void)module;
+    fr_device_kind kind;
+    int index;
+    if (!read_device(device, &kind, &index))
+        return PyErr_Format(PyExc_TypeError, "device_count: wanted cpu or gpu, not %R", device);
+    return PyLong_FromLong(fr_device_count(kind));
+}
+
+static PyObject *call_device_info(PyObject *module, PyObject *device)
+{
+    (void)module;
+    fr_device_kind kind;
+    int index;
+    fr_device_info info;
+    if (!read_device(device, &kind, &index))
+        return PyErr_Format(PyExc_TypeError, "device_info: wanted a Device, not %R", device);
+    if (no_device(kind, index, "device_info"))
+        return NULL;
+    if (fr_device_about(kind, index, &info))
+        return py_raise();
+    char architecture[32];
+    snprintf(architecture, sizeof architecture, "sm_%d", info.capability);
+    return Py_BuildValue("{s:s,s:s,s:n,s:i}", "architecture", architecture, "device_name",
+                         info.name, "memory_size", (Py_ssize_t)info.memory, "multiprocessors",
+                         info.units);
+}
+
 PyMethodDef py_stream_functions[] = {
+    {"_device_count", call_device_count, METH_O, NULL},
+    {"_device_info", call_device_info, METH_O, NULL},
     {"default_device", call_default_device, METH_NOARGS,
      "default_device()\n--\n\nthe device of this thread's current stream"},
     PY_METHOD("set_default_device", call_set_default_device,

@@ -95,11 +95,6 @@ def clear_streams():
     """Nothing: streams hold no memory."""
 
 
-def async_eval(*args):
-    """Computes all arrays in nested lists, tuples and dicts; on the CPU before it returns."""
-    _core.eval(*args)
-
-
 def depends(inputs, dependencies):
     """inputs, to be computed after dependencies: nothing to do where results have no effects."""
     return inputs
@@ -109,17 +104,18 @@ def device_count(device_type):
     """How many devices of a type this machine has."""
     if not isinstance(device_type, _core.DeviceType):
         raise TypeError(f"device_count: wanted cpu or gpu, not {device_type!r}")
-    return int(_core.is_available(device_type))
+    return _core._device_count(device_type)
 
 
 def device_info(d=None):
-    """What is known of a device: its name and architecture."""
+    """What is known of a device: its name, architecture and, of a GPU, memory and units."""
     device = _core.default_device() if d is None else d
     if not isinstance(device, (_core.Device, _core.DeviceType)):
         raise TypeError(f"device_info: wanted a Device, not {type(device).__name__}")
-    if not _core.is_available(device):
-        raise ValueError(f"device_info: there is no {device} here")
-    return {"architecture": _os.uname().machine, "device_name": _cpu_name()}
+    info = _core._device_info(device)
+    if device == _core.cpu:
+        return {"architecture": _os.uname().machine, "device_name": _cpu_name()}
+    return info
 
 
 def _cpu_name():

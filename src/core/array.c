@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/alloc.h"
+#include "core/place.h"
 #include "core/places.h"
 #include "core/scope.h"
 #include "core/tape.h"
@@ -28,10 +29,7 @@ void fr__buffer_release(fr__buffer *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
-    if (b->release)
-        b->release(b->ctx);
-    else
-        fr__data_free(b->data, b->bytes);
+    fr__buffer_leave(b);
     fr__free(b);
 }
 

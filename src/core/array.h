@@ -15,12 +15,16 @@
 #include "base/base.h"
 #include "core/dtype.h"
 
+typedef struct fr__copy fr__copy;
 typedef struct fr__buffer {
     _Atomic uint32_t refs;
+    uint8_t place;   /* where `data` is: the host (0), or a GPU (core/place.h) */
+    uint16_t stream; /* on a GPU: the stream it was made on */
     void *data;
     size_t bytes;
-    void (*release)(void *ctx); /* borrowed memory; NULL: from fr__data_alloc */
+    void (*release)(void *ctx); /* borrowed memory; NULL: ours */
     void *ctx;
+    _Atomic(fr__copy *) copies; /* the same bytes in other places */
 } fr__buffer;
 
 /* Takes over a block of fr__data_alloc; NULL: no memory, the block is still the caller's. */
@@ -64,7 +68,7 @@ struct fr_array {
     /* In a word of their own: a compiler may read neighbours of what is asked for with it. */
     _Atomic uint8_t state, lock, flags;
     _Atomic uint32_t tape; /* 0, or the outermost that it is differentiated on (core/tape.h) */
-    char *data;            /* done: of element [0, 0, ...] */
+    char *data; /* done: of element [0, 0, ...], where buf->data is; see core/place.h */
     union {
         fr__buffer *buf;    /* done; NULL for size 0 */
         fr__origin *origin; /* placeholder */

@@ -1,4 +1,4 @@
-/* scope.c - scopes own temporaries; streams; warnings: what belongs to a thread or the process */
+/* scope.c - scopes own temporaries; warnings: what belongs to a thread or the process */
 #include "core/scope.h"
 
 #include "base/fork.h"
@@ -64,50 +64,6 @@ fr_array *fr__leave(fr_scope *s, fr_array *y)
 }
 
 fr_array *fr_own(fr_array *x) { return fr__in_scope() ? fr_keep(x) : x; }
-
-/* ---- streams ------------------------------------------------------------------------ */
-
-enum { MAX_STREAMS = 4096 };
-static _Thread_local uint16_t stream_now;
-static _Atomic int streams = 1;
-
-fr_stream fr_stream_current(void) { return (fr_stream){stream_now}; }
-
-int fr_stream_set(fr_stream s)
-{
-    if (s.id >= atomic_load(&streams))
-        return fr__fail_int(FR__E_VALUE, "stream %d doesn't exist", s.id);
-    stream_now = s.id;
-    return 0;
-}
-
-int fr_device_count(fr_device_kind kind) { return kind == FR_CPU ? 1 : 0; }
-
-fr_stream fr_stream_new(fr_device_kind kind)
-{
-    if (kind != FR_CPU) {
-        fr__fail(FR__E_DEVICE, "this build runs on the CPU only: no GPU device");
-        return (fr_stream){0};
-    }
-    int id = atomic_load(&streams);
-    do {
-        if (id >= MAX_STREAMS) {
-            fr__fail(FR__E_LIMIT, "more than %d streams", MAX_STREAMS);
-            return (fr_stream){0};
-        }
-    } while (!atomic_compare_exchange_weak(&streams, &id, id + 1));
-    return (fr_stream){(uint16_t)id};
-}
-
-fr_device_kind fr_stream_device(fr_stream s) { return (void)s, FR_CPU; }
-
-/* The CPU's streams run their work during the call that asks for it. */
-int fr_synchronize(fr_stream s)
-{
-    if (s.id >= atomic_load(&streams))
-        return fr__fail_int(FR__E_VALUE, "stream %d doesn't exist", s.id);
-    return 0;
-}
 
 /* ---- warnings ----------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* capture.c - from the lazy graph to a trace, and the key that identifies it
  *
- *   [capture] -> simplify -> layout -> split -> fuse -> merge -> lower -> plan -> program
+ *   [capture] -> simplify -> split -> fuse -> merge -> lower -> plan -> program
  *
  * gives   nodes in topological order, leaves, literals, outputs; the key
  *
@@ -10,6 +10,7 @@
  */
 #include <math.h>
 
+#include "core/place.h"
 #include "core/scope.h"
 #include "graph/trace.h"
 #include "op/view.h"
@@ -257,6 +258,14 @@ static int keep_values(walk *w, fr_array *x, int node)
     return fr__has_handle(x) && keepable(&t->nodes.at[node]) ? make_output(w, node) : 0;
 }
 
+/* Computed in another place than what asks for it; what has no bytes of its own is at home anywhere. */
+static bool is_foreign(const walk *w, const fr_array *x)
+{
+    return fr__place_of_stream(x->stream) != w->c->t->place && !w->whole &&
+           x->op != FR__OP_NUMBER && x->op != FR__OP_IOTA && fr__ops[x->op].class != FR__VIEW &&
+           !fr__is_alias(x->op) && !fr__is_base(x->op, x->npar, x->par);
+}
+
 /* Begins a node (takes over a reference): a leaf is made at once, others wait for their inputs. */
 static int begin(walk *w, fr_array *x)
 {
@@ -270,6 +279,12 @@ static int begin(walk *w, fr_array *x)
         fr__traced_error(x, "evaluation");
         fr__unref(x);
         return -1;
+    }
+    if (FR__UNLIKELY(is_foreign(w, x))) {
+        int leaf = fr__capture_leaf(w->c->t, FR__OP_LEAF, x->dtype, x->ndim, x->dims, NULL);
+        if (fr__vec_push(&w->c->foreign, x))
+            leaf = -1;
+        return keep_node(w, x, leaf);
     }
     /* Of an alias only the first input has to do with its value. */
     frame f = {.x = x, .nin = fr__is_alias(x->op) ? 1 : x->nin, .pins = w->pins.n};
@@ -323,6 +338,15 @@ static int visit(walk *w, fr_array *root)
     return 0;
 }
 
+/* As if it had not been: values kept at the second coming are not meant for this one. */
+static void forget_walk(const fr__capture *c)
+{
+    for (int i = 0; i < c->arrays.n; i++)
+        if (!(c->t->nodes.at[i].flags & FR__T_AGAIN))
+            atomic_fetch_and_explicit(&c->arrays.at[i]->flags, (uint8_t)~FR__REACHED,
+                                      memory_order_relaxed);
+}
+
 int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole)
 {
     walk w = {.c = c, .whole = whole};
@@ -330,6 +354,11 @@ int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole)
     for (int i = 0; i < n; i++)
         if (visit(&w, roots[i]))
             goto out;
+    if (c->foreign.n) {
+        forget_walk(c);
+        status = 0;
+        goto out;
+    }
     /* The roots are outputs too, once each (for a compiled function as often as they come). */
     for (int i = 0; i < n; i++) {
         int node = *seen_node(&w.seen, roots[i]);
@@ -362,4 +391,5 @@ void fr__capture_free(fr__capture *c)
         fr__unref(c->arrays.at[i]);
     fr__vec_free(&c->arrays);
     fr__vec_free(&c->outputs);
+    fr__vec_free(&c->foreign);
 }

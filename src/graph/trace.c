@@ -13,6 +13,13 @@ void fr__trace_free(fr__trace *t)
     fr__arena_free(&t->arena);
 }
 
+int fr__trace_on(fr__trace *t, int place)
+{
+    t->place = place;
+    return place ? fr__vec_push(&t->key, (uint64_t)place << 32)
+                 : 0; /* no node's head: op 0 has no slot */
+}
+
 int fr__trace_add(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
                   const int32_t *in, int npar, const int64_t *par)
 {

@@ -1,6 +1,6 @@
 /* trace.h - a graph being compiled: compact, in an arena, nodes as indices
  *
- *   [capture -> simplify -> layout -> split -> fuse -> merge] -> lower -> plan -> program
+ *   [capture -> simplify -> split -> fuse -> merge] -> lower -> plan -> program
  *
  * Nodes stand in topological order: inputs have lower numbers. A pass reads what the passes
  * before it gave; fr__trace_check holds each to its promise in debug builds.
@@ -24,8 +24,7 @@ enum {
     FR__T_STORE = 2,  /* fuse: has a buffer, contiguous */
     FR__T_INLINE = 4, /* fuse: computed wherever it is wanted; member of no group */
     FR__T_AGAIN =
-        16, /* capture: an earlier eval has been through it without keeping its value */
-    FR__T_ROWS = 32, /* simplify: to be row-major in memory, whatever it is made of */
+        16,         /* capture: an earlier eval has been through it without keeping its value */
     FR__T_LATE = 8, /* fuse: somebody wants it in a way its group cannot give: store it alone */
 };
 
@@ -114,6 +113,7 @@ typedef struct fr__trace {
     FR__VEC(fr__group) groups; /* in order of execution after fuse */
     FR__VEC(uint64_t) key;     /* identifies the graph but for generic literals */
     int passed;                /* which passes have run: for the printer and the checker */
+    int place;                 /* where it will run (core/place.h): fr__trace_on */
 } fr__trace;
 
 enum { FR__PASS_NONE, FR__PASS_CAPTURE, FR__PASS_SIMPLIFY, FR__PASS_FUSE };
@@ -130,6 +130,8 @@ static inline bool fr__is_leaf(const fr__tnode *n)
 {
     return n->op == FR__OP_LEAF || n->op == FR__OP_PLACEHOLDER;
 }
+/* Says where an empty trace will run; it is part of its key. */
+int fr__trace_on(fr__trace *t, int place);
 /* The type that an elementwise node's operands are computed in. */
 int fr__compute_dtype(const fr__trace *t, const fr__tnode *n);
 
@@ -138,9 +140,12 @@ typedef struct fr__capture {
     fr__trace *t;
     FR__VEC(fr_array *) arrays; /* node -> its array, a reference each */
     FR__VEC(int32_t) outputs;   /* nodes that get values, in order of t->outs */
+    FR__VEC(fr_array *)
+    foreign; /* pending, and to be computed in another place; borrowed from `arrays` */
 } fr__capture;
 /* roots: what is wanted. whole: a trace of a compiled function: only the roots are outputs, and
- * placeholders are leaves. Otherwise everything pending that somebody holds becomes an output. */
+ * placeholders are leaves. Otherwise everything pending that somebody holds becomes an output; where
+ * `foreign` isn't empty nothing else was captured: those want their values first. */
 int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole);
 void fr__capture_free(fr__capture *c);
 /* One node more, with its part of the key, for who has no arrays: the node, or -1. strides NULL:
@@ -165,9 +170,8 @@ bool fr__place_through(const fr__trace *t, int view, fr__place_in *p);
  * number; *at is then what must be stored to mend that. */
 bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at);
 
-/* ---- simplify.c, layout.c, split.c, fuse.c, merge.c ------------------------------------------- */
+/* ---- simplify.c, split.c, fuse.c, merge.c ------------------------------------------- */
 int fr__simplify(fr__trace *t);
-int fr__layout(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
 int fr__fuse(fr__trace *t);

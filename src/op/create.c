@@ -35,6 +35,25 @@ fr_array *fr_from_data(const void *data, fr_dtype dtype, const int64_t *shape, i
 
 static void release_nothing(void *ctx) { (void)ctx; }
 
+/* Bytes from the first to the last that the elements touch; *before: how many of them lie before
+ * element [0, 0, ...]. Strides in bytes, NULL: row-major. */
+static int64_t extent(int ndim, const int64_t *shape, const int64_t *strides, int64_t size,
+                      int64_t *before)
+{
+    int64_t after = size, row = size;
+    for (int i = ndim - 1; i >= 0; i--) {
+        int64_t step = strides ? strides[i] : row, reach;
+        if (shape[i] <= 0)
+            return 0;
+        if (__builtin_mul_overflow(shape[i] - 1, step, &reach) ||
+            __builtin_mul_overflow(row, shape[i], &row))
+            return 0; /* no such memory: what follows refuses it */
+        *before -= reach < 0 ? reach : 0;
+        after += reach > 0 ? reach : 0;
+    }
+    return *before + after;
+}
+
 fr_array *fr_from_buffer(void *data, fr_dtype dtype, const int64_t *shape, int ndim,
                          const int64_t *strides, void (*release)(void *ctx), void *ctx)
 {
@@ -56,8 +75,14 @@ fr_array *fr_from_buffer(void *data, fr_dtype dtype, const int64_t *shape, int n
     fr__buffer *buf = fr__malloc(sizeof *buf);
     if (!buf)
         return NULL;
-    *buf = (fr__buffer){.refs = 1, .data = data, .ctx = ctx, .release = release_nothing};
-    fr_array *x = fr__leaf(buf, 0, (int)dtype, ndim, shape, strides ? steps : NULL);
+    int64_t before = 0, bytes = extent(ndim, shape, strides, size, &before);
+    *buf = (fr__buffer){.refs = 1,
+                        .data = data ? (char *)data - before : NULL,
+                        .bytes = (size_t)bytes,
+                        .ctx = ctx,
+                        .release = release_nothing};
+    fr_array *x =
+        fr__leaf(buf, (size_t)before, (int)dtype, ndim, shape, strides ? steps : NULL);
     if (x && release)
         buf->release = release; /* only now: a call that fails doesn't release */
     return x;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/place.h"
 #include "core/scope.h"
 #include "op/view.h"
 #include "run/function.h"
@@ -197,6 +198,7 @@ fr_program *fr_program_with(fr_program *p, int n, const fr_number_change *change
     *made = (fr_program){
         .refs = 1,
         .plan = p->plan,
+        .stream = p->stream,
         .n_in = p->n_in,
         .n_out = p->n_out,
         .source = p->source,
@@ -339,7 +341,7 @@ static int evaluate_inputs(int n_in, fr_array *const *in)
 {
     for (int i = 0; i < n_in; i++)
         if (!fr__done(in[i]))
-            return fr_eval_all(n_in, in);
+            return fr__eval_pending(n_in, in);
     return 0;
 }
 
@@ -628,7 +630,7 @@ static int evaluate_constants(int n_out, fr_array *const *out, const fr__sizes *
             status = look_at(&w, x->in[i]);
     }
     if (!status && w.constants.n)
-        status = fr_eval_all(w.constants.n, w.constants.at);
+        status = fr__eval_pending(w.constants.n, w.constants.at);
     for (int i = 0; i < w.keys.n; i++)
         fr__free(w.keys.at[i]);
     fr__vec_free(&w.keys);
@@ -667,7 +669,10 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     fr__trace trace = {0};
     fr__capture c = {.t = &trace};
     fr_program *p = NULL;
-    if (evaluate_constants(n_out, out, NULL) || fr__capture_graph(&c, n_out, out, true))
+    uint16_t stream = fr_stream_current().id;
+    if (evaluate_constants(n_out, out, NULL) ||
+        fr__trace_on(&trace, fr__place_of_stream(stream)) ||
+        fr__capture_graph(&c, n_out, out, true))
         goto out;
     p = fr__calloc(1, sizeof *p);
     if (!p)
@@ -675,6 +680,7 @@ static fr_program *make_program(fr_trace *t, int n_out, fr_array *const *out)
     snprintf(p->name, sizeof p->name, "%s", t->f->name);
     p->check = t->f->check;
     p->refs = 1;
+    p->stream = stream;
     p->n_in = t->n_in;
     p->n_out = n_out;
     size_t bytes = sizeof *p->literals * (size_t)trace.literals.n;
@@ -844,7 +850,6 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
 {
     enum { FEW = 32 };
     fr_array *few_arrays[FEW], **arrays = few_arrays;
-    char *few_leaves[FEW], **leaves = few_leaves;
     fr__buffer *few_buffers[FEW], **buffers = few_buffers;
     fr__plan *plan = p->plan;
     int status = -1, made = 0;
@@ -856,19 +861,13 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
                             p->n_in, p->n_out, n_in, n_out);
     if (evaluate_inputs(n_in, in))
         return -1;
-    if (plan->nleaves > FEW) {
-        arrays = fr__malloc(sizeof *arrays * (size_t)plan->nleaves);
-        leaves = fr__malloc(sizeof *leaves * (size_t)plan->nleaves);
-        if (!arrays || !leaves)
-            goto out;
-    }
+    if (plan->nleaves > FEW && !(arrays = fr__malloc(sizeof *arrays * (size_t)plan->nleaves)))
+        goto out;
     if (plan->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)plan->owned)))
         goto out;
-    for (int i = 0; i < plan->nleaves; i++) {
+    for (int i = 0; i < plan->nleaves; i++)
         arrays[i] = p->source[i] >= 0 ? in[p->source[i]] : p->captured[-1 - p->source[i]];
-        leaves[i] = arrays[i]->data;
-    }
-    if (fr__plan_run(plan, leaves, p->literals, true, buffers))
+    if (fr__plan_run(plan, p->stream, arrays, p->literals, true, buffers))
         goto out;
     status = 0;
     for (; made < plan->nouts; made++) {
@@ -878,7 +877,7 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
                                            : NULL;
         size_t offset = (size_t)o->offset;
         if (o->leaf >= 0 && buf)
-            offset += (size_t)(leaves[o->leaf] - (char *)buf->data);
+            offset += (size_t)(arrays[o->leaf]->data - (char *)buf->data);
         out[made] = fr__leaf(buf ? fr__buffer_keep(buf) : NULL, offset, o->dtype, o->ndim,
                              o->shape, o->strides);
         if (!out[made]) {
@@ -897,8 +896,6 @@ int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_a
 out:
     if (arrays != few_arrays)
         fr__free(arrays);
-    if (leaves != few_leaves)
-        fr__free(leaves);
     if (buffers != few_buffers)
         fr__free(buffers);
     return status;

@@ -5,46 +5,41 @@
 #include <math.h>
 
 #include "core/alloc.h"
+#include "core/place.h"
 #include "core/scope.h"
 #include "op/view.h"
 #include "run/plan.h"
 #include "run/witness.h"
 
-/* Memory of one capture, kept by the thread for the next: a small eval allocates nothing. */
-static int run_captured(fr__capture *c)
+static int run_captured(fr__capture *c, uint16_t stream)
 {
     fr__trace *t = c->t;
     enum { FEW = 32 };
-    char *few_leaves[FEW], **leaves = few_leaves;
+    fr_array *few_arrays[FEW], **arrays = few_arrays;
     fr__buffer *few_buffers[FEW], **buffers = few_buffers;
     int status = -1;
     if (fr__debug() >= 3)
         fr__debug_print("eval: %d nodes, %d outputs\n", t->nodes.n, t->outs.n);
     /* What simplify rewrites is not looked at again below: leaves and literals stay. */
     int nleaves = t->leaves.n;
-    if (nleaves > FEW && !(leaves = fr__malloc(sizeof *leaves * (size_t)nleaves)))
+    if (nleaves > FEW && !(arrays = fr__malloc(sizeof *arrays * (size_t)nleaves)))
         return -1;
     for (int i = 0; i < nleaves; i++)
-        leaves[i] = c->arrays.at[t->leaves.at[i].node]->data;
-    int32_t *leaf_node = fr__arena_alloc(&t->arena, sizeof *leaf_node * (size_t)(nleaves + 1));
-    if (!leaf_node)
-        goto out;
-    for (int i = 0; i < nleaves; i++)
-        leaf_node[i] = t->leaves.at[i].node;
+        arrays[i] = c->arrays.at[t->leaves.at[i].node];
     fr__plan *p = fr__plan_for(t);
     if (!p)
         goto out;
     if (p->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)p->owned)))
         goto release;
-    if (fr__plan_run(p, leaves, t->literals.at, false, buffers))
+    if (fr__plan_run(p, stream, arrays, t->literals.at, false, buffers))
         goto release;
     for (int i = 0; i < p->nouts; i++) {
         const fr__planned_out *o = &p->outs[i];
         fr_array *x = c->arrays.at[c->outputs.at[i]];
-        fr__buffer *buf = o->leaf >= 0     ? c->arrays.at[leaf_node[o->leaf]]->buf
+        fr__buffer *buf = o->leaf >= 0     ? arrays[o->leaf]->buf
                           : o->stored >= 0 ? buffers[p->stored[o->stored].output]
                                            : NULL;
-        char *data = o->leaf >= 0 ? leaves[o->leaf] + o->offset
+        char *data = o->leaf >= 0 ? arrays[o->leaf]->data + o->offset
                      : buf        ? (char *)buf->data + o->offset
                                   : NULL;
         fr__publish(x, buf ? fr__buffer_keep(buf) : NULL, data,
@@ -56,14 +51,72 @@ static int run_captured(fr__capture *c)
 release:
     fr__plan_release(p);
 out:
-    if (leaves != few_leaves)
-        fr__free(leaves);
+    if (arrays != few_arrays)
+        fr__free(arrays);
     if (buffers != few_buffers)
         fr__free(buffers);
     return status;
 }
 
-int fr_eval_all(int n, fr_array *const *x)
+/* Roots of one place. What they need from another place is computed there first. */
+static int eval_here(int n, fr_array *const *x)
+{
+    fr__trace t = {0};
+    fr__capture c = {.t = &t};
+    fr_array **wanted = NULL;
+    int status = fr__trace_on(&t, fr__place_of_stream(x[0]->stream)), more = 0;
+    status = status || fr__capture_graph(&c, n, x, false) ? -1 : 0;
+    if (!status && c.foreign.n) {
+        more = c.foreign.n;
+        if (!(wanted = fr__malloc(sizeof *wanted * (size_t)more)))
+            status = -1;
+        for (int i = 0; wanted && i < more; i++)
+            wanted[i] = fr__ref(c.foreign.at[i]);
+    } else if (!status && t.outs.n) {
+        status = run_captured(&c, x[0]->stream);
+    }
+    fr__capture_free(&c);
+    fr__trace_free(&t);
+    if (wanted) {
+        status = fr__eval_pending(more, wanted);
+        for (int i = 0; i < more; i++)
+            fr__unref(wanted[i]);
+        fr__free(wanted);
+    }
+    return status || !more ? status : eval_here(n, x);
+}
+
+/* The values of all that are pending, place by place; on a GPU they are queued, not waited for. */
+int fr__eval_pending(int n, fr_array *const *x)
+{
+    enum { FEW = 64 };
+    fr_array *few[FEW], **some = few;
+    int first = 0, status = 0;
+    bool one_place = true;
+    while (first < n && fr__done(x[first]))
+        first++;
+    for (int i = first + 1; i < n; i++)
+        one_place &= x[i]->stream == x[first]->stream;
+    if (first == n)
+        return 0;
+    if (one_place)
+        return eval_here(n - first, x + first);
+    if (n > FEW && !(some = fr__malloc(sizeof *some * (size_t)n)))
+        return -1;
+    for (; !status && first < n; first++) {
+        int k = 0, place = fr__place_of_stream(x[first]->stream);
+        for (int i = first; i < n; i++)
+            if (!fr__done(x[i]) && fr__place_of_stream(x[i]->stream) == place)
+                some[k++] = x[i];
+        if (!fr__done(x[first]))
+            status = eval_here(k, some);
+    }
+    if (some != few)
+        fr__free(some);
+    return status;
+}
+
+static int eval_queued(int n, fr_array *const *x)
 {
     if (fr__failed())
         return -1;
@@ -79,29 +132,41 @@ int fr_eval_all(int n, fr_array *const *x)
     }
     if (!pending)
         return 0;
-    fr__trace t = {0};
-    fr__capture c = {.t = &t};
     fr__witness *w = NULL;
     if (FR__UNLIKELY(fr__trap_on()) && !(w = fr__witness_new(n, x)))
         return -1;
-    int status = fr__capture_graph(&c, n, x, false);
-    if (!status && t.outs.n)
-        status = run_captured(&c);
+    int status = fr__eval_pending(n, x);
     if (w && !status) {
         fr_array *const *leaves;
         fr__witness_leaves(w, &leaves);
         status = fr__witness_nans(w, leaves, NULL, x, NULL);
     }
     fr__witness_free(w);
-    fr__capture_free(&c);
-    fr__trace_free(&t);
     return status;
 }
+
+/* What is on a GPU is queued when its program has run. */
+static int wait_for(int n, fr_array *const *x)
+{
+    int last = -1, status = 0;
+    for (int i = 0; i < n; i++) {
+        const fr__buffer *b = fr__done(x[i]) ? x[i]->buf : NULL;
+        if (FR__LIKELY(!b || b->place == FR__HOST || b->stream == last))
+            continue;
+        last = b->stream;
+        status |= fr__gpus.synchronize(b->stream);
+    }
+    return status;
+}
+
+int fr_eval_all(int n, fr_array *const *x) { return eval_queued(n, x) ? -1 : wait_for(n, x); }
+
+int fr_async_eval(int n, fr_array *const *x) { return eval_queued(n, x); }
 
 int fr_eval(fr_array *x)
 {
     if (x && fr__done(x) && !fr__failed())
-        return 0;
+        return wait_for(1, &x);
     if (!x && fr__failed())
         return -1;
     return fr_eval_all(1, &x);
@@ -120,6 +185,8 @@ char *fr_describe(int n, fr_array *const *x)
             return fr__fail(FR__E_VALUE, "describe: array %d is NULL", i);
         traced |= fr__flag(x[i], FR__TRACED);
     }
+    if (n && fr__trace_on(&t, fr__place_of_stream(x[0]->stream)))
+        goto out;
     if (!fr__capture_graph(&c, n, x, traced)) {
         fr__plan *p = fr__plan_make(&t, true);
         if (p) {
@@ -128,6 +195,7 @@ char *fr_describe(int n, fr_array *const *x)
         }
         fr__plan_release(p);
     }
+out:
     fr__capture_free(&c);
     fr__trace_free(&t);
     return text;
@@ -135,7 +203,8 @@ char *fr_describe(int n, fr_array *const *x)
 
 /* ---- values out --------------------------------------------------------------------- */
 
-static int evaluated(fr_array *x, const char *doing)
+/* Its first element's address on the host, where its values are; NULL without an error: of no elements. */
+static int evaluated(fr_array *x, const char *doing, const char **data)
 {
     if (fr__failed())
         return -1;
@@ -143,7 +212,10 @@ static int evaluated(fr_array *x, const char *doing)
         return fr__fail_int(FR__E_VALUE, "%s: the array is NULL", doing);
     if (fr__flag(x, FR__TRACED))
         return fr__traced_error(x, doing);
-    return fr_eval(x);
+    if (!fr__done(x) && eval_queued(1, &x))
+        return -1;
+    *data = fr__host_data(x);
+    return *data || !fr__failed() ? 0 : -1;
 }
 
 static float half_to_float(uint16_t h)
@@ -210,14 +282,15 @@ static void read_element(const char *p, int dtype, double *v, int64_t *i)
 static int one_element(fr_array *x, const char *doing, double *v, int64_t *i)
 {
     char text[FR__SHAPE_TEXT];
-    if (evaluated(x, doing))
+    const char *data;
+    if (evaluated(x, doing, &data))
         return -1;
     if (x->size != 1)
         return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one",
                             fr__shape_text(x, text), (long long)x->size);
     if (x->dtype == FR_COMPLEX64)
         return fr__fail_int(FR__E_TYPE, "item: complex64 is no real number");
-    read_element(x->data, x->dtype, v, i);
+    read_element(data, x->dtype, v, i);
     return 0;
 }
 
@@ -228,13 +301,14 @@ int fr_item_complex(fr_array *x, double to[2])
         return fr_item(x, &to[0]);
     }
     char text[FR__SHAPE_TEXT];
-    if (evaluated(x, "item"))
+    const char *data;
+    if (evaluated(x, "item", &data))
         return -1;
     if (x->size != 1)
         return fr__fail_int(FR__E_VALUE, "item: %s has %lld elements, not one",
                             fr__shape_text(x, text), (long long)x->size);
     float parts[2];
-    memcpy(parts, x->data, sizeof parts);
+    memcpy(parts, data, sizeof parts);
     to[0] = (double)parts[0];
     to[1] = (double)parts[1];
     return 0;
@@ -254,10 +328,11 @@ int fr_item_int(fr_array *x, int64_t *to)
 
 int fr_access(fr_array *x, fr_view *to)
 {
-    if (evaluated(x, "access to the values"))
+    const char *data;
+    if (evaluated(x, "access to the values", &data))
         return -1;
     int size = fr__dsize(x->dtype);
-    to->data = x->data;
+    to->data = data;
     to->dtype = (fr_dtype)x->dtype;
     to->ndim = x->ndim;
     for (int i = 0; i < x->ndim; i++) {
@@ -268,13 +343,12 @@ int fr_access(fr_array *x, fr_view *to)
 }
 
 /* Row-major copy of strided elements; the last dimension in runs where it is contiguous. */
-static void copy_strided(const fr_array *x, char *to)
+static void copy_strided(const fr_array *x, const char *from, char *to)
 {
     const int64_t *shape = x->dims, *strides = fr__strides((fr_array *)x);
     size_t size = (size_t)fr__dsize(x->dtype);
     int64_t at[FR_MAX_NDIM] = {0}, inner = x->ndim ? shape[x->ndim - 1] : 1,
             step = x->ndim ? strides[x->ndim - 1] : 1;
-    const char *from = x->data;
     for (int64_t left = x->size; left > 0; left -= inner) {
         if (step == 1)
             memcpy(to, from, (size_t)inner * size);
@@ -295,15 +369,16 @@ static void copy_strided(const fr_array *x, char *to)
 int fr_copy_out(fr_array *x, void *to, size_t bytes)
 {
     char text[FR__SHAPE_TEXT];
-    if (evaluated(x, "a copy of the values"))
+    const char *data;
+    if (evaluated(x, "a copy of the values", &data))
         return -1;
     if (bytes != fr_nbytes(x))
         return fr__fail_int(FR__E_VALUE, "copy_out: room for %zu bytes, %s has %zu", bytes,
                             fr__shape_text(x, text), fr_nbytes(x));
     if (x->size && fr__is_contiguous(x->ndim, x->dims, fr__strides(x)))
-        memcpy(to, x->data, bytes);
+        memcpy(to, data, bytes);
     else if (x->size)
-        copy_strided(x, to);
+        copy_strided(x, data, to);
     return 0;
 }
 
@@ -386,11 +461,12 @@ static void axis_text(fr__text *to, const fr_array *x, int d, const char *p, int
 
 char *fr_to_text(fr_array *x)
 {
-    if (evaluated(x, "printing"))
+    const char *data;
+    if (evaluated(x, "printing", &data))
         return NULL;
     fr__text to = {0};
     fr__text_add(&to, "array(");
-    axis_text(&to, x, 0, x->data, 6);
+    axis_text(&to, x, 0, data, 6);
     fr__text_f(&to, ", dtype=%s)", fr__dtypes[x->dtype].name);
     if (to.failed) {
         fr__text_free(&to);
@@ -405,17 +481,43 @@ void fr_text_free(char *text) { fr__free(text); }
 
 #include "base/pool.h"
 
+/* The GPU that the thread's new nodes are computed on, or -1. */
+static int gpu_now(void) { return fr__place_of_stream(fr_stream_current().id) - 1; }
+
 fr_memory_info fr_memory(void)
 {
     fr__memory m;
+    int gpu = gpu_now();
+    if (gpu >= 0)
+        return fr__gpus.memory(gpu);
     fr__memory_get(&m);
     return (fr_memory_info){m.active, m.peak, m.cached, m.limit, m.cache_limit};
 }
 
-void fr_memory_reset_peak(void) { fr__memory_reset_peak(); }
+void fr_memory_reset_peak(void)
+{
+    int gpu = gpu_now();
+    if (gpu >= 0)
+        fr__gpus.reset_peak(gpu);
+    else
+        fr__memory_reset_peak();
+}
+
+size_t fr_memory_set_cache_limit(size_t bytes)
+{
+    int gpu = gpu_now();
+    return gpu >= 0 ? fr__gpus.set_cache_limit(gpu, bytes) : fr__memory_set_cache_limit(bytes);
+}
+
+void fr_clear_cache(void)
+{
+    int gpu = gpu_now();
+    if (gpu >= 0)
+        fr__gpus.clear_cache(gpu);
+    fr__memory_clear_cache();
+}
+
 size_t fr_memory_set_limit(size_t bytes) { return fr__memory_set_limit(bytes); }
-size_t fr_memory_set_cache_limit(size_t bytes) { return fr__memory_set_cache_limit(bytes); }
-void fr_clear_cache(void) { fr__memory_clear_cache(); }
 int fr_threads(void) { return fr__pool_threads(); }
 void fr_set_threads(int n) { fr__pool_set_threads(n < 0 ? 0 : n); }
 const char *fr_version(void) { return FR_VERSION; }

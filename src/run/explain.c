@@ -79,7 +79,7 @@ int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
             .range = s->range,
             .runs = s->runs,
             .seconds = timed ? 1e-9 * (double)s->nanoseconds / (double)timed : 0,
-            .machine_code = s->native || atomic_load(&s->kernel->fn) != NULL,
+            .machine_code = s->native || p->plan->place || atomic_load(&s->kernel->fn) != NULL,
         };
     }
     return p->plan->nsteps;

@@ -3,6 +3,7 @@
  * A family's key is a call's, with the order and equality of sizes in the place of sizes. One
  * without a symbolic trace says that calls like this are traced for each size.
  */
+#include "core/place.h"
 #include "run/function.h"
 
 enum { FAMILIES = 256 };
@@ -116,10 +117,11 @@ fr_program *fr__family_program(fr__family *y, const fr__sizes *sizes, int n_in, 
     if (!p)
         return NULL;
     p->refs = 1;
+    p->stream = fr_stream_current().id;
     p->n_in = n_in;
     p->n_out = n_out;
     p->captured = fr__calloc((size_t)captured + 1, sizeof *p->captured);
-    if (p->captured)
+    if (p->captured && !fr__trace_on(&t, fr__place_of_stream(p->stream)))
         status = fr__symbolic_trace(s, sizes, &t, p->captured);
     while (p->ncaptured < captured && p->captured && p->captured[p->ncaptured])
         p->ncaptured++;

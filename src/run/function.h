@@ -26,6 +26,7 @@ struct fr_program {
     _Atomic int refs;
     fr__plan *plan;
     int n_in, n_out;
+    uint16_t stream; /* that it runs on */
     int32_t *source; /* leaf -> input number, or -1 - number of a captured array */
     int ncaptured;
     fr_array **captured;

@@ -2,6 +2,7 @@
 #include "run/kcache.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "base/fork.h"
 #include "core/array.h"
@@ -37,6 +38,9 @@ static int limit(void)
 static void free_entry(fr__kentry *e)
 {
     fr__code_free(e->code);
+    for (int i = 0; i < FR__KCACHE_GPUS; i++)
+        if (e->gpu[i])
+            fr__gpu_unload(e->gpu[i]);
     fr__kernel_free(e->kernel);
     fr__free(e->words);
     fr__free(e);
@@ -82,6 +86,7 @@ static fr__kentry *new_entry(fr__kernel *k, const uint64_t *words, size_t bytes,
     fr__free(k->text);
     k->text = text.at;
     k->hash = fr__hash(text.at, text.n, 0);
+    snprintf(e->name, sizeof e->name, "k_%016llx", (unsigned long long)k->hash);
     e->kernel = k;
     e->refs = 1;
     e->words = own;
@@ -147,6 +152,18 @@ void fr__kcache_release(fr__kentry *e)
     pthread_mutex_unlock(&lock);
     if (gone)
         free_entry(gone);
+}
+
+fr__kentry *fr__kcache_named(const char *name)
+{
+    pthread_mutex_lock(&lock);
+    fr__kentry *e = (fr__kentry *)entries.newest;
+    while (e && strcmp(e->name, name))
+        e = (fr__kentry *)e->link.older;
+    if (e)
+        atomic_fetch_add(&e->refs, 1);
+    pthread_mutex_unlock(&lock);
+    return e;
 }
 
 void fr__kcache_clear(void)
@@ -240,4 +257,68 @@ fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
     pthread_mutex_unlock(&maker);
     fr__error_restore(&error);
     return fn;
+}
+
+/* ---- on a GPU ----------------------------------------------------------------------- */
+
+/* Assembled code from disk, or made now: by LLVM to PTX, by the driver from there. */
+static char *cubin_of(const fr__kentry *e, fr__gpu *g, size_t *bytes)
+{
+    const fr__gpu_info *about = fr__gpu_about(g);
+    fr__text key = {0};
+    fr__text_add(&key, e->kernel->text);
+    fr__text_f(&key, "\ncuda sm_%d driver %d llvm %s emitter %d", about->sm, about->driver,
+               fr__llvm_version(), FR__EMITTER_VERSION);
+    char *cubin = key.failed ? NULL : fr__disk_get(key.at, key.n, bytes);
+    if (cubin)
+        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_DISK_HITS], 1, memory_order_relaxed);
+    if (cubin || key.failed)
+        goto out;
+    if (!fr__llvm_ready()) {
+        fr__fail(FR__E_DEVICE, "no code for a GPU without LLVM: %s; install libllvm19",
+                 fr__llvm_why());
+        goto out;
+    }
+    double start = fr__now();
+    char *ptx = fr__llvm_ptx(e->kernel, e->name, about->sm, bytes);
+    double made = fr__now();
+    cubin = ptx ? fr__gpu_assemble(g, ptx, bytes) : NULL;
+    if (cubin) {
+        fr__disk_put(key.at, key.n, cubin, *bytes);
+        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_GENERATED], 1, memory_order_relaxed);
+        if (fr__debug() >= 5)
+            fr__debug_print("%s\n", ptx);
+        if (fr__debug() >= 2)
+            fr__debug_print("kernel %016llx: PTX in %.2f ms, assembled in %.2f ms\n",
+                            (unsigned long long)e->kernel->hash, 1e3 * (made - start),
+                            1e3 * (fr__now() - made));
+    }
+    fr__free(ptx);
+out:
+    if (key.failed)
+        fr__fail(FR__E_MEMORY, "no memory for the key of a kernel");
+    fr__text_free(&key);
+    return cubin;
+}
+
+fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g)
+{
+    int device = fr__gpu_about(g)->index;
+    if (device >= FR__KCACHE_GPUS)
+        return fr__fail(FR__E_LIMIT, "code for GPU %d: the first %d can be used", device,
+                        FR__KCACHE_GPUS);
+    fr__gpu_code *c = atomic_load_explicit(&e->gpu[device], memory_order_acquire);
+    if (FR__LIKELY(c != NULL))
+        return c;
+    pthread_mutex_lock(&maker);
+    c = atomic_load_explicit(&e->gpu[device], memory_order_acquire);
+    size_t bytes = 0;
+    char *cubin = c ? NULL : cubin_of(e, g, &bytes);
+    if (cubin) {
+        c = fr__gpu_load(g, cubin, bytes, e->name);
+        atomic_store_explicit(&e->gpu[device], c, memory_order_release);
+    }
+    pthread_mutex_unlock(&maker);
+    fr__free(cubin);
+    return c;
 }

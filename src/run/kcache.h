@@ -5,7 +5,10 @@
 #include <stdatomic.h>
 
 #include "base/lru.h"
+#include "device/cuda/cuda.h"
 #include "kernel/kernel.h"
+
+enum { FR__KCACHE_GPUS = 16 }; /* devices beyond those have none */
 
 typedef struct fr__kentry {
     fr__link link;
@@ -17,6 +20,8 @@ typedef struct fr__kentry {
     _Atomic int64_t interpreted; /* scalar operations the interpreter did for it */
     _Atomic bool hopeless;       /* no machine code to be had: not tried again */
     fr__code *code;
+    char name[24];                                /* of its entry on a GPU */
+    _Atomic(fr__gpu_code *) gpu[FR__KCACHE_GPUS]; /* its code, by device */
 } fr__kentry;
 
 /* The entry of this kernel (takes it over, also on failure), with a reference. Its kernel has a
@@ -26,6 +31,10 @@ void fr__kcache_release(fr__kentry *e);
 /* Machine code from disk, or (if llvm) from LLVM. Gives it, or NULL without an error: then the
  * interpreter runs the kernel. Any thread; one at a time makes it. */
 fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm);
+/* Its code on this device, loaded; NULL with an error. */
+fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g);
+/* The entry whose code on a GPU has this name, with a reference; NULL: none. For tests. */
+fr__kentry *fr__kcache_named(const char *name);
 /* Frees every entry that no program holds: for tests. */
 void fr__kcache_clear(void);
 extern _Atomic int64_t fr__counters[];

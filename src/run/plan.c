@@ -369,6 +369,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     if (!p)
         return NULL;
     p->refs = 1;
+    p->place = t->place;
     p->key_bytes = sizeof(uint64_t) * (size_t)t->key.n;
     p->key = copy_in(p, t->key.at, p->key_bytes);
     p->hash = fr__hash(t->key.at, p->key_bytes, 0);
@@ -376,8 +377,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         goto fail;
     if (fr__debug() >= 6)
         fr__trace_print(t, &text);
-    if (fr__simplify(t) || check(t) || fr__layout(t) || check(t) || fr__split(t) || check(t) ||
-        fr__fuse(t) || check(t) || fr__merge(t) || check(t))
+    if (fr__simplify(t) || check(t) || fr__split(t) || check(t) || fr__fuse(t) || check(t) ||
+        fr__merge(t) || check(t))
         goto fail;
     p->nleaves = t->leaves.n;
     p->nliterals = t->literals.n;

@@ -1,6 +1,6 @@
 /* plan.h - a program: launches with their arguments, buffers with their places; shared, replayed
  *
- *   capture -> simplify -> layout -> split -> fuse -> merge -> lower -> [plan] -> program
+ *   capture -> simplify -> split -> fuse -> merge -> lower -> [plan] -> program
  */
 #ifndef FR_PLAN_H
 #define FR_PLAN_H
@@ -58,6 +58,7 @@ typedef struct fr__plan {
     fr__arena arena; /* holds all that follows */
     uint64_t *key, hash;
     size_t key_bytes;
+    int place; /* where it runs (core/place.h) */
     int nsteps, nstored, nouts, nleaves, nliterals, max_words,
         owned; /* owned: buffers for outputs */
     fr__step *steps;
@@ -81,10 +82,15 @@ int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *st
  * buffer's. literals: bits a slot. Word FR__W_COPY is left for the device to fill. */
 void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves,
                     const int64_t *literals, char *const *stored, uint64_t *words);
-/* Runs it. leaves: their data. literals: bits a slot. buffers: `owned` results of the run, a
+/* Runs it, on a stream of its place. leaves: done arrays. literals: bits a slot. buffers: `owned` results of the run, a
  * reference each. hot: the caller expects to run it often (machine code is made at once). */
-int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot,
-                 fr__buffer **buffers);
+int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *leaves, const int64_t *literals,
+                 bool hot, fr__buffer **buffers);
+/* gpu.c: the same on a GPU, where it is queued. */
+int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *leaves,
+                   const int64_t *literals, fr__buffer **buffers);
+/* eval.c: values for all that are pending, queued where they are on a GPU. */
+int fr__eval_pending(int n, fr_array *const *x);
 
 /* What runs kernels from now on, instead of what FERRULE_TIER says; for tests. */
 typedef enum fr__tier { FR__TIER_CHOOSE, FR__TIER_INTERPRETER, FR__TIER_LLVM } fr__tier;

@@ -5,6 +5,7 @@
  */
 #include "base/pool.h"
 #include "core/alloc.h"
+#include "core/place.h"
 #include "device/launch.h"
 #include "run/plan.h"
 
@@ -191,16 +192,36 @@ static void note_time(fr__step *s, double start, bool code)
                             : "interpreter");
 }
 
-int fr__plan_run(fr__plan *p, char *const *leaves, const int64_t *literals, bool hot,
-                 fr__buffer **buffers)
+/* Where the leaves' first elements are on the host. */
+static int leaf_data(int n, fr_array *const *arrays, char **to)
 {
+    for (int i = 0; i < n; i++) {
+        const fr__buffer *b = arrays[i]->buf;
+        to[i] =
+            FR__LIKELY(!b || b->place == FR__HOST) ? arrays[i]->data : fr__host_data(arrays[i]);
+        if (b && !to[i] && fr__failed())
+            return -1;
+    }
+    return 0;
+}
+
+int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const int64_t *literals,
+                 bool hot, fr__buffer **buffers)
+{
+    if (FR__UNLIKELY(p->place != FR__HOST))
+        return fr__plan_queue(p, stream, arrays, literals, buffers);
     enum { FEW = 32 };
     char *few_stored[FEW], **stored = few_stored, *space = NULL, *temporary = NULL;
+    char *few_leaves[FEW], **leaves = few_leaves;
     fr__kfn *few_fns[FEW], **fns = few_fns;
     uint64_t few_words[STACK_WORDS], *words = few_words;
     size_t space_bytes = 0;
     int made = 0, status = -1,
         threads = fr__pool_threads(); /* the number may change meanwhile */
+    if (p->nleaves > FEW && !(leaves = fr__malloc(sizeof *leaves * (size_t)p->nleaves)))
+        goto out;
+    if (leaf_data(p->nleaves, arrays, leaves))
+        goto out;
     if (p->nstored > FEW && !(stored = fr__malloc(sizeof *stored * (size_t)p->nstored)))
         goto out;
     if (p->nsteps > FEW && !(fns = fr__malloc(sizeof *fns * (size_t)p->nsteps)))
@@ -259,6 +280,8 @@ out:
         fr__data_free(space, space_bytes);
     if (temporary)
         fr__data_free(temporary, p->temporary);
+    if (leaves != few_leaves)
+        fr__free(leaves);
     if (stored != few_stored)
         fr__free(stored);
     if (fns != few_fns)

@@ -1,0 +1,73 @@
+/* launch.c (cuda) - a kernel over its range on a GPU: how many blocks of how many threads, where its
+ * words and its scratch go
+ */
+#include "device/cuda/launch.h"
+
+enum {
+    THREADS = 256, /* of a block that has enough to do */
+    MOST_THREADS = 1024,
+    LONG_ROW = 16384,  /* elements: from here on a row gets the most threads */
+    PARTS = 4,         /* elements a thread takes at a time */
+    OWN_SHARED = 1024, /* bytes of shared memory that a kernel uses itself, generously */
+    FAR_BLOCKS = 4,    /* blocks a processor where scratch lies in global memory */
+};
+
+/* Elements of the longest vector loop, or 0. */
+static int64_t longest_row(const fr__kernel *k, const uint64_t *words)
+{
+    int64_t most = 0;
+    for (int a = 0; a < k->naxis; a++)
+        if (k->axis[a].bind == FR__BIND_VEC) {
+            int64_t n =
+                (int64_t)words[k->axis[a].split >= 0 ? k->axis[a].block : k->axis[a].extent];
+            most = n > most ? n : most;
+        }
+    return most;
+}
+
+static unsigned threads_for(const fr__gpu_kernel *l)
+{
+    int64_t row = longest_row(l->kernel, l->words);
+    if (!row || fr__ptx_per_block(l->kernel, THREADS) != 1)
+        return THREADS;
+    if (row >= LONG_ROW)
+        return MOST_THREADS;
+    int64_t threads = (row + PARTS - 1) / PARTS;
+    threads = (threads + 31) / 32 * 32;
+    return threads > THREADS ? THREADS : (unsigned)threads;
+}
+
+int fr__gpu_kernel_run(fr__gpu_stream *s, const fr__gpu_kernel *l)
+{
+    const fr__gpu_info *about = fr__gpu_about(fr__gpu_of(s));
+    if (l->range <= 0)
+        return 0;
+    fr__gpu_shape shape = {.threads = threads_for(l)};
+    int64_t each = fr__ptx_per_block(l->kernel, (int)shape.threads),
+            blocks = (l->range + each - 1) / each, most = INT32_MAX;
+    uint64_t begin = 0, end = (uint64_t)l->range, scratch = 0,
+             scratch_bytes = (l->scratch + 127) & ~(uint64_t)127;
+    char *far_words = NULL, *far_scratch = NULL;
+    size_t words_bytes = sizeof *l->words * (size_t)l->nwords;
+    int status = 0;
+    if (l->scratch && scratch_bytes + OWN_SHARED > (uint64_t)about->shared_block) {
+        most = (int64_t)FAR_BLOCKS * about->processors;
+        blocks = blocks < most ? blocks : most;
+        if (!(far_scratch = fr__gpu_alloc(s, (size_t)scratch_bytes * (size_t)blocks)))
+            return -1;
+        scratch = (uint64_t)(uintptr_t)far_scratch;
+    } else {
+        shape.shared = (unsigned)scratch_bytes;
+    }
+    shape.blocks = (unsigned)(blocks < most ? blocks : most);
+    if (l->nwords > FR__PTX_WORDS && (!(far_words = fr__gpu_alloc(s, words_bytes)) ||
+                                      fr__gpu_upload(s, far_words, l->words, words_bytes)))
+        status = -1;
+    void *params[] = {far_words ? (void *)&far_words : (void *)(uintptr_t)l->words, &begin,
+                      &end, &scratch, &scratch_bytes};
+    if (!status)
+        status = fr__gpu_launch(s, l->code, shape, params, l->name);
+    fr__gpu_free(s, far_scratch, (size_t)scratch_bytes * (size_t)blocks);
+    fr__gpu_free(s, far_words, words_bytes);
+    return status;
+}

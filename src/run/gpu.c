@@ -1,0 +1,177 @@
+/* gpu.c - a plan on a GPU: its kernels and routines queued on a stream
+ *
+ * needs   a plan of a GPU's place
+ * gives   results in buffers on the GPU whose values are there once the stream has come so far
+ *
+ * All code is made and all memory taken before the first kernel is queued, as on the CPU. What the
+ * device finds wrong later is told by the next wait.
+ */
+#include "core/alloc.h"
+#include "core/place.h"
+#include "device/cuda/launch.h"
+#include "device/cuda/place.h"
+#include "device/launch.h"
+#include "run/plan.h"
+
+#include "base/pool.h"
+
+typedef struct {
+    fr__plan *p;
+    uint16_t stream;
+    fr__gpu_stream *s;
+    fr_array *const *arrays;
+    const int64_t *literals;
+    char **leaves, **stored; /* addresses on the GPU */
+    fr__gpu_code **code;     /* of every step; NULL: a routine */
+    uint64_t *words;
+} run;
+
+/* ---- routines on the host -------------------------------------------------------------- */
+
+/* Where data of a routine's lies on the host, meanwhile. */
+typedef struct {
+    char *data[FR__INPUTS + 2], *block[FR__INPUTS + 2];
+    size_t bytes[FR__INPUTS + 2];
+} on_host;
+
+static void free_host(on_host *h)
+{
+    for (int i = 0; i < FR__COUNT(h->block); i++)
+        if (h->block[i])
+            fr__data_free(h->block[i], h->bytes[i]);
+}
+
+static int bring(const run *r, const fr__step *s, on_host *h)
+{
+    int nin = s->native->nin;
+    for (int i = 0; i < s->npatches; i++) {
+        const fr__patch *q = &s->patches[i];
+        int w = q->word;
+        if (q->is_leaf) {
+            fr_array *x = r->arrays[q->index];
+            char *at = fr__host_data(x);
+            if (!at && fr__failed())
+                return -1;
+            h->data[w] = at + q->offset;
+            continue;
+        }
+        h->bytes[w] = r->p->stored[q->index].bytes;
+        if (!(h->block[w] = fr__data_alloc(h->bytes[w])))
+            return -1;
+        h->data[w] = h->block[w] + q->offset;
+        if (w < nin && fr__gpu_download(r->s, h->block[w], r->stored[q->index], h->bytes[w]))
+            return -1;
+    }
+    return 0;
+}
+
+/* A routine that the GPU has no code for: its inputs come to the host, its result goes back. */
+static int run_on_host(const run *r, const fr__step *s)
+{
+    on_host h = {{NULL}, {NULL}, {0}};
+    int threads = fr__pool_threads(), status = -1, nin = s->native->nin;
+    char *space = NULL;
+    size_t bytes = 0;
+    if (bring(r, s, &h))
+        goto out;
+    fr__native_launch l = {
+        .call = s->native, .data = h.data, .alone = s->alone, .threads = threads};
+    bytes = fr__cpu_native_space(&l);
+    if (bytes && !(space = fr__data_alloc(bytes)))
+        goto out;
+    fr__cpu_native(&l, space);
+    status = 0;
+    for (int i = 0; i < s->npatches; i++) {
+        const fr__patch *q = &s->patches[i];
+        if (q->word == nin && h.bytes[nin])
+            status |= fr__gpu_upload(r->s, r->stored[q->index], h.block[nin], h.bytes[nin]);
+    }
+out:
+    if (space)
+        fr__data_free(space, bytes);
+    free_host(&h);
+    return status;
+}
+
+/* ---- a run ------------------------------------------------------------------------------ */
+
+static int queue_step(const run *r, int i)
+{
+    fr__step *s = &r->p->steps[i];
+    atomic_fetch_add_explicit(&s->runs, 1, memory_order_relaxed);
+    if (s->native)
+        return run_on_host(r, s);
+    fr__step_words(r->p, s, r->leaves, r->literals, r->stored, r->words);
+    return fr__gpu_kernel_run(r->s, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
+                                                      .code = r->code[i],
+                                                      .words = r->words,
+                                                      .nwords = s->nwords,
+                                                      .range = s->range,
+                                                      .scratch = s->scratch,
+                                                      .name = s->kernel->name});
+}
+
+static int find_leaves(const run *r)
+{
+    for (int i = 0; i < r->p->nleaves; i++) {
+        r->leaves[i] = fr__data_on(r->arrays[i], r->stream);
+        if (!r->leaves[i] && fr__failed())
+            return -1;
+    }
+    return 0;
+}
+
+static int find_code(const run *r)
+{
+    for (int i = 0; i < r->p->nsteps; i++) {
+        const fr__step *s = &r->p->steps[i];
+        r->code[i] = NULL;
+        if (!s->native && !(r->code[i] = fr__kcache_gpu_code(s->kernel, fr__gpu_of(r->s))))
+            return -1;
+    }
+    return 0;
+}
+
+int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
+                   const int64_t *literals, fr__buffer **buffers)
+{
+    run r = {p, stream, fr__gpu_stream_at(stream), arrays, literals, NULL, NULL, NULL, NULL};
+    size_t pointers = (size_t)(p->nleaves + p->nstored + p->nsteps);
+    char *temporary = NULL;
+    int made = 0, status = -1;
+    if (!r.s)
+        return -1;
+    r.leaves =
+        fr__malloc(sizeof(char *) * pointers + sizeof *r.words * (size_t)p->max_words + 1);
+    if (!r.leaves)
+        return -1;
+    r.stored = r.leaves + p->nleaves;
+    r.code = (fr__gpu_code **)(r.stored + p->nstored);
+    r.words = (uint64_t *)(r.code + p->nsteps);
+    if (find_code(&r) || find_leaves(&r))
+        goto out;
+    if (p->temporary && !(temporary = fr__gpu_alloc(r.s, p->temporary)))
+        goto out;
+    for (int i = 0; i < p->nstored; i++) {
+        const fr__stored *s = &p->stored[i];
+        if (s->output < 0) {
+            r.stored[i] = temporary + s->place;
+            continue;
+        }
+        if (!(buffers[made] = fr__buffer_on(stream, s->bytes))) /* numbered in this order */
+            goto out;
+        r.stored[i] = buffers[made++]->data;
+    }
+    status = 0;
+    for (int i = 0; i < p->nsteps && !status; i++)
+        status = queue_step(&r, i);
+    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
+out:
+    if (status)
+        while (made)
+            fr__buffer_release(buffers[--made]);
+    if (temporary) /* what is queued later on this stream may have it at once */
+        fr__gpu_free(r.s, temporary, p->temporary);
+    fr__free(r.leaves);
+    return status;
+}

@@ -1,0 +1,254 @@
+/* test_gpu.c - arrays in several places: residency, programs on a GPU, streams, what fails
+ *
+ * Over the stand-in driver, whose kernels our interpreter runs (tests/standin/kernels.c).
+ */
+#define _GNU_SOURCE
+#include "test.h"
+
+#include "core/place.h"
+#include "run/kcache.h"
+#include "../standin/standin.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define X(type, name, parameters) static type(*name) parameters;
+STANDIN_CONTROLS(X)
+#undef X
+
+static void find(void *library, const char *name, void *to)
+{
+    void *symbol = dlsym(library, name);
+    memcpy(to, &symbol, sizeof symbol);
+}
+
+/* Before kernels.c looks. */
+__attribute__((constructor(101))) static void choose_driver(void)
+{
+    setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
+    setenv("STANDIN_DEVICES", "2", 1);
+    setenv("STANDIN_MEMORY", "67108864", 1);
+    unsetenv("FERRULE_DEVICE");
+    void *library = dlopen(STANDIN, RTLD_NOW);
+#define X(type, name, parameters) find(library, #name, &name);
+    if (library) {
+        STANDIN_CONTROLS(X)
+    }
+#undef X
+}
+
+static fr_stream gpu(int index) { return fr_stream_default(FR_GPU, index); }
+
+/* x * 2 + 1 on a stream, of the numbers from 0. */
+static fr_array *line(fr_stream s, int n)
+{
+    fr_stream_set(s);
+    fr_array *x = fr_arange(0, n, 1, FR_FLOAT32);
+    fr_array *y = fr_add(fr_mul(x, 2.0), 1.0);
+    fr_stream_set((fr_stream){0});
+    return y;
+}
+
+static bool is_line(fr_array *y, int n)
+{
+    float *got = malloc(sizeof *got * (size_t)n);
+    bool good = !fr_copy_out(y, got, sizeof *got * (size_t)n);
+    for (int i = 0; good && i < n; i++)
+        good = got[i] == 2 * (float)i + 1;
+    free(got);
+    return good;
+}
+
+TEST(devices_and_their_streams)
+{
+    EXPECT_EQ(fr_device_count(FR_GPU), 2);
+    EXPECT_EQ(fr_stream_device(gpu(1)), FR_GPU);
+    EXPECT_EQ(fr_stream_index(gpu(1)), 1);
+    EXPECT_EQ(gpu(0).id, gpu(0).id);
+    fr_stream more = fr_stream_on(FR_GPU, 0);
+    EXPECT(more.id != gpu(0).id);
+    EXPECT_EQ(fr_stream_index(more), 0);
+    fr_device_info about;
+    EXPECT_EQ(fr_device_about(FR_GPU, 1, &about), 0);
+    EXPECT(about.memory == 67108864 && about.capability == 90);
+    EXPECT_EQ(fr_stream_default(FR_GPU, 2).id, 0);
+    EXPECT(fr_error() == FR_ERROR_DEVICE && strstr(fr_error_message(), "GPU 2"));
+    fr_error_clear();
+}
+
+TEST(a_program_runs_where_its_stream_is)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *y = line(gpu(0), 1000);
+    EXPECT_EQ(fr_device_of(y), FR_GPU);
+    EXPECT_EQ(fr_eval(y), 0);
+    EXPECT(standin_is_device(y->buf->data));
+    EXPECT(is_line(y, 1000));
+    fr_scope_close(s);
+}
+
+/* Of every buffer one transfer each way, however often it is asked for. */
+TEST(bytes_move_once)
+{
+    fr_scope *s = fr_scope_open();
+    float values[500];
+    for (int i = 0; i < 500; i++)
+        values[i] = (float)i;
+    fr_array *x = fr_from_data(values, FR_FLOAT32, (int64_t[]){500}, 1);
+    fr_stream_set(gpu(0));
+    for (int k = 0; k < 3; k++) {
+        fr_array *y = fr_add(fr_mul(x, 2.0), 1.0);
+        EXPECT_EQ(fr_eval(y), 0);
+        EXPECT(is_line(y, 500) && is_line(y, 500));
+        EXPECT(y->buf->copies != NULL);
+    }
+    fr_stream_set((fr_stream){0});
+    EXPECT_EQ(standin_count("cuMemcpyHtoDAsync_v2"), 1);
+    fr_scope_close(s);
+}
+
+TEST(views_of_either_side)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *y = line(gpu(0), 1000);
+    EXPECT_EQ(fr_eval(y), 0);
+    fr_array *part = fr_slice(y, (int64_t[]){999}, (int64_t[]){-2}, (int64_t[]){500});
+    float got[500];
+    EXPECT_EQ(fr_copy_out(part, got, sizeof got), 0);
+    for (int i = 0; i < 500; i++)
+        EXPECT(got[i] == 2 * (float)(999 - 2 * i) + 1);
+    fr_array *sum = fr_sum(part, NULL); /* on the CPU, of a view of what is on the GPU */
+    double v;
+    EXPECT_EQ(fr_item(sum, &v), 0);
+    EXPECT(v == 500.0 * 1001);
+    fr_scope_close(s);
+}
+
+/* CPU -> GPU 0 -> GPU 1 -> CPU in one graph, a result of each of them. */
+TEST(a_graph_over_places)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *x = fr_exp(fr_arange(0, 64, 1, FR_FLOAT32));
+    fr_stream_set(gpu(0));
+    fr_array *y = fr_log(fr_mul(x, 1.0)), *also = fr_keep(fr_add(y, 1.0));
+    fr_stream_set(gpu(1));
+    fr_array *z = fr_mul(also, 2.0);
+    fr_stream_set((fr_stream){0});
+    fr_array *all = fr_sum(fr_sub(z, also), NULL); /* log(exp(i)) + 1 */
+    double v;
+    EXPECT_EQ(fr_item(all, &v), 0);
+    EXPECT(v > 64 * 63 / 2 + 64 - 1e-3 && v < 64 * 63 / 2 + 64 + 1e-3);
+    EXPECT(fr_is_done(also));
+    fr_free(also);
+    fr_scope_close(s);
+}
+
+/* Routines come to the host and go back. */
+TEST(routines)
+{
+    fr_scope *s = fr_scope_open();
+    fr_stream_set(gpu(0));
+    fr_array *x = fr_reshape(fr_arange(0, 4096, 1, FR_FLOAT32), (int64_t[]){64, 64}, 2);
+    fr_array *y = fr_sum(fr_matmul(x, fr_transpose(x, NULL, 0)), NULL);
+    double on_gpu, on_cpu;
+    EXPECT_EQ(fr_item(y, &on_gpu), 0);
+    fr_stream_set((fr_stream){0});
+    fr_array *w = fr_reshape(fr_arange(0, 4096, 1, FR_FLOAT32), (int64_t[]){64, 64}, 2);
+    EXPECT_EQ(fr_item(fr_sum(fr_matmul(w, fr_transpose(w, NULL, 0)), NULL), &on_cpu), 0);
+    EXPECT(on_gpu == on_cpu);
+    fr_scope_close(s);
+}
+
+/* What the nth call of the driver fails is an error, and all is well when it is done again. */
+TEST(the_nth_driver_call_fails)
+{
+    int failures = 0;
+    EXPECT(is_line(line(gpu(0), 300), 300));
+    for (long n = 1; n < 40; n++) {
+        fr_scope *s = fr_scope_open();
+        fr_array *y = line(gpu(0), 300 + (int)n);
+        standin_fail_at(n, 999);
+        float got[400];
+        int status = fr_copy_out(y, got, sizeof *got * (size_t)(300 + n));
+        standin_fail_at(0, 0);
+        failures += status != 0;
+        EXPECT(status == 0 || fr_error() == FR_ERROR_DEVICE || fr_error() == FR_ERROR_MEMORY);
+        fr_error_clear();
+        EXPECT(is_line(y, 300 + (int)n));
+        fr_scope_close(s);
+    }
+    EXPECT(failures > 1); /* a launch, a transfer, a wait */
+}
+
+TEST(the_memory_of_a_device_ends)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *y = line(gpu(1), 40 << 20); /* 160 MiB of 64 */
+    EXPECT(fr_eval(y) == -1 && fr_error() == FR_ERROR_MEMORY);
+    fr_error_clear();
+    EXPECT(is_line(line(gpu(1), 1000), 1000));
+    fr_scope_close(s);
+}
+
+static int twice_plus_one(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    out[0] = fr_add(fr_mul(in[0], 2.0), 1.0);
+    return 0;
+}
+
+TEST(compiled_functions)
+{
+    fr_function *f = fr_compile(twice_plus_one, NULL, NULL);
+    fr_scope *s = fr_scope_open();
+    fr_array *x = fr_arange(0, 1000, 1, FR_FLOAT32), *held[8];
+    fr_stream_set(gpu(0));
+    for (int i = 0; i < 8; i++) /* results held are not overwritten */
+        held[i] = fr_call1(f, x);
+    fr_stream_set((fr_stream){0});
+    fr_array *here = fr_call1(f, x);
+    for (int i = 0; i < 8; i++) {
+        EXPECT_EQ(fr_device_of(held[i]), FR_GPU);
+        EXPECT(is_line(held[i], 1000));
+    }
+    EXPECT_EQ(fr_device_of(here), FR_CPU);
+    EXPECT(is_line(here, 1000));
+    fr_scope_close(s);
+    fr_function_free(f);
+}
+
+static void *work(void *ctx)
+{
+    fr_stream s = fr_stream_on(FR_GPU, (int)(intptr_t)ctx % 2);
+    for (int i = 1; i < 20; i++) {
+        fr_scope *scope = fr_scope_open();
+        fr_array *y = line(s, 100 * i);
+        EXPECT(is_line(y, 100 * i));
+        fr_scope_close(scope);
+    }
+    return NULL;
+}
+
+TEST(threads_with_streams_of_their_own)
+{
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++)
+        pthread_create(&threads[i], NULL, work, (void *)(intptr_t)i);
+    for (int i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* Last: the device is gone afterwards. */
+TEST(zz_a_fault_becomes_an_error)
+{
+    fr_scope *s = fr_scope_open();
+    standin_fault_at(1);
+    fr_array *y = line(gpu(1), 777);
+    EXPECT(fr_eval(y) == -1 && fr_error() == FR_ERROR_DEVICE);
+    EXPECT(strstr(fr_error_message(), "k_") != NULL);
+    fr_error_clear();
+    EXPECT(is_line(line((fr_stream){0}, 777), 777));
+    EXPECT(is_line(line(gpu(0), 777), 777));
+    fr_scope_close(s);
+}
