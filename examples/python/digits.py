@@ -1,16 +1,16 @@
 """An MLP or a small CNN learns the UCI digits; forward, backward, update and dropout are one program.
 
-usage: digits.py [mlp | cnn] [--uncompiled] [--epochs N]
+usage: digits.py [mlp | cnn] [--uncompiled] [--epochs N] [--curve FILE.svg]
 """
 
 import argparse
 import pathlib
-import time
 from functools import partial
 
 import ferrule.core as mx
 import ferrule.nn as nn
 import ferrule.optimizers as optim
+from progress import Progress
 
 DATA = pathlib.Path(__file__).parent.parent / "data" / "digits.npz"
 TRAIN, BATCH = 1437, 64
@@ -53,6 +53,7 @@ def main():
     parser.add_argument("model", nargs="?", default="mlp", choices=["mlp", "cnn"])
     parser.add_argument("--uncompiled", action="store_true")
     parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--curve", default="digits.svg", help="where the learning curve is saved")
     args = parser.parse_args()
 
     mx.random.seed(0)
@@ -76,17 +77,15 @@ def main():
     if not args.uncompiled:
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    start = time.perf_counter()
-    for epoch in range(epochs):
-        order, total = mx.random.permutation(TRAIN), 0
+    progress = Progress(every=5 * (TRAIN // BATCH))
+    for _ in range(epochs):
+        order = mx.random.permutation(TRAIN)
         for i in range(0, TRAIN - BATCH + 1, BATCH):
             at = order[i : i + BATCH]
             loss = step(images[at], labels[at])
             mx.eval(loss, state)
-            total += loss.item()
-        if (epoch + 1) % 5 == 0:
-            speed = (epoch + 1) * (TRAIN // BATCH) / (time.perf_counter() - start)
-            print(f"epoch {epoch + 1:3}  loss {total / (TRAIN // BATCH):.5f}  {speed:5.0f} steps/s")
+            progress.step(loss.item())
+    progress.save(args.curve)
 
     model.eval()
     logits, wanted = model(images[TRAIN:]), labels[TRAIN:, None]

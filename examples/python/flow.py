@@ -1,6 +1,6 @@
 """A normalising flow learns the density of two moons, exactly: its loss is minus the log likelihood.
 
-usage: flow.py [--uncompiled] [--steps N]
+usage: flow.py [--uncompiled] [--steps N] [--curve FILE.svg]
 """
 
 import argparse
@@ -10,6 +10,7 @@ from functools import partial
 import ferrule.core as mx
 import ferrule.nn as nn
 import ferrule.optimizers as optim
+from progress import Progress
 
 
 def moons(n):
@@ -57,6 +58,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--uncompiled", action="store_true")
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--curve", default="flow.svg", help="where the learning curve is saved")
     args = parser.parse_args()
 
     mx.random.seed(0)
@@ -74,11 +76,12 @@ def main():
 
     if not args.uncompiled:
         step = partial(mx.compile, inputs=state, outputs=state)(step)
-    for i in range(args.steps):
+    progress = Progress(every=100)
+    for _ in range(args.steps):
         loss = step()
         mx.eval(loss, state)
-        if (i + 1) % 100 == 0:
-            print(f"step {i + 1:4}  loss {loss.item():.4f}")
+        progress.step(loss.item())
+    progress.save(args.curve)
 
     x, y = mx.arange(-2.4, 2.0, 0.07), mx.arange(1.3, -1.3, -0.13)
     grid = mx.stack(

@@ -1,7 +1,7 @@
 """A graph convolution network tells which of four communities the members of a network belong to,
 from the links and the community of one member in twenty.
 
-usage: gcn.py [--uncompiled] [--steps N]
+usage: gcn.py [--uncompiled] [--steps N] [--curve FILE.svg]
 """
 
 import argparse
@@ -10,6 +10,7 @@ from functools import partial
 import ferrule.core as mx
 import ferrule.nn as nn
 import ferrule.optimizers as optim
+from progress import Progress
 
 MEMBERS, GROUPS, FEATURES = 400, 4, 16
 
@@ -45,6 +46,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--uncompiled", action="store_true")
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--curve", default="gcn.svg", help="where the learning curve is saved")
     args = parser.parse_args()
 
     mx.random.seed(0)
@@ -64,11 +66,12 @@ def main():
 
     if not args.uncompiled:
         step = partial(mx.compile, inputs=state, outputs=state)(step)
-    for i in range(args.steps):
+    progress = Progress(every=50)
+    for _ in range(args.steps):
         loss = step(features, links)
         mx.eval(loss, state)
-        if (i + 1) % 50 == 0:
-            print(f"step {i + 1:4}  loss {loss.item():.4f}")
+        progress.step(loss.item())
+    progress.save(args.curve)
 
     model.eval()
     scores = model(features, links)

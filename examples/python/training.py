@@ -9,6 +9,7 @@ from functools import partial
 import ferrule.core as mx
 import ferrule.nn as nn
 import ferrule.optimizers as optim
+from progress import Progress
 
 mx.random.seed(0)
 
@@ -44,9 +45,13 @@ def step(x, y):
 if "--uncompiled" not in sys.argv:
     step = partial(mx.compile, inputs=state, outputs=state)(step)
 
+progress = Progress(every=10)
+
 # Perform 10 steps of gradient descent
 for it in range(10):
     loss = step(x, y)
     # Evaluate the model and optimizer state
     mx.eval(state)
     print(loss)
+    progress.step(loss.item())
+progress.save("training.svg")

@@ -1,16 +1,16 @@
 """A character transformer learns the text of this repository's design document.
 
-usage: transformer.py [--uncompiled] [--steps N]
+usage: transformer.py [--uncompiled] [--steps N] [--curve FILE.svg]
 """
 
 import argparse
 import pathlib
-import time
 from functools import partial
 
 import ferrule.core as mx
 import ferrule.nn as nn
 import ferrule.optimizers as optim
+from progress import Progress
 
 TEXT = pathlib.Path(__file__).parent.parent.parent / "docs" / "design.md"
 CONTEXT, BATCH, DIMS, HEADS, LAYERS = 64, 16, 64, 4, 2
@@ -39,6 +39,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--uncompiled", action="store_true")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument(
+        "--curve", default="transformer.svg", help="where the learning curve is saved"
+    )
     args = parser.parse_args()
 
     mx.random.seed(0)
@@ -61,15 +64,13 @@ def main():
     if not args.uncompiled:
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    start, losses = time.perf_counter(), []
-    for i in range(args.steps):
+    progress = Progress(every=50)
+    for _ in range(args.steps):
         at = mx.random.randint(0, len(text) - CONTEXT - 1, (BATCH, 1))
         loss = step(mx.take(data, at + within))
         mx.eval(loss, state)
-        losses.append(loss.item())
-        if (i + 1) % 50 == 0:
-            speed = (i + 1) / (time.perf_counter() - start)
-            print(f"step {i + 1:4}  loss {sum(losses[-50:]) / 50:.3f}  {speed:.1f} steps/s")
+        progress.step(loss.item())
+    progress.save(args.curve)
 
     # A sample: each character drawn by the probabilities that the model gives.
     said = data[:CONTEXT].reshape(1, -1)

@@ -1,6 +1,6 @@
 """A variational autoencoder learns to draw digits.
 
-usage: vae.py [--uncompiled] [--epochs N]
+usage: vae.py [--uncompiled] [--epochs N] [--curve FILE.svg]
 """
 
 import argparse
@@ -10,6 +10,7 @@ from functools import partial
 import ferrule.core as mx
 import ferrule.nn as nn
 import ferrule.optimizers as optim
+from progress import Progress
 
 DATA = pathlib.Path(__file__).parent.parent / "data" / "digits.npz"
 BATCH, LATENT = 128, 6
@@ -40,6 +41,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--uncompiled", action="store_true")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--curve", default="vae.svg", help="where the learning curve is saved")
     args = parser.parse_args()
 
     mx.random.seed(0)
@@ -55,14 +57,14 @@ def main():
     if not args.uncompiled:
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    for epoch in range(args.epochs):
-        order, total, n = mx.random.permutation(images.shape[0]), 0, 0
+    progress = Progress(every=70)
+    for _ in range(args.epochs):
+        order = mx.random.permutation(images.shape[0])
         for i in range(0, images.shape[0] - BATCH + 1, BATCH):
             loss = step(images[order[i : i + BATCH]])
             mx.eval(loss, state)
-            total, n = total + loss.item(), n + 1
-        if (epoch + 1) % 5 == 0:
-            print(f"epoch {epoch + 1:3}  loss {total / n:.3f}")
+            progress.step(loss.item())
+    progress.save(args.curve)
 
     drawn = mx.sigmoid(model.decoder(mx.random.normal((6, LATENT)))).reshape(6, 8, 8)
     for row in range(8):

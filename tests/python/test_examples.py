@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from xml.etree import ElementTree
 
 import pytest
 
@@ -42,36 +43,49 @@ TRAINING = {
 
 def test_every_example_is_run():
     here = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-    assert sorted([*ARGUMENTS, *TRAINING]) == here
+    assert sorted([*ARGUMENTS, *TRAINING, "progress"]) == here
     for name in here:
         assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 120, name
 
 
-def told(arguments):
-    """The losses and accuracies that a program prints."""
+def points_of_curve(path):
+    """The picture is well formed, and its line stays inside."""
+    lines = ElementTree.parse(path).getroot().findall("{http://www.w3.org/2000/svg}polyline")
+    points = [tuple(map(float, p.split(","))) for p in lines[0].get("points").split()]
+    assert all(50 <= x <= 460 and 20 <= y <= 260 for x, y in points)
+    assert points[-1][0] == 460
+    path.unlink()
+    return points
+
+
+def told(arguments, folder):
+    """The losses and accuracies that a program prints. It leaves a learning curve in the folder."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / arguments[0]), *arguments[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
         timeout=300,
+        cwd=folder,
     )
     assert (done.returncode, done.stderr) == (0, "")
     found = re.findall(r"(?:loss|accuracy[a-z ]*|array\() ?([0-9.]+)", done.stdout)
     assert found, done.stdout
+    assert re.search(r"^step +\d+  loss [0-9.-]+  \d+ steps/s$", done.stdout, re.MULTILINE)
+    points_of_curve(folder / arguments[0].replace(".py", ".svg"))
     return [float(x) for x in found]
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_training_compiled_and_not(name):
+def test_training_compiled_and_not(name, tmp_path):
     arguments = [f"{name}.py", *TRAINING[name]]
-    compiled, plain = told(arguments), told([*arguments, "--uncompiled"])
+    compiled, plain = told(arguments, tmp_path), told([*arguments, "--uncompiled"], tmp_path)
     assert compiled == pytest.approx(plain, rel=0.02)
 
 
 @pytest.mark.parametrize("model, epochs", [("mlp", "40"), ("cnn", "12")])
-def test_digits_are_learned(model, epochs):
-    assert told(["digits.py", model, "--epochs", epochs])[-1] > 0.97
+def test_digits_are_learned(model, epochs, tmp_path):
+    assert told(["digits.py", model, "--epochs", epochs], tmp_path)[-1] > 0.97
 
 
 def test_basics():
@@ -98,6 +112,70 @@ def test_layer_norm():
     low, high = map(float, re.fullmatch(r"deviations: (\S+) to (\S+)", lines[4]).groups())
     assert 0.999 < low <= high < 1.001
     assert re.fullmatch(r"Time per call \d+\.\d{3} \(ms\)", lines[5])
+
+
+# ---- from C ----------------------------------------------------------------------------------
+
+PROGRAMS = ROOT / "build" / "release" / "examples"
+C_TRAINING = {
+    "linear": [],
+    "digits": [ROOT / "examples" / "data" / "digits.npz", "20"],
+    "transformer": [ROOT / "docs" / "design.md", "50"],
+}
+needs_programs = pytest.mark.skipif(not PROGRAMS.exists(), reason="the C examples are not built")
+
+
+def test_c_examples_are_short():
+    for path in (ROOT / "examples" / "c").iterdir():
+        assert len(path.read_text().splitlines()) < 120, path.name
+
+
+def told_by_c(name, folder, compiled=True):
+    environment = {**os.environ, "FERRULE_DISABLE_COMPILE": "1"}
+    if compiled:
+        del environment["FERRULE_DISABLE_COMPILE"]
+    files = [] if name == "linear" else [folder / "curve.svg", folder / "weights.safetensors"]
+    done = subprocess.run(
+        list(map(str, [PROGRAMS / name, *C_TRAINING[name], *files])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if files:
+        points_of_curve(files[0])
+    return [float(x) for x in re.findall(r"(?:loss|accuracy) ([0-9.]+)", done.stdout)]
+
+
+@needs_programs
+@pytest.mark.parametrize("name", C_TRAINING)
+def test_c_training_compiled_and_not(name, tmp_path):
+    compiled, plain = told_by_c(name, tmp_path), told_by_c(name, tmp_path, compiled=False)
+    assert compiled == pytest.approx(plain, rel=0.02) and len(compiled) > 1
+    if name == "digits":
+        assert compiled[-1] > 0.95
+    else:
+        assert compiled[-1] < compiled[0]
+
+
+@needs_programs
+def test_python_loads_what_c_has_trained(tmp_path, monkeypatch):
+    """The transformer from C, in the Python example's module: the same names, the same loss."""
+    import ferrule.core as mx
+
+    told = told_by_c("transformer", tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import transformer
+
+    model = transformer.Model(256)
+    model.load_weights(str(tmp_path / "weights.safetensors"))
+    text = mx.array(list(transformer.TEXT.read_bytes()))
+    rows = mx.arange(0, 64 * 256, 256)[:, None] + mx.arange(transformer.CONTEXT + 1)
+    windows = mx.take(text, rows)
+    loss = transformer.loss_fn(model, windows[:, :-1], windows[:, 1:]).item()
+    assert told[-1] - 0.5 < loss < told[-1] + 0.2
 
 
 # ---- the page's programs, with the package's name replaced ----------------------------------
