@@ -45,8 +45,8 @@ FR_API fr_array *fr_random_categorical_samples(fr_array *logits, int axis, int64
 /* 0 to n - 1 in random order, uint32 [n]; and x's parts along an axis in random order. */
 FR_API fr_array *fr_random_permutation(int64_t n, fr_array *key);
 FR_API fr_array *fr_random_shuffle(fr_array *x, int axis, fr_array *key);
-/* mean [..., n], cov [..., n, n] symmetric without negative eigenvalues: shape [..., n], float32.
- * cov is evaluated: TRACE where it is a placeholder. */
+/* mean [..., n], cov [..., n, n] symmetric without negative eigenvalues (NaN if it has one, beyond
+ * float32's rounding): shape [..., n], float32. VALUE: they don't fit. */
 FR_API fr_array *fr_random_multivariate_normal(fr_array *mean, fr_array *cov,
                                                const int64_t *shape, int ndim, fr_array *key);
 

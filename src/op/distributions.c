@@ -3,7 +3,6 @@
  * Each function opens a scope for what it makes on the way and hands over its result.
  */
 #include <math.h>
-#include <stdlib.h>
 
 #include "core/scope.h"
 #include "op/op.h"
@@ -252,71 +251,34 @@ fr_array *fr_random_shuffle(fr_array *x, int axis, fr_array *key)
 
 /* ---- several normal ones with given covariances ------------------------------------------ */
 
-/* The symmetric square root of a [n, n] in place, by Jacobi's rotations; room for 2 n n. */
-static void square_root(double *a, double *room, int64_t n)
+/* Factors L [..., n, n] of covariances L L^T, float32, composed of products, so that placeholders have
+ * them, too; in an open scope. Scaled to correlations C, of which L is C times the inverse square root
+ * of C + ridge: as good as a square root, and exactly singular where C is. The ridge is as large as
+ * float32's rounding of C, which may have left an eigenvalue below 0. The root comes by Newton and
+ * Schulz: from Y = A and Z = 1, T = (3 - Z Y) / 2, Y T and T Z, where Z gets the inverse root of an
+ * eigenvalue a of A, at most 1, after log(1 / a) / log(2.25) rounds and a few. */
+static fr_array *factors(fr_array *cov)
 {
-    double *v = room, *copy = room + n * n;
-    for (int64_t i = 0; i < n * n; i++)
-        v[i] = i / n == i % n;
-    for (int sweep = 0; sweep < 60; sweep++) {
-        double off = 0, all = 0;
-        for (int64_t i = 0; i < n * n; i++)
-            *(i / n == i % n ? &all : &off) += a[i] * a[i];
-        if (off <= 1e-30 * all)
-            break;
-        for (int64_t p = 0; p < n; p++)
-            for (int64_t q = p + 1; q < n; q++) {
-                double apq = a[p * n + q];
-                if (apq == 0)
-                    continue;
-                double theta = (a[q * n + q] - a[p * n + p]) / (2 * apq);
-                double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
-                double c = 1 / sqrt(t * t + 1), sn = t * c;
-                for (int64_t k = 0; k < n; k++) {
-                    double x = a[k * n + p], y = a[k * n + q];
-                    a[k * n + p] = c * x - sn * y;
-                    a[k * n + q] = sn * x + c * y;
-                }
-                for (int64_t k = 0; k < n; k++) {
-                    double x = a[p * n + k], y = a[q * n + k];
-                    a[p * n + k] = c * x - sn * y;
-                    a[q * n + k] = sn * x + c * y;
-                    x = v[k * n + p], y = v[k * n + q];
-                    v[k * n + p] = c * x - sn * y;
-                    v[k * n + q] = sn * x + c * y;
-                }
-            }
+    enum { ROUNDS = 26 };
+    int n = (int)fr__min64(cov->dims[cov->ndim - 1], INT32_MAX), row = -1, column = -2;
+    fr_reduce_options both = {.axes = (int[]){-1, -2}, .naxes = 2, .keepdims = true};
+    fr_array *a = fr_astype(cov, FR_FLOAT64), *one = fr_eye(n, n, 0, FR_FLOAT64);
+    fr_array *variance = fr_diagonal(a, 0, -2, -1), *there = fr_gt(variance, 0.0);
+    fr_array *size = fr_sqrt(fr_where(there, variance, 0.0));
+    fr_array *scale = fr_where(there, fr_rsqrt(fr_where(there, variance, 1.0)), 0.0);
+    a = (fr_mul)(a,
+                 (fr_mul)(fr_expand_dims(scale, &row, 1), fr_expand_dims(scale, &column, 1)));
+    fr_array *safe = (fr_add)(a, fr_mul(one, 1.2e-7 * n));
+    fr_array *norm = fr_sqrt(fr_sum(fr_square(safe), &both));
+    fr_array *y = (fr_div)(safe, norm), *z = one, *most = fr_mul(one, 1.5);
+    for (int i = 0; i < ROUNDS; i++) {
+        fr_array *t = (fr_sub)(most, fr_mul((fr_matmul)(z, y), 0.5));
+        y = (fr_matmul)(y, t);
+        z = (fr_matmul)(t, z);
     }
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < n; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < n; k++)
-                sum += v[i * n + k] * sqrt(fmax(a[k * n + k], 0)) * v[j * n + k];
-            copy[i * n + j] = sum;
-        }
-    for (int64_t i = 0; i < n * n; i++)
-        a[i] = copy[i];
-}
-
-/* Square roots of all matrices, float32; in an open scope. */
-static fr_array *square_roots(fr_array *cov)
-{
-    int64_t n = cov->dims[cov->ndim - 1];
-    fr_array *wide = fr_astype(cov, FR_FLOAT64), *y = NULL;
-    if (!wide || fr_eval(wide))
-        return NULL;
-    size_t bytes = fr_nbytes(wide);
-    double *a = malloc(bytes + 16), *room = malloc((size_t)(2 * n * n + 2) * sizeof *room);
-    if (!a || !room)
-        fr__fail(FR__E_MEMORY, "multivariate_normal: no memory for square roots");
-    else if (!fr_copy_out(wide, a, bytes)) {
-        for (int64_t i = 0; n && i < wide->size; i += n * n)
-            square_root(a + i, room, n);
-        y = fr_astype(fr_from_data(a, FR_FLOAT64, cov->dims, cov->ndim), FR_FLOAT32);
-    }
-    free(a);
-    free(room);
-    return y;
+    y = (fr_div)((fr_matmul)(a, z), fr_sqrt(norm));
+    y = (fr_mul)(y, fr_expand_dims(size, &row, 1));
+    return fr_astype(y, FR_FLOAT32);
 }
 
 fr_array *fr_random_multivariate_normal(fr_array *mean, fr_array *cov, const int64_t *shape,
@@ -335,7 +297,7 @@ fr_array *fr_random_multivariate_normal(fr_array *mean, fr_array *cov, const int
                         op, fr__shape_text(mean, a), fr__shape_text(cov, b));
     fr_scope *s = fr_scope_open();
     int last = -1, lasts[] = {-1, -2};
-    fr_array *root = square_roots(cov);
+    fr_array *root = cov->size ? factors(cov) : fr_astype(cov, FR_FLOAT32);
     fr_array *batch[] = {
         fr_any(mean, &(fr_reduce_options){.axes = &last, .naxes = 1}),
         root ? fr_any(root, &(fr_reduce_options){.axes = lasts, .naxes = 2}) : NULL,
@@ -349,6 +311,6 @@ fr_array *fr_random_multivariate_normal(fr_array *mean, fr_array *cov, const int
     to[ndim + 1] = n;
     fr_array *z = fr_random_normal(to, ndim + 2, FR_FLOAT32, key);
     to[ndim] = n;
-    fr_array *y = fr_reshape((fr_matmul)(z, root), to, ndim + 1);
+    fr_array *y = fr_reshape((fr_matmul)(z, fr_swapaxes(root, -1, -2)), to, ndim + 1);
     return fr__leave(s, fr_astype((fr_add)(y, mean), FR_FLOAT32));
 }

@@ -134,12 +134,53 @@ def test_multivariate_normal():
     flat = mx.array([[1.0, 1.0], [1.0, 1.0]])  # on a line
     y = np.array(mx.random.multivariate_normal(mx.zeros(2), flat, (50,), key=KEY))
     np.testing.assert_allclose(y[:, 0], y[:, 1], atol=1e-5)
+    spread = mx.random.multivariate_normal(
+        mx.zeros(2), mx.array([[1e4, 0], [0, 1e-4]]), (N,), key=KEY
+    )
+    np.testing.assert_allclose(np.array(spread).std(0), [100, 0.01], rtol=0.05)
+    none = mx.random.multivariate_normal(mx.ones(2), mx.array([[0.0, 0], [0, 4]]), (9,), key=KEY)
+    assert none[:, 0].tolist() == [1] * 9 and abs(none[:, 1] - 1).min() > 0
     batch = mx.random.multivariate_normal(mx.zeros((4, 1, 3)), mx.array(np.stack([cov, cov])))
     assert batch.shape == (4, 2, 3)
     with pytest.raises(ValueError):
         mx.random.multivariate_normal(mx.zeros(2), arrays[1])
     with pytest.raises(ValueError):
         mx.random.multivariate_normal(*arrays, dtype=mx.float16)
+
+
+def test_multivariate_normal_inside_transformations():
+    """The factor of the covariances is a part of the graph: the same draws compiled; batches; gradients."""
+
+    def draw(mean, cov):
+        return mx.random.multivariate_normal(mean, cov, (5,), key=KEY)
+
+    rng = np.random.default_rng(0)
+    for n in 1, 2, 5, 40:
+        half = rng.normal(size=(3, n, max(n // 2, 1)))  # covariances without full rank
+        covs = mx.array((half @ half.transpose(0, 2, 1)).astype(np.float32))
+        means = mx.array(rng.normal(size=(3, n)).astype(np.float32))
+        plain = [draw(means[i], covs[i]) for i in range(3)]
+        close = {"rtol": 1e-4, "atol": 1e-4}
+        for i in range(3):
+            np.testing.assert_allclose(mx.compile(draw)(means[i], covs[i]), plain[i], **close)
+        np.testing.assert_allclose(mx.vmap(draw)(means, covs), mx.stack(plain), **close)
+        alike = mx.vmap(draw, in_axes=(0, None))(means, covs[0])
+        np.testing.assert_allclose(alike[0], plain[0], **close)
+        many = mx.random.multivariate_normal(mx.zeros(n), covs[0], (20000,), key=KEY)
+        np.testing.assert_allclose(
+            np.array(many).T @ np.array(many) / 20000, covs[0], atol=0.06 * float(covs[0].max())
+        )
+
+    def spread(cov):
+        return mx.square(draw(mx.zeros(2), cov)).sum()
+
+    cov, change = mx.array([[2.0, 0.5], [0.5, 1.0]]), 1e-2 * mx.array([[1.0, 0.3], [0.3, -0.5]])
+    slope = (spread(cov + change) - spread(cov - change)).item() / 2
+    assert (mx.grad(spread)(cov) * change).sum().item() == pytest.approx(slope, rel=1e-2)
+    ones = mx.vmap(lambda m: mx.random.multivariate_normal(m, cov, key=KEY))(mx.zeros((4, 2)))
+    assert ones.shape == (4, 2)
+    wrong = mx.array([[1.0, 2.0], [2.0, 1.0]])  # an eigenvalue of -1
+    assert not mx.isfinite(mx.random.multivariate_normal(mx.zeros(2), wrong)).any().item()
 
 
 def test_state():
