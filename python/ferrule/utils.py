@@ -3,6 +3,8 @@
 A path to a leaf is its keys and indices joined by dots: `layers.0.weight`.
 """
 
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union, overload
+
 __all__ = [
     "tree_flatten",
     "tree_map",
@@ -19,12 +21,20 @@ def _step(path, key):
     return str(key) if path is None else f"{path}.{key}"
 
 
-def tree_map(fn, tree, *rest, is_leaf=None):
+def tree_map(
+    fn: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Optional[Callable[[Any], bool]] = None
+) -> Any:
     """The tree of fn(leaf, leaves of `rest` at the same place). Each of `rest` may hold more."""
     return _map(lambda path, *leaves: fn(*leaves), tree, rest, is_leaf, None)
 
 
-def tree_map_with_path(fn, tree, *rest, is_leaf=None, path=None):
+def tree_map_with_path(
+    fn: Callable[..., Any],
+    tree: Any,
+    *rest: Any,
+    is_leaf: Optional[Callable[[Any], bool]] = None,
+    path: Optional[str] = None,
+) -> Any:
     """As tree_map, where fn is given the leaf's path first; `path` goes in front of all."""
     return _map(fn, tree, rest, is_leaf, path)
 
@@ -62,7 +72,27 @@ def _walk(tree, prefix, is_leaf):
     yield prefix[1:], tree
 
 
-def tree_flatten(tree, prefix="", is_leaf=None, destination=None):
+@overload
+def tree_flatten(
+    tree: Any,
+    prefix: str = "",
+    is_leaf: Optional[Callable[[Any], bool]] = None,
+    destination: Optional[List[Tuple[str, Any]]] = None,
+) -> List[Tuple[str, Any]]: ...
+@overload
+def tree_flatten(
+    tree: Any,
+    prefix: str = "",
+    is_leaf: Optional[Callable[[Any], bool]] = None,
+    *,
+    destination: Dict[str, Any],
+) -> Dict[str, Any]: ...
+def tree_flatten(
+    tree: Any,
+    prefix: str = "",
+    is_leaf: Optional[Callable[[Any], bool]] = None,
+    destination: Optional[Union[List[Tuple[str, Any]], Dict[str, Any]]] = None,
+) -> Union[List[Tuple[str, Any]], Dict[str, Any]]:
     """The leaves with their paths: a list of pairs, or what `destination`, a list or a dict, holds
     after they were added. The first character of a prefix is dropped."""
     if destination is None:
@@ -78,7 +108,7 @@ def tree_flatten(tree, prefix="", is_leaf=None, destination=None):
     return destination
 
 
-def tree_unflatten(tree):
+def tree_unflatten(tree: Union[List[Tuple[str, Any]], Dict[str, Any]]) -> Any:
     """The tree that tree_flatten gave this list of pairs, or dict. Where the keys of a level begin
     with a number there is a list, with {} at numbers that are missing."""
     items = list(tree.items()) if isinstance(tree, dict) else list(tree)
@@ -101,7 +131,12 @@ def tree_unflatten(tree):
     return result
 
 
-def tree_reduce(fn, tree, initializer=None, is_leaf=None):
+def tree_reduce(
+    fn: Callable[..., Any],
+    tree: Any,
+    initializer: Any = None,
+    is_leaf: Optional[Callable[[Any], bool]] = None,
+) -> Any:
     """fn(... fn(fn(initializer, leaf), leaf) ...); without an initializer the first leaf is it."""
     total = _NOTHING if initializer is None else initializer
     for _, leaf in _walk(tree, "", is_leaf):
@@ -113,7 +148,9 @@ def _is_empty(tree):
     return tree is None or (isinstance(tree, (dict, list, tuple)) and not tree)
 
 
-def tree_merge(tree_a, tree_b, merge_fn=None):
+def tree_merge(
+    tree_a: Any, tree_b: Any, merge_fn: Optional[Callable[[Any, Any], Any]] = None
+) -> Any:
     """The tree with the leaves of both. Where both have one, merge_fn(a, b) gives what counts;
     without it that is a ValueError. None and empty containers hold nothing."""
     if _is_empty(tree_a):

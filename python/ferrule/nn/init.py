@@ -1,26 +1,29 @@
 """Initializers: functions that make a function of an array, which gives one of its shape."""
 
 import math
+from typing import Callable
 
 import ferrule.core as mx
 
+Initializer = Callable[..., mx.array]
 
-def constant(value: float, dtype=mx.float32):
+
+def constant(value: float, dtype: mx.Dtype = mx.float32) -> Initializer:
     """value everywhere."""
     return lambda a: mx.full(a.shape, value, dtype=dtype)
 
 
-def normal(mean: float = 0.0, std: float = 1.0, dtype=mx.float32):
+def normal(mean: float = 0.0, std: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
     """Normally distributed."""
     return lambda a: mx.random.normal(shape=a.shape, scale=std, loc=mean, dtype=dtype)
 
 
-def uniform(low: float = 0.0, high: float = 1.0, dtype=mx.float32):
+def uniform(low: float = 0.0, high: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
     """Spread evenly from low to high."""
     return lambda a: mx.random.uniform(low, high, a.shape, dtype=dtype)
 
 
-def identity(dtype=mx.float32):
+def identity(dtype: mx.Dtype = mx.float32) -> Initializer:
     """The identity matrix."""
 
     def initializer(a):
@@ -51,7 +54,7 @@ def _fan(a, mode):
     raise ValueError(f"Invalid mode: {mode}. Valid modes are: fan_in, fan_out")
 
 
-def glorot_normal(dtype=mx.float32):
+def glorot_normal(dtype: mx.Dtype = mx.float32) -> Initializer:
     """Normal with variance 2 gain^2 / (inputs + outputs)."""
 
     def initializer(a, gain: float = 1.0):
@@ -61,7 +64,7 @@ def glorot_normal(dtype=mx.float32):
     return initializer
 
 
-def glorot_uniform(dtype=mx.float32):
+def glorot_uniform(dtype: mx.Dtype = mx.float32) -> Initializer:
     """Even with variance 2 gain^2 / (inputs + outputs)."""
 
     def initializer(a, gain: float = 1.0):
@@ -71,7 +74,7 @@ def glorot_uniform(dtype=mx.float32):
     return initializer
 
 
-def he_normal(dtype=mx.float32):
+def he_normal(dtype: mx.Dtype = mx.float32) -> Initializer:
     """Normal with variance gain^2 / inputs, or outputs by mode="fan_out"."""
 
     def initializer(a, mode="fan_in", gain: float = 1.0):
@@ -81,7 +84,7 @@ def he_normal(dtype=mx.float32):
     return initializer
 
 
-def he_uniform(dtype=mx.float32):
+def he_uniform(dtype: mx.Dtype = mx.float32) -> Initializer:
     """Even with variance gain^2 / inputs, or outputs by mode="fan_out"."""
 
     def initializer(a, mode="fan_in", gain: float = 1.0):
@@ -91,7 +94,9 @@ def he_uniform(dtype=mx.float32):
     return initializer
 
 
-def sparse(sparsity: float, mean: float = 0.0, std: float = 1.0, dtype=mx.float32):
+def sparse(
+    sparsity: float, mean: float = 0.0, std: float = 1.0, dtype: mx.Dtype = mx.float32
+) -> Initializer:
     """Normal, with a share `sparsity` of each row, chosen at random and rounded up, 0."""
 
     def initializer(a):
@@ -106,7 +111,7 @@ def sparse(sparsity: float, mean: float = 0.0, std: float = 1.0, dtype=mx.float3
     return initializer
 
 
-def orthogonal(gain: float = 1.0, dtype=mx.float32):
+def orthogonal(gain: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
     """gain times rows or columns, whichever are fewer, that are orthonormal."""
 
     def initializer(a):

@@ -1,8 +1,11 @@
 """Losses. reduction: "none" for each example, "mean", "sum"."""
 
 import math
+from typing import Literal, Optional
 
 import ferrule.core as mx
+
+Reduction = Literal["none", "mean", "sum"]
 
 
 def _reduce(loss, reduction):
@@ -43,8 +46,13 @@ def _pick(x, indices, axis):
 
 
 def cross_entropy(
-    logits, targets, weights=None, axis=-1, label_smoothing: float = 0.0, reduction="none"
-):
+    logits: mx.array,
+    targets: mx.array,
+    weights: Optional[mx.array] = None,
+    axis: int = -1,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "none",
+) -> mx.array:
     """-log(softmax(logits)) at class indices, or averaged under probabilities of logits' shape."""
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"Label smoothing must in [0, 1), got {label_smoothing}.")
@@ -71,7 +79,13 @@ def cross_entropy(
     return _reduce(_weighted(loss, weights), reduction)
 
 
-def binary_cross_entropy(inputs, targets, weights=None, with_logits=True, reduction="mean"):
+def binary_cross_entropy(
+    inputs: mx.array,
+    targets: mx.array,
+    weights: Optional[mx.array] = None,
+    with_logits: bool = True,
+    reduction: Reduction = "mean",
+) -> mx.array:
     """-log of the probability given to targets of 0 or 1: by logits, or by probabilities (whose
     logarithm counts as -100 at least)."""
     if inputs.shape != targets.shape:
@@ -87,19 +101,21 @@ def binary_cross_entropy(inputs, targets, weights=None, with_logits=True, reduct
     return _reduce(_weighted(loss, weights), reduction)
 
 
-def l1_loss(predictions, targets, reduction="mean"):
+def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """|predictions - targets|."""
     _same_shape("Predictions and targets", predictions, targets)
     return _reduce(mx.abs(predictions - targets), reduction)
 
 
-def mse_loss(predictions, targets, reduction="mean"):
+def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """(predictions - targets) squared."""
     _same_shape("Predictions and targets", predictions, targets)
     return _reduce(mx.square(predictions - targets), reduction)
 
 
-def nll_loss(inputs, targets, axis=-1, reduction="none"):
+def nll_loss(
+    inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
+) -> mx.array:
     """Minus the log probabilities `inputs` at class indices."""
     if targets.ndim != inputs.ndim - 1:
         raise ValueError(
@@ -108,7 +124,14 @@ def nll_loss(inputs, targets, axis=-1, reduction="none"):
     return _reduce(-_pick(inputs, targets, axis), reduction)
 
 
-def gaussian_nll_loss(inputs, targets, vars, full=False, eps=1e-6, reduction="mean"):
+def gaussian_nll_loss(
+    inputs: mx.array,
+    targets: mx.array,
+    vars: mx.array,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: Reduction = "mean",
+) -> mx.array:
     """-log of targets' density under normal distributions; full: with the constant term."""
     _same_shape("Inputs and targets", inputs, targets)
     _same_shape("Inputs and vars", inputs, vars)
@@ -119,12 +142,16 @@ def gaussian_nll_loss(inputs, targets, vars, full=False, eps=1e-6, reduction="me
     return _reduce(loss, reduction)
 
 
-def kl_div_loss(inputs, targets, axis=-1, reduction="none"):
+def kl_div_loss(
+    inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
+) -> mx.array:
     """Kullback-Leibler divergence of log probabilities `inputs` from log probabilities."""
     return _reduce(mx.sum(mx.exp(targets) * (targets - inputs), axis=axis), reduction)
 
 
-def smooth_l1_loss(predictions, targets, beta=1.0, reduction="mean"):
+def smooth_l1_loss(
+    predictions: mx.array, targets: mx.array, beta: float = 1.0, reduction: Reduction = "mean"
+) -> mx.array:
     """The absolute difference less beta / 2; below beta its square over 2 beta."""
     _same_shape("Predictions and targets", predictions, targets)
     difference = mx.abs(predictions - targets)
@@ -133,8 +160,15 @@ def smooth_l1_loss(predictions, targets, beta=1.0, reduction="mean"):
 
 
 def triplet_loss(
-    anchors, positives, negatives, axis=-1, p=2, margin=1.0, eps=1e-6, reduction="none"
-):
+    anchors: mx.array,
+    positives: mx.array,
+    negatives: mx.array,
+    axis: int = -1,
+    p: float = 2,
+    margin: float = 1.0,
+    eps: float = 1e-6,
+    reduction: Reduction = "none",
+) -> mx.array:
     """How much the distance to positives exceeds that to negatives less a margin, or 0."""
 
     def distance(others):
@@ -144,31 +178,41 @@ def triplet_loss(
     return _reduce(loss, reduction)
 
 
-def hinge_loss(inputs, targets, reduction="none"):
+def hinge_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
     """1 - inputs times targets (-1 or 1), or 0."""
     return _reduce(mx.maximum(1 - inputs * targets, 0), reduction)
 
 
-def huber_loss(inputs, targets, delta=1.0, reduction="none"):
+def huber_loss(
+    inputs: mx.array, targets: mx.array, delta: float = 1.0, reduction: Reduction = "none"
+) -> mx.array:
     """Half the squared difference; beyond delta it goes on in a straight line."""
     difference = mx.abs(inputs - targets)
     square = mx.minimum(difference, delta)
     return _reduce(0.5 * mx.square(square) + delta * (difference - square), reduction)
 
 
-def log_cosh_loss(inputs, targets, reduction="none"):
+def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
     """log(cosh(inputs - targets))."""
     difference = inputs - targets
     return _reduce(mx.logaddexp(difference, -difference) - math.log(2), reduction)
 
 
-def cosine_similarity_loss(x1, x2, axis=1, eps=1e-8, reduction="none"):
+def cosine_similarity_loss(
+    x1: mx.array, x2: mx.array, axis: int = 1, eps: float = 1e-8, reduction: Reduction = "none"
+) -> mx.array:
     """The cosine of the angle between vectors."""
     lengths = mx.sqrt(mx.sum(mx.square(x1), axis=axis)) * mx.sqrt(mx.sum(mx.square(x2), axis=axis))
     return _reduce(mx.sum(x1 * x2, axis=axis) / mx.maximum(lengths, eps), reduction)
 
 
-def margin_ranking_loss(inputs1, inputs2, targets, margin=0.0, reduction="none"):
+def margin_ranking_loss(
+    inputs1: mx.array,
+    inputs2: mx.array,
+    targets: mx.array,
+    margin: float = 0.0,
+    reduction: Reduction = "none",
+) -> mx.array:
     """How far inputs1 - inputs2 falls short of the margin on the side that targets, -1 or 1, say."""
     if not (inputs1.shape == inputs2.shape == targets.shape):
         raise ValueError(

@@ -1,11 +1,17 @@
 """Transforms of functions of modules."""
 
+from __future__ import annotations
+
 from functools import wraps
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import ferrule.core as mx
 
+if TYPE_CHECKING:
+    from ferrule.nn.layers.base import Module
 
-def value_and_grad(model, fn):
+
+def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
     """A function that gives fn's value and its gradients for the model's trainable parameters.
     fn's first result must be a scalar; others are passed on beside it."""
 
@@ -26,7 +32,7 @@ def value_and_grad(model, fn):
     return wrapped
 
 
-def checkpoint(module, fn=None):
+def checkpoint(module: Module, fn: Optional[Callable[..., Any]] = None) -> Callable[..., Any]:
     """fn, or the module's call, as a function whose intermediate results are computed again when
     gradients are taken, instead of being kept."""
     if fn is None:

@@ -5,10 +5,15 @@ the parameters' tree, a dict for each parameter. It is filled by init, or by the
 dict itself stays, so `compile` can capture it before.
 """
 
-from typing import Callable, List, Optional, Tuple, Union
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, Union
 
 import ferrule.core as mx
 from ferrule.utils import tree_flatten, tree_map, tree_merge, tree_reduce, tree_unflatten
+
+if TYPE_CHECKING:
+    from ferrule.nn import Module
 
 __all__ = [
     "AdaDelta",
@@ -32,16 +37,16 @@ Rate = Union[float, Callable]
 class Optimizer:
     """The base class: what is done to one parameter is apply_single's, of classes derived."""
 
-    def __init__(self, schedulers=None):
+    def __init__(self, schedulers: Optional[Dict[str, Callable]] = None) -> None:
         self._initialized = False
         self._state = {"step": mx.array(0, mx.uint64)}
         self._schedulers = dict(schedulers or {})
 
-    def update(self, model, gradients):
+    def update(self, model: Module, gradients: Dict[str, Any]) -> None:
         """Gives the model new parameters."""
         model.update(self.apply_gradients(gradients, model))
 
-    def init(self, parameters):
+    def init(self, parameters: Dict[str, Any]) -> None:
         """Fills the state for a tree of parameters; the first update does it otherwise."""
         self._fill(parameters, self._state)
         self._initialized = True
@@ -67,11 +72,13 @@ class Optimizer:
             elif not here:
                 self.init_single(parameter, here)
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         """Fills the state of one parameter, a dict."""
         raise NotImplementedError()
 
-    def apply_gradients(self, gradients, parameters):
+    def apply_gradients(
+        self, gradients: Dict[str, Any], parameters: Dict[str, Any]
+    ) -> Dict[str, Any]:
         """The new parameters, a tree as that of the gradients; parameters may hold more."""
         if not self._initialized:
             self.init(gradients)
@@ -80,30 +87,32 @@ class Optimizer:
         self.state["step"] = self.step + 1
         return tree_map(self.apply_single, gradients, parameters, self.state)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         """The new value of one parameter; changes its state."""
         raise NotImplementedError()
 
     @property
-    def state(self):
+    def state(self) -> Dict[str, Any]:
         """The dict of everything that changes from step to step."""
         return self._state
 
     @state.setter
-    def state(self, state):
+    def state(self, state: Dict[str, Any]) -> None:
         self._initialized = False
         self._state = state
 
     @property
-    def step(self):
+    def step(self) -> mx.array:
         return self.state["step"]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> mx.array:
         return self.state["learning_rate"]
 
     @learning_rate.setter
-    def learning_rate(self, learning_rate):
+    def learning_rate(self, learning_rate: Union[float, mx.array]) -> None:
         self.state["learning_rate"] = mx.array(learning_rate)
 
     def _not_negative(self, **values):
@@ -135,7 +144,7 @@ class MultiOptimizer(Optimizer):
     """Several optimizers: each updates the parameters for which its filter, a function of path
     and gradient, is the first that is true; the last, which has none, updates the others."""
 
-    def __init__(self, optimizers, filters: list = []):
+    def __init__(self, optimizers: List[Optimizer], filters: list = []) -> None:
         super().__init__()
         self._state = {}
         if len(filters) != len(optimizers) - 1:
@@ -151,33 +160,35 @@ class MultiOptimizer(Optimizer):
             parts[chosen].append((path, gradient))
         return [tree_unflatten(part) if part else {} for part in parts]
 
-    def init(self, parameters):
+    def init(self, parameters: Dict[str, Any]) -> None:
         for optimizer, part in zip(self.optimizers, self._split(parameters)):
             optimizer.init(part)
 
-    def apply_gradients(self, gradients, parameters):
+    def apply_gradients(
+        self, gradients: Dict[str, Any], parameters: Dict[str, Any]
+    ) -> Dict[str, Any]:
         result = {}
         for optimizer, part in zip(self.optimizers, self._split(gradients)):
             result = tree_merge(result, optimizer.apply_gradients(part, parameters))
         return result
 
     @property
-    def state(self):
+    def state(self) -> Dict[str, Any]:
         return {"states": [optimizer.state for optimizer in self.optimizers]}
 
     @state.setter
-    def state(self, state):
+    def state(self, state: Dict[str, Any]) -> None:
         if len(state.get("states", ())) != len(self.optimizers):
             raise ValueError("Invalid state provided")
         for optimizer, part in zip(self.optimizers, state["states"]):
             optimizer.state = part
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> mx.array:
         return self.optimizers[0].learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, learning_rate):
+    def learning_rate(self, learning_rate: Union[float, mx.array]) -> None:
         for optimizer in self.optimizers:
             optimizer.learning_rate = learning_rate
 
@@ -192,7 +203,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         dampening: float = 0.0,
         nesterov: bool = False,
-    ):
+    ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening.")
         super().__init__()
@@ -202,10 +213,12 @@ class SGD(Optimizer):
         self.dampening = dampening
         self.nesterov = nesterov
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["v"] = mx.zeros_like(parameter)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         if self.weight_decay != 0:
             gradient = gradient + self.weight_decay * parameter
@@ -220,17 +233,19 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """Gradients over the root of the running mean of their squares."""
 
-    def __init__(self, learning_rate: Rate, alpha: float = 0.99, eps: float = 1e-8):
+    def __init__(self, learning_rate: Rate, alpha: float = 0.99, eps: float = 1e-8) -> None:
         super().__init__()
         self._not_negative(alpha=alpha, epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.alpha = alpha
         self.eps = eps
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["v"] = mx.zeros_like(parameter)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         v = self.alpha * state["v"] + (1 - self.alpha) * mx.square(gradient)
         state["v"] = v
@@ -240,16 +255,18 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Gradients over the root of the sum of their squares."""
 
-    def __init__(self, learning_rate: Rate, eps: float = 1e-8):
+    def __init__(self, learning_rate: Rate, eps: float = 1e-8) -> None:
         super().__init__()
         self._not_negative(epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.eps = eps
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["v"] = mx.zeros_like(parameter)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         v = state["v"] + mx.square(gradient)
         state["v"] = v
@@ -259,18 +276,20 @@ class Adagrad(Optimizer):
 class AdaDelta(Optimizer):
     """Gradients scaled by the ratio of the running sizes of updates and gradients."""
 
-    def __init__(self, learning_rate: Rate, rho: float = 0.9, eps: float = 1e-6):
+    def __init__(self, learning_rate: Rate, rho: float = 0.9, eps: float = 1e-6) -> None:
         super().__init__()
         self._not_negative(rho=rho, epsilon=eps)
         self._maybe_schedule("learning_rate", learning_rate)
         self.rho = rho
         self.eps = eps
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["v"] = mx.zeros_like(parameter)
         state["u"] = mx.zeros_like(parameter)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         v = self.rho * state["v"] + (1 - self.rho) * mx.square(gradient)
         d = mx.sqrt(state["u"] + self.eps) / mx.sqrt(v + self.eps) * gradient
@@ -288,7 +307,7 @@ class Adam(Optimizer):
         betas: List[float] = [0.9, 0.999],
         eps: float = 1e-8,
         bias_correction: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self._check_betas(betas)
         self._not_negative(epsilon=eps)
@@ -297,11 +316,13 @@ class Adam(Optimizer):
         self.eps = eps
         self.bias_correction = bias_correction
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["m"] = mx.zeros_like(parameter)
         state["v"] = mx.zeros_like(parameter)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         b1, b2 = self.betas
         m = b1 * state["m"] + (1 - b1) * gradient
@@ -324,13 +345,15 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         bias_correction: bool = False,
-    ):
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate, betas=betas, eps=eps, bias_correction=bias_correction
         )
         self.weight_decay = weight_decay
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         return super().apply_single(gradient, parameter * (1 - rate * self.weight_decay), state)
 
@@ -338,10 +361,14 @@ class AdamW(Adam):
 class Adamax(Adam):
     """Adam with the largest gradient of late in place of the root of squares."""
 
-    def __init__(self, learning_rate: Rate, betas: List[float] = [0.9, 0.999], eps: float = 1e-8):
+    def __init__(
+        self, learning_rate: Rate, betas: List[float] = [0.9, 0.999], eps: float = 1e-8
+    ) -> None:
         super().__init__(learning_rate, betas, eps)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         b1, b2 = self.betas
         m = b1 * state["m"] + (1 - b1) * gradient
@@ -355,17 +382,19 @@ class Lion(Optimizer):
 
     def __init__(
         self, learning_rate: Rate, betas: List[float] = [0.9, 0.99], weight_decay: float = 0.0
-    ):
+    ) -> None:
         super().__init__()
         self._check_betas(betas)
         self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.weight_decay = weight_decay
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["m"] = mx.zeros_like(parameter)
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         b1, b2 = self.betas
         m = state["m"]
@@ -394,7 +423,7 @@ class Adafactor(Optimizer):
         scale_parameter: bool = True,
         relative_step: bool = True,
         warmup_init: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if learning_rate is not None:
             self._maybe_schedule("learning_rate", learning_rate)
@@ -407,7 +436,7 @@ class Adafactor(Optimizer):
         self.relative_step = relative_step
         self.warmup_init = warmup_init
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         shape, dtype = parameter.shape, parameter.dtype
         if parameter.ndim >= 2:
             state["exp_avg_sq_row"] = mx.zeros(shape[:-1], dtype=dtype)
@@ -427,7 +456,9 @@ class Adafactor(Optimizer):
             rate = rate * mx.maximum(self.eps[1], _root_mean_square(parameter))
         return rate
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         dtype = gradient.dtype
         step = self.step.astype(mx.float32)
         rate = self._rate(parameter, step).astype(dtype)
@@ -464,7 +495,7 @@ class Muon(Optimizer):
         weight_decay: float = 0.01,
         nesterov: bool = True,
         ns_steps: int = 5,
-    ):
+    ) -> None:
         super().__init__()
         self._maybe_schedule("learning_rate", learning_rate)
         self.momentum = momentum
@@ -472,7 +503,7 @@ class Muon(Optimizer):
         self.nesterov = nesterov
         self.ns_steps = ns_steps
 
-    def init_single(self, parameter, state):
+    def init_single(self, parameter: mx.array, state: Dict[str, Any]) -> None:
         state["v"] = mx.zeros_like(parameter)
 
     def _orthogonalize(self, x):
@@ -486,7 +517,9 @@ class Muon(Optimizer):
             x = a * x + (b * square + c * (square @ square)) @ x
         return x if wide else x.T
 
-    def apply_single(self, gradient, parameter, state):
+    def apply_single(
+        self, gradient: mx.array, parameter: mx.array, state: Dict[str, Any]
+    ) -> mx.array:
         rate = self.learning_rate.astype(gradient.dtype)
         if self.weight_decay != 0:
             gradient = gradient + self.weight_decay * parameter
@@ -501,7 +534,7 @@ class Muon(Optimizer):
         return parameter - rate * update
 
 
-def clip_grad_norm(grads, max_norm):
+def clip_grad_norm(grads: Any, max_norm: float) -> Tuple[Any, mx.array]:
     """(grads, scaled so that the length of all together is at most max_norm; that length before)"""
     length = mx.sqrt(tree_reduce(lambda total, g: total + mx.sum(mx.square(g)), grads, 0.0))
     factor = mx.minimum(max_norm / (length + 1e-6), 1.0)

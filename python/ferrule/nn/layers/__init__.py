@@ -1,6 +1,6 @@
 """Layers, one file for each kind."""
 
-from ferrule.nn.layers import activations as _activations
+from ferrule.nn.layers import activations
 from ferrule.nn.layers.activations import *  # noqa: F401,F403
 from ferrule.nn.layers.base import Module
 from ferrule.nn.layers.containers import Sequential
@@ -37,7 +37,6 @@ from ferrule.nn.layers.transformer import (
 from ferrule.nn.layers.upsample import Upsample
 
 __all__ = [
-    *_activations.__all__,
     "ALiBi",
     "BatchNorm",
     "Bilinear",
@@ -78,3 +77,4 @@ __all__ = [
     "MaxPool3d",
     "Upsample",
 ]
+__all__ += activations.__all__  # in a form that type checkers follow

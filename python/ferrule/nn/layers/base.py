@@ -1,9 +1,16 @@
 """Module: a dict of parameters and submodules with attribute access."""
 
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union
+
 import ferrule.core as mx
 from ferrule.utils import tree_flatten, tree_unflatten
 
 __all__ = ["Module"]
+
+_M = TypeVar("_M", bound="Module")
 
 
 def _is_container(value):
@@ -22,14 +29,16 @@ class Module(dict):
     and dicts of them are parameters, unless their name begins with an underscore.
     """
 
-    def __init__(self):
+    __call__: Callable[..., Any]  # each kind of module has its own
+
+    def __init__(self) -> None:
         super().__init__()
         self._no_grad = set()
         self._training = True
 
     # ---- attributes -----------------------------------------------------------------------
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         # Only what is no ordinary attribute comes here.
         try:
             return self[name]
@@ -38,7 +47,7 @@ class Module(dict):
                 f"'{type(self).__name__}' object has no attribute '{name}'"
             ) from None
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, mx.array) or _is_container(value):
             self.__dict__.pop(name, None)
             self[name] = value
@@ -46,19 +55,19 @@ class Module(dict):
             super().__setattr__(name, value)
             self.pop(name, None)
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         if name in self:
             del self[name]
         else:
             super().__delattr__(name)
 
     @property
-    def training(self):
+    def training(self) -> bool:
         """Whether the module is in training mode."""
         return self._training
 
     @property
-    def state(self):
+    def state(self) -> Dict[str, Any]:
         """The dict of everything in the module: the module itself, not a copy."""
         return self
 
@@ -67,7 +76,7 @@ class Module(dict):
     def _extra_repr(self):
         return ""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = []
         for path, child in tree_flatten(self.children(), is_leaf=self.is_module):
             if self.is_module(child):
@@ -80,22 +89,27 @@ class Module(dict):
     # ---- parameters -----------------------------------------------------------------------
 
     @staticmethod
-    def is_module(value):
+    def is_module(value: Any) -> bool:
         return isinstance(value, Module)
 
     @staticmethod
-    def valid_child_filter(module, key, value):
+    def valid_child_filter(module: Module, key: str, value: Any) -> bool:
         return isinstance(value, (dict, list))
 
     @staticmethod
-    def valid_parameter_filter(module, key, value):
+    def valid_parameter_filter(module: Module, key: str, value: Any) -> bool:
         return isinstance(value, (dict, list, mx.array)) and not key.startswith("_")
 
     @staticmethod
-    def trainable_parameter_filter(module, key, value):
+    def trainable_parameter_filter(module: Module, key: str, value: Any) -> bool:
         return Module.valid_parameter_filter(module, key, value) and key not in module._no_grad
 
-    def filter_and_map(self, filter_fn, map_fn=None, is_leaf_fn=None):
+    def filter_and_map(
+        self,
+        filter_fn: Callable[[Module, str, Any], bool],
+        map_fn: Optional[Callable[[mx.array], Any]] = None,
+        is_leaf_fn: Optional[Callable[[Module, str, Any], bool]] = None,
+    ) -> Dict[str, Any]:
         """The items for which filter_fn(module, key, value) is true, in submodules and
         containers likewise; leaves, as is_leaf_fn tells, go through map_fn."""
 
@@ -123,15 +137,15 @@ class Module(dict):
 
         return items(self)
 
-    def parameters(self):
+    def parameters(self) -> Dict[str, Any]:
         """All arrays, as a dict of dicts and lists."""
         return self.filter_and_map(self.valid_parameter_filter)
 
-    def trainable_parameters(self):
+    def trainable_parameters(self) -> Dict[str, Any]:
         """All arrays that are not frozen, as a dict of dicts and lists."""
         return self.filter_and_map(self.trainable_parameter_filter)
 
-    def update(self, parameters, strict=True):
+    def update(self: _M, parameters: Dict[str, Any], strict: bool = True) -> _M:
         """Takes arrays from a dict of dicts and lists, which need not hold them all. strict: a
         place that the module doesn't have is a ValueError."""
         assign = []
@@ -140,17 +154,31 @@ class Module(dict):
             container[key] = value
         return self
 
-    def apply(self, map_fn, filter_fn=None):
+    def apply(
+        self: _M,
+        map_fn: Callable[[mx.array], Any],
+        filter_fn: Optional[Callable[[Module, str, Any], bool]] = None,
+    ) -> _M:
         """Puts map_fn(parameter) in the place of each parameter that filter_fn lets through."""
         return self.update(self.filter_and_map(filter_fn or self.valid_parameter_filter, map_fn))
 
-    def set_dtype(self, dtype, predicate=lambda dtype: mx.issubdtype(dtype, mx.floating)):
+    def set_dtype(
+        self,
+        dtype: mx.Dtype,
+        predicate: Optional[Callable[[mx.Dtype], bool]] = lambda dtype: mx.issubdtype(
+            dtype, mx.floating
+        ),
+    ) -> None:
         """Casts the parameters for whose dtype predicate is true (None: all)."""
         self.apply(lambda x: x.astype(dtype) if predicate is None or predicate(x.dtype) else x)
 
     # ---- files ----------------------------------------------------------------------------
 
-    def load_weights(self, file_or_weights, strict=True):
+    def load_weights(
+        self: _M,
+        file_or_weights: Union[str, os.PathLike, List[Tuple[str, mx.array]]],
+        strict: bool = True,
+    ) -> _M:
         """Takes parameters from a .npz or .safetensors file or a list of (path, array).
         strict: the names and shapes must be the module's, else ValueError."""
         weights = file_or_weights
@@ -181,7 +209,7 @@ class Module(dict):
                     f"for parameter {name}"
                 )
 
-    def save_weights(self, file):
+    def save_weights(self, file: Union[str, os.PathLike]) -> None:
         """Writes the parameters to a .npz or .safetensors file."""
         weights = tree_flatten(self.parameters(), destination={})
         if str(file).endswith(".npz"):
@@ -195,13 +223,13 @@ class Module(dict):
 
     # ---- submodules -----------------------------------------------------------------------
 
-    def children(self):
+    def children(self) -> Dict[str, Any]:
         """The modules directly in this one, as a dict of dicts and lists."""
         return self.filter_and_map(
             self.valid_child_filter, is_leaf_fn=lambda m, k, v: isinstance(v, Module)
         )
 
-    def leaf_modules(self):
+    def leaf_modules(self) -> Dict[str, Any]:
         """The modules that hold no others, as a dict of dicts and lists."""
 
         def is_leaf(module, key, value):
@@ -211,7 +239,7 @@ class Module(dict):
 
         return self.filter_and_map(self.valid_child_filter, is_leaf_fn=is_leaf)
 
-    def named_modules(self):
+    def named_modules(self) -> List[Tuple[str, Module]]:
         """All modules in this one, itself first, as a list of (path, module)."""
         found, waiting = [], [("", self)]
         while waiting:
@@ -227,17 +255,17 @@ class Module(dict):
             ]
         return found
 
-    def modules(self):
+    def modules(self) -> List[Module]:
         """All modules in this one, itself first, as a list."""
         return [module for _, module in self.named_modules()]
 
-    def apply_to_modules(self, apply_fn):
+    def apply_to_modules(self: _M, apply_fn: Callable[[str, Module], Any]) -> _M:
         """Calls apply_fn(path, module) for each module in this one, itself first."""
         for path, module in self.named_modules():
             apply_fn(path, module)
         return self
 
-    def update_modules(self, modules, strict=True):
+    def update_modules(self: _M, modules: Dict[str, Any], strict: bool = True) -> _M:
         """Replaces submodules by those in a dict of dicts and lists, which need not hold them
         all. strict: a place that holds no module is a ValueError."""
         assign = []
@@ -262,7 +290,13 @@ class Module(dict):
             change(module, names)
         return self
 
-    def freeze(self, *, recurse=True, keys=None, strict=False):
+    def freeze(
+        self: _M,
+        *,
+        recurse: bool = True,
+        keys: Optional[Union[str, List[str]]] = None,
+        strict: bool = False,
+    ) -> _M:
         """No gradients for the parameters, or for those named; recurse: in submodules too.
         strict: KeyError if one of the modules has no such item."""
 
@@ -276,7 +310,13 @@ class Module(dict):
 
         return self._each_key(recurse, keys, strict, change)
 
-    def unfreeze(self, *, recurse=True, keys=None, strict=False):
+    def unfreeze(
+        self: _M,
+        *,
+        recurse: bool = True,
+        keys: Optional[Union[str, List[str]]] = None,
+        strict: bool = False,
+    ) -> _M:
         """Takes freeze back; the same arguments."""
 
         def change(module, names):
@@ -290,14 +330,14 @@ class Module(dict):
     def _set_training_mode(self, mode):
         self._training = mode
 
-    def train(self, mode=True):
+    def train(self: _M, mode: bool = True) -> _M:
         """Training mode, in submodules too: what Dropout and BatchNorm do depends on it."""
         mode = bool(mode)
         for module in self.modules():
             module._set_training_mode(mode)
         return self
 
-    def eval(self):
+    def eval(self: _M) -> _M:
         """Evaluation mode: train(False)."""
         return self.train(False)
 

@@ -57,7 +57,7 @@ class _Conv(_Convolution):
         dilation: _Sizes = 1,
         groups: int = 1,
         bias: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         options = {"stride": stride, "padding": padding, "dilation": dilation}
         self._make(in_channels, out_channels, kernel_size, bias, groups, **options)
@@ -65,7 +65,7 @@ class _Conv(_Convolution):
     def _more_repr(self):
         return [f"groups={self.groups}"]
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         convolve = getattr(mx, f"conv{self.axes}d")
         y = convolve(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
         return self._biased(y)
@@ -82,7 +82,7 @@ class _ConvTranspose(_Convolution):
         dilation: _Sizes = 1,
         output_padding: _Sizes = 0,
         bias: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         options = {"stride": stride, "padding": padding, "dilation": dilation}
         options["output_padding"] = output_padding
@@ -91,7 +91,7 @@ class _ConvTranspose(_Convolution):
     def _more_repr(self):
         return [f"output_padding={self.output_padding}"]
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         convolve = getattr(mx, f"conv_transpose{self.axes}d")
         y = convolve(x, self.weight, self.stride, self.padding, self.dilation, self.output_padding)
         return self._biased(y)
@@ -121,7 +121,7 @@ class Conv3d(_Conv):
         padding: _Sizes = 0,
         dilation: _Sizes = 1,
         bias: bool = True,
-    ):
+    ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias
         )

@@ -5,7 +5,7 @@ from ferrule.nn.layers.base import Module
 
 
 class _Dropout(Module):
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"The dropout probability {p} is not in [0, 1)")
@@ -17,7 +17,7 @@ class _Dropout(Module):
     def _mask_shape(self, x):
         return x.shape
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         if self._p_1 == 1 or not self.training:
             return x
         mask = mx.random.bernoulli(self._p_1, self._mask_shape(x))

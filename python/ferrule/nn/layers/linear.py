@@ -10,17 +10,17 @@ from ferrule.nn.layers.base import Module
 class Identity(Module):
     """Gives its argument; takes any arguments when it is made."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         return x
 
 
 class Linear(Module):
     """x times the transposed weight [output_dims, input_dims], plus the bias."""
 
-    def __init__(self, input_dims: int, output_dims: int, bias: bool = True):
+    def __init__(self, input_dims: int, output_dims: int, bias: bool = True) -> None:
         super().__init__()
         scale = math.sqrt(1 / input_dims)
         self.weight = mx.random.uniform(low=-scale, high=scale, shape=(output_dims, input_dims))
@@ -31,7 +31,7 @@ class Linear(Module):
         output_dims, input_dims = self.weight.shape
         return f"input_dims={input_dims}, output_dims={output_dims}, bias={'bias' in self}"
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         y = x @ self["weight"].T
         return y + self["bias"] if "bias" in self else y
 
@@ -39,7 +39,9 @@ class Linear(Module):
 class Bilinear(Module):
     """For each output i: x1 times weight[i] times x2, summed, plus the bias."""
 
-    def __init__(self, input1_dims: int, input2_dims: int, output_dims: int, bias: bool = True):
+    def __init__(
+        self, input1_dims: int, input2_dims: int, output_dims: int, bias: bool = True
+    ) -> None:
         super().__init__()
         scale = math.sqrt(1 / input1_dims)
         shape = (output_dims, input2_dims, input1_dims)
@@ -54,7 +56,7 @@ class Bilinear(Module):
             f"output_dims={output_dims}, bias={'bias' in self}"
         )
 
-    def __call__(self, x1, x2):
+    def __call__(self, x1: mx.array, x2: mx.array) -> mx.array:
         output_dims, input2_dims, input1_dims = self.weight.shape
         batch = x1.shape[:-1]
         x1 = x1.reshape(-1, input1_dims)

@@ -1,13 +1,15 @@
 """Normalizations: to mean 0 and variance 1 over some axes, then scaled and moved."""
 
+from typing import Any
+
 import ferrule.core as mx
-from ferrule.nn.layers.base import Module
+from ferrule.nn.layers.base import _M, Module
 
 
 class InstanceNorm(Module):
     """Over the spatial axes, for each example and feature."""
 
-    def __init__(self, dims: int, eps: float = 1e-5, affine: bool = False):
+    def __init__(self, dims: int, eps: float = 1e-5, affine: bool = False) -> None:
         super().__init__()
         if affine:
             self.weight = mx.ones((dims,))
@@ -18,7 +20,7 @@ class InstanceNorm(Module):
     def _extra_repr(self):
         return f"{self.dims}, eps={self.eps}, affine={'weight' in self}"
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         axes = tuple(range(1, x.ndim - 1))
         mean = x.mean(axis=axes, keepdims=True)
         variance = x.var(axis=axes, keepdims=True)
@@ -29,7 +31,9 @@ class InstanceNorm(Module):
 class LayerNorm(Module):
     """Over the features."""
 
-    def __init__(self, dims: int, eps: float = 1e-5, affine: bool = True, bias: bool = True):
+    def __init__(
+        self, dims: int, eps: float = 1e-5, affine: bool = True, bias: bool = True
+    ) -> None:
         super().__init__()
         if affine:
             self.weight = mx.ones((dims,))
@@ -41,14 +45,14 @@ class LayerNorm(Module):
     def _extra_repr(self):
         return f"{self.dims}, eps={self.eps}, affine={'weight' in self}"
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         return mx.fast.layer_norm(x, self.get("weight"), self.get("bias"), self.eps)
 
 
 class RMSNorm(Module):
     """x over the root of its mean square over the features, times the weight."""
 
-    def __init__(self, dims: int, eps: float = 1e-5):
+    def __init__(self, dims: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.weight = mx.ones((dims,))
         self.eps = eps
@@ -56,7 +60,7 @@ class RMSNorm(Module):
     def _extra_repr(self):
         return f"{self.weight.shape[0]}, eps={self.eps}"
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         return mx.fast.rms_norm(x, self["weight"], self.eps)
 
 
@@ -71,7 +75,7 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         pytorch_compatible: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if num_groups < 1:
             raise ValueError(f"The number of groups ({num_groups}) must be a positive integer.")
@@ -94,7 +98,7 @@ class GroupNorm(Module):
             f"affine={'weight' in self}, pytorch_compatible={self.pytorch_compatible}"
         )
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         batch, *middle, features = x.shape
         groups, members = self.num_groups, features // self.num_groups
         if self.pytorch_compatible:
@@ -119,7 +123,7 @@ class BatchNorm(Module):
         momentum: float = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         self.num_features = num_features
         self.eps = eps
@@ -133,7 +137,7 @@ class BatchNorm(Module):
             self.running_var = mx.ones((num_features,))
             self.freeze(keys=["running_mean", "running_var"], recurse=False)
 
-    def unfreeze(self, *args, **kwargs):
+    def unfreeze(self: _M, *args: Any, **kwargs: Any) -> _M:
         """As Module.unfreeze, but the running statistics stay frozen."""
         super().unfreeze(*args, **kwargs)
         self.freeze(keys=["running_mean", "running_var"], recurse=False)
@@ -145,7 +149,7 @@ class BatchNorm(Module):
             f"affine={'weight' in self}, track_running_stats={self.track_running_stats}"
         )
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         if not 2 <= x.ndim <= 4:
             raise ValueError(
                 f"Expected input tensor to have 2, 3 or 4 dimensions, but got {x.ndim}"

@@ -1,6 +1,7 @@
 """Pooling: the largest, or the mean, of each window. Channels come last."""
 
 import math
+from typing import Any, Optional, Tuple, Union
 
 import ferrule.core as mx
 from ferrule import _core
@@ -11,7 +12,12 @@ from ferrule.nn.layers.windows import per_axis
 class _Pool(Module):
     axes = 1
 
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(
+        self,
+        kernel_size: Union[int, Tuple[int, ...]],
+        stride: Optional[Union[int, Tuple[int, ...]]] = None,
+        padding: Optional[Union[int, Tuple[int, ...]]] = 0,
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         self._kernel_size = per_axis(kernel_size, self.axes, name, "kernel_size", least=1)
@@ -20,7 +26,7 @@ class _Pool(Module):
             self._stride = per_axis(stride, self.axes, name, "stride", least=1)
         self._padding = per_axis(0 if padding is None else padding, self.axes, name, "padding")
 
-    def __setattr__(self, name, value):  # the tuples of sizes are no state
+    def __setattr__(self, name: str, value: Any) -> None:  # the tuples of sizes are no state
         object.__setattr__(self, name, value)
 
     def _extra_repr(self):
@@ -44,14 +50,14 @@ class _Pool(Module):
 
 
 class _MaxPool(_Pool):
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         floats = mx.issubdtype(x.dtype, mx.floating)
         windows, inner = self._windows(x, -math.inf if floats else x.min())
         return windows.max(axis=inner)
 
 
 class _AvgPool(_Pool):
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         windows, inner = self._windows(x, 0)
         return windows.mean(axis=inner)
 

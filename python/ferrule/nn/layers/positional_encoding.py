@@ -1,7 +1,7 @@
 """Positions made visible to attention."""
 
 import math
-from typing import Optional
+from typing import Optional, Union
 
 import ferrule.core as mx
 from ferrule.nn.layers.base import Module
@@ -12,7 +12,7 @@ class RoPE(Module):
 
     def __init__(
         self, dims: int, traditional: bool = False, base: float = 10000, scale: float = 1.0
-    ):
+    ) -> None:
         super().__init__()
         self.dims = dims
         self.traditional = traditional
@@ -22,7 +22,7 @@ class RoPE(Module):
     def _extra_repr(self):
         return f"{self.dims}, traditional={self.traditional}"
 
-    def __call__(self, x, offset=0):
+    def __call__(self, x: mx.array, offset: Union[int, mx.array] = 0) -> mx.array:
         return mx.fast.rope(
             x,
             self.dims,
@@ -44,7 +44,7 @@ class SinusoidalPositionalEncoding(Module):
         scale: Optional[float] = None,
         cos_first: bool = False,
         full_turns: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if dims < 1 or dims % 2:
             raise ValueError(
@@ -57,7 +57,7 @@ class SinusoidalPositionalEncoding(Module):
         self.scale = scale or (2 / dims) ** 0.5
         self.cos_first = cos_first
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         y = x[..., None] * self._sigmas
         parts = [mx.cos(y), mx.sin(y)] if self.cos_first else [mx.sin(y), mx.cos(y)]
         y = mx.concatenate(parts, axis=-1)
@@ -68,18 +68,22 @@ class ALiBi(Module):
     """Adds to attention scores [B, heads, L, S] minus the distance, times a slope per head."""
 
     @staticmethod
-    def create_alibi_slope(num_heads):
+    def create_alibi_slope(num_heads: int) -> mx.array:
         x = (2**8) ** (1 / num_heads)
         return (x ** -mx.arange(1, num_heads + 1).astype(mx.float32))[:, None, None]
 
     @staticmethod
-    def create_alibi_matrix(q_sequence_length, k_sequence_length, num_heads, offset, dtype):
+    def create_alibi_matrix(
+        q_sequence_length: int, k_sequence_length: int, num_heads: int, offset: int, dtype: mx.Dtype
+    ) -> mx.array:
         queries = mx.arange(offset, q_sequence_length)
         keys = mx.arange(0, k_sequence_length)
         distance = -mx.abs(queries[:, None] - keys[None, :])[None, None]
         return (distance * ALiBi.create_alibi_slope(num_heads)).astype(dtype)
 
-    def __call__(self, attention_scores, offset=0, mask=None):
+    def __call__(
+        self, attention_scores: mx.array, offset: int = 0, mask: Optional[mx.array] = None
+    ) -> mx.array:
         alibi = ALiBi.create_alibi_matrix(
             q_sequence_length=attention_scores.shape[-2] + offset,
             k_sequence_length=attention_scores.shape[-1],

@@ -1,6 +1,7 @@
 """Recurrent layers over sequences [..., L, D]."""
 
 import math
+from typing import Any, Callable, Optional, Tuple
 
 import ferrule.core as mx
 from ferrule.nn.layers.activations import tanh
@@ -10,7 +11,13 @@ from ferrule.nn.layers.base import Module
 class RNN(Module):
     """h = nonlinearity(Wxh x + Whh h + bias); gives h of every step."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity=None):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: Optional[Callable[[Any], Any]] = None,
+    ) -> None:
         super().__init__()
         self.nonlinearity = nonlinearity or tanh
         if not callable(self.nonlinearity):
@@ -30,7 +37,7 @@ class RNN(Module):
             f"nonlinearity={self.nonlinearity}, bias={'bias' in self}"
         )
 
-    def __call__(self, x, hidden=None):
+    def __call__(self, x: mx.array, hidden: Optional[mx.array] = None) -> mx.array:
         x = x @ self.Wxh.T
         if "bias" in self:
             x = x + self.bias
@@ -45,7 +52,7 @@ class RNN(Module):
 class GRU(Module):
     """Gated recurrent unit; gives h of every step."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         scale = 1.0 / math.sqrt(hidden_size)
@@ -58,7 +65,7 @@ class GRU(Module):
     def _extra_repr(self):
         return f"input_dims={self.Wx.shape[1]}, hidden_size={self.hidden_size}, bias={'b' in self}"
 
-    def __call__(self, x, hidden=None):
+    def __call__(self, x: mx.array, hidden: Optional[mx.array] = None) -> mx.array:
         x = x @ self.Wx.T
         if "b" in self:
             x = x + self.b
@@ -83,7 +90,7 @@ class GRU(Module):
 class LSTM(Module):
     """Long short-term memory; gives h and c of every step."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         scale = 1.0 / math.sqrt(hidden_size)
@@ -97,7 +104,9 @@ class LSTM(Module):
             f"input_dims={self.Wx.shape[1]}, hidden_size={self.hidden_size}, bias={'bias' in self}"
         )
 
-    def __call__(self, x, hidden=None, cell=None):
+    def __call__(
+        self, x: mx.array, hidden: Optional[mx.array] = None, cell: Optional[mx.array] = None
+    ) -> Tuple[mx.array, mx.array]:
         x = x @ self.Wx.T
         if "bias" in self:
             x = x + self.bias

@@ -25,7 +25,7 @@ class MultiHeadAttention(Module):
         value_dims: Optional[int] = None,
         value_output_dims: Optional[int] = None,
         bias: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if num_heads < 1 or dims % num_heads != 0:
             raise ValueError(
@@ -46,7 +46,9 @@ class MultiHeadAttention(Module):
         x = x.reshape(batch, length, self.num_heads, dims // self.num_heads)
         return x.transpose(0, 2, 1, 3)
 
-    def __call__(self, queries, keys, values, mask=None):
+    def __call__(
+        self, queries: mx.array, keys: mx.array, values: mx.array, mask: Optional[mx.array] = None
+    ) -> mx.array:
         queries = self._heads(self.query_proj(queries))
         keys = self._heads(self.key_proj(keys))
         values = self._heads(self.value_proj(values))
@@ -57,7 +59,7 @@ class MultiHeadAttention(Module):
         return self.out_proj(y.transpose(0, 2, 1, 3).reshape(batch, length, heads * dims))
 
     @staticmethod
-    def create_additive_causal_mask(N: int, dtype=mx.float32):
+    def create_additive_causal_mask(N: int, dtype: mx.Dtype = mx.float32) -> mx.array:
         """[N, N]: 0 up to the diagonal, the lowest finite number above it."""
         at = mx.arange(N)
         return (at[:, None] < at[None]).astype(dtype) * mx.finfo(dtype).min
@@ -74,7 +76,7 @@ class TransformerEncoderLayer(Module):
         dropout: float = 0.0,
         activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         mlp_dims = mlp_dims or dims * 4
         self.attention = MultiHeadAttention(dims, num_heads)
@@ -90,7 +92,7 @@ class TransformerEncoderLayer(Module):
     def _mlp(self, x):
         return self.linear2(self.dropout2(self.activation(self.linear1(x))))
 
-    def __call__(self, x, mask):
+    def __call__(self, x: mx.array, mask: Optional[mx.array]) -> mx.array:
         if self.norm_first:
             y = self.ln1(x)
             x = x + self.dropout1(self.attention(y, y, y, mask))
@@ -110,7 +112,7 @@ class TransformerDecoderLayer(Module):
         dropout: float = 0.0,
         activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         mlp_dims = mlp_dims or dims * 4
         self.self_attention = MultiHeadAttention(dims, num_heads)
@@ -129,7 +131,13 @@ class TransformerDecoderLayer(Module):
     def _mlp(self, x):
         return self.linear2(self.dropout3(self.activation(self.linear1(x))))
 
-    def __call__(self, x, memory, x_mask, memory_mask):
+    def __call__(
+        self,
+        x: mx.array,
+        memory: mx.array,
+        x_mask: Optional[mx.array],
+        memory_mask: Optional[mx.array],
+    ) -> mx.array:
         if self.norm_first:
             y = self.ln1(x)
             x = x + self.dropout1(self.self_attention(y, y, y, x_mask))
@@ -152,10 +160,10 @@ class _Stack(Module):
         num_heads: int,
         mlp_dims: Optional[int] = None,
         dropout: float = 0.0,
-        activation=relu,
+        activation: Callable[[Any], Any] = relu,
         norm_first: bool = True,
         checkpoint: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.layers = [
             self.kind(dims, num_heads, mlp_dims, dropout, activation, norm_first)
@@ -175,7 +183,7 @@ class TransformerEncoder(_Stack):
 
     kind = TransformerEncoderLayer
 
-    def __call__(self, x, mask):
+    def __call__(self, x: mx.array, mask: Optional[mx.array]) -> mx.array:
         return self._run(x, mask)
 
 
@@ -184,7 +192,13 @@ class TransformerDecoder(_Stack):
 
     kind = TransformerDecoderLayer
 
-    def __call__(self, x, memory, x_mask, memory_mask):
+    def __call__(
+        self,
+        x: mx.array,
+        memory: mx.array,
+        x_mask: Optional[mx.array],
+        memory_mask: Optional[mx.array],
+    ) -> mx.array:
         return self._run(x, memory, x_mask, memory_mask)
 
 
@@ -204,12 +218,19 @@ class Transformer(Module):
         custom_decoder: Optional[Any] = None,
         norm_first: bool = True,
         checkpoint: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         rest = (dims, num_heads, mlp_dims, dropout, activation, norm_first, checkpoint)
         self.encoder = custom_encoder or TransformerEncoder(num_encoder_layers, *rest)
         self.decoder = custom_decoder or TransformerDecoder(num_decoder_layers, *rest)
 
-    def __call__(self, src, tgt, src_mask, tgt_mask, memory_mask):
+    def __call__(
+        self,
+        src: mx.array,
+        tgt: mx.array,
+        src_mask: Optional[mx.array],
+        tgt_mask: Optional[mx.array],
+        memory_mask: Optional[mx.array],
+    ) -> mx.array:
         memory = self.encoder(src, src_mask)
         return self.decoder(tgt, memory, tgt_mask, memory_mask)

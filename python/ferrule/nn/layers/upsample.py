@@ -83,7 +83,7 @@ class Upsample(Module):
         mode: Literal["nearest", "linear", "cubic"] = "nearest",
         align_corners: bool = False,
         antialias: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         if mode not in ("nearest", "linear", "cubic"):
             raise ValueError(f"[Upsample] Got unsupported upsampling algorithm: {mode}")
@@ -106,7 +106,7 @@ class Upsample(Module):
             f"align_corners={self.align_corners}" + ", antialias=True" * self.antialias
         )
 
-    def __call__(self, x):
+    def __call__(self, x: mx.array) -> mx.array:
         axes = x.ndim - 2
         if axes < 1:
             raise ValueError(

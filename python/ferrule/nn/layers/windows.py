@@ -1,7 +1,9 @@
 """What layers that go over windows of the spatial axes share."""
 
+from typing import Any, Tuple
 
-def per_axis(value, n, layer, what, least=0):
+
+def per_axis(value: Any, n: int, layer: str, what: str, least: int = 0) -> Tuple[int, ...]:
     """An int for each of n axes, or n of them, as a tuple; each must be `least` or more."""
     if isinstance(value, int):
         value = (value,) * n
