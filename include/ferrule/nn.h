@@ -143,7 +143,8 @@ FR_API fr_array *fr_params_attention(const fr_params *p, const char *name, fr_ar
 
 /* -log softmax(logits) at class indices along the last axis.
  *   logits [..., classes]    targets [...] of an integer dtype    result [...]
- * VALUE   targets are not logits without the last axis */
+ * VALUE   targets are not logits without the last axis
+ * TYPE    targets are not integers */
 FR_API fr_array *fr_cross_entropy(fr_array *logits, fr_array *targets);
 /* By logits, for targets of 0 to 1. */
 FR_API fr_array *fr_binary_cross_entropy(fr_array *logits, fr_array *targets);

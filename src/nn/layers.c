@@ -202,6 +202,9 @@ fr_array *fr_cross_entropy(fr_array *logits, fr_array *targets)
         memcmp(fr_shape(targets), fr_shape(logits), sizeof(int64_t) * (size_t)end))
         return fr__nn_fail(FR_ERROR_VALUE,
                            "cross_entropy: targets are logits without the last axis", NULL);
+    if (fr_dtype_of(targets) < FR_UINT8 || fr_dtype_of(targets) > FR_INT64)
+        return fr__nn_fail(FR_ERROR_TYPE, "cross_entropy: targets must be integers",
+                           fr_dtype_name(fr_dtype_of(targets)));
     fr_scope *s = fr_scope_open();
     fr_array *places = fr_arange(0, (double)fr_shape(logits)[end], 1, FR_INT32);
     fr_array *hit = fr_eq(places, fr_expand_dims(targets, &end, 1));

@@ -450,6 +450,8 @@ fr_array *fr_convolve(fr_array *a, fr_array *v, fr_convolve_mode mode)
     if (a->ndim != 1 || v->ndim != 1 || !a->size || !v->size)
         return fr__fail(FR__E_VALUE, "convolve: wanted vectors, not %s and %s",
                         fr__shape_text(a, ta), fr__shape_text(v, tb));
+    if (mode != FR_CONVOLVE_FULL && mode != FR_CONVOLVE_VALID && mode != FR_CONVOLVE_SAME)
+        return fr__fail(FR__E_VALUE, "convolve: %d is no mode", (int)mode);
     fr_array *longer = a->size < v->size ? v : a, *shorter = longer == a ? v : a;
     int64_t n = shorter->size, all = n - 1, middle = all - all / 2, rest = all / 2, none = 0;
     bool full = mode == FR_CONVOLVE_FULL, same = mode == FR_CONVOLVE_SAME;
