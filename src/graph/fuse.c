@@ -1,6 +1,6 @@
 /* fuse.c - group the nodes of a trace into kernels
  *
- *   capture -> simplify -> split -> [fuse] -> merge -> lower -> plan -> program
+ *   capture -> simplify -> layout -> split -> [fuse] -> merge -> lower -> plan -> program
  *
  * needs   a simplified trace
  * gives   groups in order of execution; every node in one group (with its place there, a map), or

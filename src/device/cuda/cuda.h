@@ -128,7 +128,7 @@ int fr__gpu_code_about(fr__gpu_code *c, fr__gpu_code_info *to);
 
 /* What is queued on this stream between begin and end is recorded instead of run. In between the
  * stream belongs to this thread: nobody else queues on it. Allowed meanwhile: launch, copy, zero,
- * alloc, free, used_by, load. A block freed while recording may be used again by what is recorded
+ * alloc, free, used_by, load, unload. Waits, marks, uploads and downloads are errors. A block freed while recording may be used again by what is recorded
  * later, but its address goes on belonging to the graph: keep what a graph uses as long as it. */
 typedef struct fr__gpu_graph fr__gpu_graph;
 int fr__gpu_record_begin(fr__gpu_stream *s);

@@ -44,14 +44,6 @@ int fr__gpu_staging_new(fr__gpu *g)
     return 0;
 }
 
-int fr__gpu_not_recording(const fr__gpu_stream *s, const char *what)
-{
-    if (!atomic_load(&s->recording))
-        return 0;
-    return fr__fail_int(FR__E_DEVICE, "gpu %d: %s cannot be recorded", s->gpu->info.index,
-                        what);
-}
-
 /* Under the direction's lock. False: no pieces, and no error; they are tried again next time. */
 static bool have_pieces(direction *d)
 {
