@@ -273,6 +273,8 @@ CHILD(transfers)
             wrong += back[k] != (unsigned char)(k * 7 + k / 251 + 1);
         CHECK_EQ(wrong, 0);
         CHECK_EQ(back[n], 77);
+        CHECK(!fr__gpu_fill(s, b, 9, n) && !fr__gpu_download(s, back, b, n));
+        CHECK(back[0] == 9 && back[n - 1] == 9);
         CHECK(!fr__gpu_download(s, back, a, n));
         for (size_t k = 0; k < n; k++)
             wrong += back[k] != 0;

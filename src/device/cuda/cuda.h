@@ -97,6 +97,7 @@ int fr__gpu_copy(fr__gpu_stream *s, char *to, const char *from, size_t bytes); /
 int fr__gpu_copy_peer(fr__gpu_stream *s, char *to, fr__gpu *from_gpu, const char *from,
                       size_t bytes);
 int fr__gpu_zero(fr__gpu_stream *s, char *to, size_t bytes);
+int fr__gpu_fill(fr__gpu_stream *s, char *to, unsigned char byte, size_t bytes);
 
 /* ---- code -------------------------------------------------------------------------------- */
 

@@ -208,17 +208,22 @@ int fr__gpu_copy(fr__gpu_stream *s, char *to, const char *from, size_t bytes)
     return bad;
 }
 
-int fr__gpu_zero(fr__gpu_stream *s, char *to, size_t bytes)
+int fr__gpu_fill(fr__gpu_stream *s, char *to, unsigned char byte, size_t bytes)
 {
     CUcontext back;
     if (!bytes)
         return 0;
     if (fr__gpu_enter(s->gpu, &back))
         return -1;
-    int bad =
-        FR__GPU(s->gpu, s, cuMemsetD8Async, ((CUdeviceptr)(uintptr_t)to, 0, bytes, s->handle));
+    int bad = FR__GPU(s->gpu, s, cuMemsetD8Async,
+                      ((CUdeviceptr)(uintptr_t)to, byte, bytes, s->handle));
     fr__gpu_leave(back);
     return bad;
+}
+
+int fr__gpu_zero(fr__gpu_stream *s, char *to, size_t bytes)
+{
+    return fr__gpu_fill(s, to, 0, bytes);
 }
 
 /* Once a pair, and only for speed: without it the driver goes through the host. */
