@@ -309,6 +309,23 @@ CHILD(transfers_of_two_streams)
     free(host);
 }
 
+/* More than there are slots, before anything has run. */
+CHILD(small_transfers)
+{
+    enum { TIMES = 100 };
+    fr__gpu *g = start(run_kernel);
+    CHECK(g);
+    fr__gpu_stream *s[2] = {fr__gpu_stream_get(g, 0), fr__gpu_stream_get(g, 1)};
+    char *at = fr__gpu_alloc(s[0], 4 * TIMES);
+    CHECK(at);
+    for (uint32_t i = 0; i < TIMES; i++)
+        CHECK(!fr__gpu_upload(s[i % 2], at + 4 * i, &i, 4));
+    CHECK(!fr__gpu_wait_for(s[0], s[1]));
+    for (uint32_t i = 0; i < TIMES; i++)
+        CHECK_EQ(first(s[0], at + 4 * i), i);
+    fr__gpu_free(s[0], at, 4 * TIMES);
+}
+
 STANDIN_CHILD(host_cannot_read)
 {
     int ends[2];

@@ -86,9 +86,8 @@ void fr__gpu_clear_cache(fr__gpu *g); /* waits for what is queued, then gives it
 
 /* ---- transfers --------------------------------------------------------------------------- */
 
-/* Host to device: when it returns the host's memory may be changed (large transfers go through
- * pinned staging, in pieces, so that copying to the staging overlaps the transfer; small ones are
- * copied by the driver). An error while the stream records: a replay would read what is gone. */
+/* Host to device: when it returns the host's memory may be changed (transfers go through pinned
+ * staging, large ones in pieces, so that copying to the staging overlaps the transfer). An error while the stream records: a replay would read what is gone. */
 int fr__gpu_upload(fr__gpu_stream *s, char *to, const void *from, size_t bytes);
 /* Device to host: waits until the bytes are there. An error while the stream records. */
 int fr__gpu_download(fr__gpu_stream *s, void *to, const char *from, size_t bytes);
