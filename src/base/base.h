@@ -21,6 +21,7 @@
 
 static inline int64_t fr__min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fr__max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t fr__ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* ---- errors: one function makes the message, the thread keeps the first one --------- */
 

@@ -7,6 +7,7 @@
  * Loops over lanes run to a multiple of FR__LANES, so compilers need no scalar tail; what is slow
  * lane by lane (integer division, fmod) or touches the user's memory stops at n.
  */
+#include "base/bits.h"
 #include "kernel/interp.h"
 
 #include <math.h>
@@ -24,34 +25,6 @@ typedef double f64 __attribute__((may_alias));
 typedef int8_t i8 __attribute__((may_alias));
 typedef uint16_t u16 __attribute__((may_alias));
 typedef int16_t i16 __attribute__((may_alias));
-
-static inline uint32_t bits32(float x)
-{
-    uint32_t b;
-    memcpy(&b, &x, 4);
-    return b;
-}
-
-static inline float float32(uint32_t b)
-{
-    float x;
-    memcpy(&x, &b, 4);
-    return x;
-}
-
-static inline uint64_t bits64(double x)
-{
-    uint64_t b;
-    memcpy(&b, &x, 8);
-    return b;
-}
-
-static inline double float64(uint64_t b)
-{
-    double x;
-    memcpy(&x, &b, 8);
-    return x;
-}
 
 /* ---- templates ---------------------------------------------------------------------- */
 
@@ -190,8 +163,14 @@ FLOATING(f64, u64, 0x8000000000000000u, )
 
 /* 2^n for whole n: adding 1.5 * 2^23 leaves n in the low bits. In two factors, the second product
  * rounds. */
-static inline f32 power_f32(f32 n) { return float32((bits32(n + 0x1.8p23f) + 127) << 23); }
-static inline f64 power_f64(f64 n) { return float64((bits64(n + 0x1.8p52) + 1023) << 52); }
+static inline f32 power_f32(f32 n)
+{
+    return fr__float32((fr__bits32(n + 0x1.8p23f) + 127) << 23);
+}
+static inline f64 power_f64(f64 n)
+{
+    return fr__float64((fr__bits64(n + 0x1.8p52) + 1023) << 52);
+}
 LOOP2(scale_f32, f32, f32, f32, ROUNDED,
       a *power_f32(__builtin_rintf(b * 0.5f)) * power_f32(b - __builtin_rintf(b * 0.5f)))
 LOOP2(scale_f64, f64, f64, f64, ROUNDED,
@@ -284,43 +263,6 @@ SATURATE(f64, u32, 0.0, 0x1.fffffffep31, 0, UINT32_MAX)
 
 /* ---- half floats -------------------------------------------------------------------- */
 
-#define HALF_TO_FLOAT(h)                                                                       \
-    float32((h & 0x8000u) << 16 |                                                              \
-            ((h & 0x7fffu) >= 0x7c00u                                                          \
-                 ? 0x7f800000u | (h & 0x3ffu) << 13 | ((h & 0x3ffu) ? 0x400000u : 0u)          \
-             : (h & 0x7fffu) >= 0x400u ? ((h & 0x7fffu) << 13) + 0x38000000u                   \
-                                       : bits32((float)(int32_t)(h & 0x3ffu) * 0x1p-24f)))
-
-static inline uint16_t float_to_half(float x)
-{
-    uint32_t b = bits32(x), m = b & 0x7fffffffu, r;
-
-    if (m > 0x7f800000u)
-        r = 0x7e00u | (m >> 13 & 0x3ffu);
-    else if (m >= 0x47800000u)
-        r = 0x7c00u;
-    else if (m >= 0x38800000u)
-        r = (m - 0x38000000u + 0xfffu + (m >> 13 & 1)) >> 13;
-    else /* 0.5's last place is a half float's least: the addition rounds */
-        r = bits32(float32(m) + 0.5f) - 0x3f000000u;
-    return (uint16_t)(r | (b >> 16 & 0x8000u));
-}
-
-static inline uint16_t float_to_bfloat(float x)
-{
-    uint32_t b = bits32(x);
-    uint32_t rounded = (b + 0x7fffu + (b >> 16 & 1)) >> 16, quiet = b >> 16 | 0x40u;
-    return (uint16_t)((b & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-}
-
-static inline float bfloat_to_float(uint16_t h) { return float32((uint32_t)h << 16); }
-
-static inline float half_to_float(uint16_t half)
-{
-    uint32_t h = half;
-    return HALF_TO_FLOAT(h);
-}
-
 static void load_f16(void *restrict to, const void *from, int64_t n)
 {
     float *r = to;
@@ -332,7 +274,7 @@ static void load_f16(void *restrict to, const void *from, int64_t n)
         _mm256_storeu_ps(r + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(s + i))));
 #endif
     for (; i < n; i++)
-        r[i] = half_to_float(s[i]);
+        r[i] = fr__from_f16(s[i]);
 }
 
 static void store_f16(void *restrict to, const void *from, int64_t n)
@@ -346,16 +288,16 @@ static void store_f16(void *restrict to, const void *from, int64_t n)
         _mm_storeu_si128((__m128i *)(r + i), _mm256_cvtps_ph(_mm256_loadu_ps(s + i), 0));
 #endif
     for (; i < n; i++)
-        r[i] = float_to_half(s[i]);
+        r[i] = fr__to_f16(s[i]);
 }
 
 #ifdef V3
 WIDE(round_f16, float, 8,
      _mm256_store_ps(r + i, _mm256_cvtph_ps(_mm256_cvtps_ph(_mm256_load_ps(a + i), 0))))
 #else
-LOOP1(round_f16, f32, f32, ROUNDED, half_to_float(float_to_half(a)))
+LOOP1(round_f16, f32, f32, ROUNDED, fr__from_f16(fr__to_f16(a)))
 #endif
-LOOP1(round_bf16, f32, f32, ROUNDED, bfloat_to_float(float_to_bfloat(a)))
+LOOP1(round_bf16, f32, f32, ROUNDED, fr__from_bf16(fr__to_bf16(a)))
 
 /* ---- memory ------------------------------------------------------------------------- */
 
@@ -379,8 +321,8 @@ TRANSFER(load_u16, u32, u16, a)
 TRANSFER(load_i16, i32, i16, a)
 TRANSFER(store_8, b1, u32, a)
 TRANSFER(store_16, u16, u32, a)
-TRANSFER(load_bf16, f32, u16, bfloat_to_float(a))
-TRANSFER(store_bf16, u16, f32, float_to_bfloat(a))
+TRANSFER(load_bf16, f32, u16, fr__from_bf16(a))
+TRANSFER(store_bf16, u16, f32, fr__to_bf16(a))
 
 #define FILL(name, T)                                                                          \
     static void name(void *d, uint64_t bits, int64_t n)                                        \

@@ -56,8 +56,7 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
     c->scratch = fr__attention_scratch(x);
     c->phases = 2;
     c->phase[0].range = x->batches / x->group;
-    c->phase[1].range =
-        x->batches * ((x->queries + FR__ATTENTION_ROWS - 1) / FR__ATTENTION_ROWS);
+    c->phase[1].range = x->batches * fr__ceil_div(x->queries, FR__ATTENTION_ROWS);
     c->phase[0].grain = c->phase[1].grain = 1;
     return 0;
 }

@@ -11,8 +11,7 @@
 enum { ROWS = FR__ATTENTION_ROWS, BLOCK = FR__GEMM_KC, LDS = BLOCK + FR__GEMM_NR };
 
 static const fr__gemm_isa *isa(void) { return fr__gemm_tiles(); }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t padded(int64_t n) { return ceil_div(n, isa()->nr[0]) * isa()->nr[0]; }
+static int64_t padded(int64_t n) { return fr__ceil_div(n, isa()->nr[0]) * isa()->nr[0]; }
 static size_t rounded(int64_t bytes) { return (size_t)((bytes + 127) & ~(int64_t)63); }
 
 /* ---- operands as the tiles want them --------------------------------------------------------- */
@@ -195,7 +194,7 @@ static void block_exp(const fr__attention *x, places *p, int64_t product, int64_
         float shift = m == -HUGE_VALF ? 0 : m, part = 0;
         if (own)
             part = isa()->scores_exp(s, own, shift);
-        int64_t whole = ceil_div(own, isa()->lanes[0]) * isa()->lanes[0];
+        int64_t whole = fr__ceil_div(own, isa()->lanes[0]) * isa()->lanes[0];
         if (whole < n)
             memset(s + whole, 0, sizeof(float) * (size_t)(n - whole));
         if (m != most[r] && at) { /* the row's maximum grew */
@@ -212,7 +211,7 @@ static void block_exp(const fr__attention *x, places *p, int64_t product, int64_
 
 void fr__attention_run(const fr__attention *x, int64_t begin, int64_t end, char *scratch)
 {
-    int64_t units = ceil_div(x->queries, ROWS), ldo = padded(x->out_width);
+    int64_t units = fr__ceil_div(x->queries, ROWS), ldo = padded(x->out_width);
     places p = places_of(x, scratch);
     for (int64_t u = begin; u < end; u++) {
         int64_t batch = u / units, first = u % units * ROWS;

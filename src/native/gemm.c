@@ -58,8 +58,6 @@ static int row_of(int dtype) /* of the packing functions */
     return dtype == FR_FLOAT16 ? 0 : dtype == FR_BFLOAT16 ? 1 : dtype == FR_FLOAT32 ? 2 : 3;
 }
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* One dimension, or none: addressed by a stride alone. */
 static bool is_line(const fr__gemm_dims *d) { return d->n <= 1; }
 static int64_t step_of(const fr__gemm_dims *d) { return d->n ? d->stride[0] : 1; }
@@ -114,7 +112,7 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
 {
     int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
-    fr__gemm_cut cut = {.panels = ceil_div(g->n, nr)};
+    fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, nr)};
     cut.pack_b = is_half(g->dtype) || !is_line(&g->b.outer) || !is_line(&g->b.k) ||
                  step_of(&g->b.outer) != 1 || g->m >= FEW_ROWS || g->n % nr != 0;
     cut.pack_a =
@@ -123,18 +121,18 @@ fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
     int64_t work = g->m * g->n * g->k, want = 4 * (int64_t)threads;
     int64_t most = fr__max64(work * g->batches / UNIT_WORK, 1);
     want = fr__max64(fr__min64(want, most) / g->batches, 1);
-    int64_t row_panels = ceil_div(g->m, mr);
+    int64_t row_panels = fr__ceil_div(g->m, mr);
     int64_t rows = fr__min64(row_panels, L2_ROWS / mr);
     /* Rows are cut first; columns where there are too few rows. */
-    if (ceil_div(row_panels, rows) < want)
+    if (fr__ceil_div(row_panels, rows) < want)
         rows = fr__max64(row_panels / want, fr__min64(row_panels, 4));
-    cut.row_units = ceil_div(row_panels, rows);
-    rows = ceil_div(row_panels, cut.row_units);
-    cut.row_units = ceil_div(row_panels, rows);
+    cut.row_units = fr__ceil_div(row_panels, rows);
+    rows = fr__ceil_div(row_panels, cut.row_units);
+    cut.row_units = fr__ceil_div(row_panels, rows);
     cut.rows = rows * mr;
     cut.col_units = fr__min64(fr__max64(want / cut.row_units, 1), cut.panels);
-    cut.cols = ceil_div(cut.panels, cut.col_units);
-    cut.col_units = ceil_div(cut.panels, cut.cols);
+    cut.cols = fr__ceil_div(cut.panels, cut.col_units);
+    cut.col_units = fr__ceil_div(cut.panels, cut.cols);
     return cut;
 }
 

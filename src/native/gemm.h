@@ -48,7 +48,7 @@ typedef struct fr__gemm {
     fr__gemm_operand a, b;
     char *c;
     int64_t ldc,
-        next;     /* elements from one row of c to the next; from one product's to the next's */
+        next;     /* elements from one row of c to the next, from one product to the next */
     char *packed; /* fr__gemm_packed_bytes, 64-byte aligned; NULL where that is 0 */
 } fr__gemm;
 
@@ -63,12 +63,12 @@ typedef struct fr__gemm_cut {
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads);
 size_t fr__gemm_packed_bytes(const fr__gemm *g, const fr__gemm_cut *cut);
 size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut); /* bytes a thread */
-/* Phase 1: panels of B, numbered over all products: batches * panels. Phase 2: units of C:
- * batches * row_units * col_units. */
 /* Lines [line, line + n) of an operand of a product, elements [k, k + block) of each (at most
  * FR__GEMM_KC), packed `width` wide. */
 void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
                          int64_t n, int64_t k, int64_t block, int64_t width, char *to);
+/* Phase 1: panels of B, numbered over all products: batches * panels. Phase 2: units of C:
+ * batches * row_units * col_units. */
 void fr__gemm_pack(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end);
 void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
                   char *scratch);

@@ -6,6 +6,7 @@
  *
  * A tile is rows x 2 vectors of C, held in registers while k goes by.
  */
+#include "base/bits.h"
 #include "native/gemm.h"
 
 #include <math.h>
@@ -99,25 +100,12 @@ TILE(tile_f64, double, f64v, f64u, LANES_D, FMA_D)
 
 static inline float from_f32(float x) { return x; }
 static inline double from_f64(double x) { return x; }
-static inline float from_bits(uint32_t b)
-{
-    float x;
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-static inline float from_bf16(uint16_t h) { return from_bits((uint32_t)h << 16); }
 static inline float from_f16(uint16_t h)
 {
 #ifdef F16C
     return _cvtsh_ss(h);
 #else
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
-    float small = (float)m * 0x1p-24f;
-    uint32_t bits;
-    memcpy(&bits, &small, sizeof bits);
-    if (e)
-        bits = (e == 31 ? 0x7f800000u : (e + 112) << 23) | m << 13;
-    return from_bits(bits | sign);
+    return fr__from_f16(h);
 #endif
 }
 
@@ -171,50 +159,30 @@ static inline float from_f16(uint16_t h)
         }                                                                                      \
     }
 PACK(pack_f16, uint16_t, float, from_f16)
-PACK(pack_bf16, uint16_t, float, from_bf16)
+PACK(pack_bf16, uint16_t, float, fr__from_bf16)
 PACK(pack_f32, float, float, from_f32)
 PACK(pack_f64, double, double, from_f64)
 PICK(pick_f16, uint16_t, float, from_f16)
-PICK(pick_bf16, uint16_t, float, from_bf16)
+PICK(pick_bf16, uint16_t, float, fr__from_bf16)
 PICK(pick_f32, float, float, from_f32)
 PICK(pick_f64, double, double, from_f64)
 
-/* ---- results of half precision: to nearest, ties to even, NaN stays quiet ---------------- */
+/* ---- results of half precision ----------------------------------------------------------- */
 
 static void narrow_bf16(const float *from, int64_t n, uint16_t *to)
 {
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t b;
-        memcpy(&b, from + i, sizeof b);
-        uint32_t nan = (b >> 16) | 0x40, round = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-        to[i] = (uint16_t)((b & 0x7fffffff) > 0x7f800000 ? nan : round);
-    }
+    for (int64_t i = 0; i < n; i++)
+        to[i] = fr__to_bf16(from[i]);
 }
 
 static void narrow_f16(const float *from, int64_t n, uint16_t *to)
 {
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
 #ifdef F16C
         to[i] = (uint16_t)_cvtss_sh(from[i], 0);
 #else
-        uint32_t b, sign, m;
-        memcpy(&b, from + i, sizeof b);
-        sign = b >> 16 & 0x8000;
-        b &= 0x7fffffff;
-        if (b > 0x7f800000) {
-            m = 0x7e00 | (b >> 13 & 0x3ff);
-        } else if (b >= 0x47800000) {
-            m = 0x7c00;
-        } else if (b < 0x38800000) { /* below the least normal one: the adder rounds */
-            float f = from_bits(b) + 0.5f;
-            memcpy(&m, &f, sizeof m);
-            m -= 0x3f000000;
-        } else {
-            m = (b + 0xfff + (b >> 13 & 1) - 0x38000000) >> 13;
-        }
-        to[i] = (uint16_t)(sign | m);
+        to[i] = fr__to_f16(from[i]);
 #endif
-    }
 }
 
 /* ---- rows of scores, for attention ------------------------------------------------------- */

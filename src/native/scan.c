@@ -212,14 +212,6 @@ typedef struct {
 #define FMAX(a, b) ((a) >= (b) || (a) != (a) ? (a) : (b))
 #define FMIN(a, b) ((a) <= (b) || (a) != (a) ? (a) : (b))
 
-static inline fr__complex complex_add(fr__complex a, fr__complex b)
-{
-    return (fr__complex){a.re + b.re, a.im + b.im};
-}
-static inline fr__complex complex_mul(fr__complex a, fr__complex b)
-{
-    return (fr__complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-}
 /* By the real, then by the imaginary parts; as of floats a NaN stays. */
 static inline bool complex_less(fr__complex a, fr__complex b)
 {
@@ -263,84 +255,53 @@ static inline fr__complex log_add_c(fr__complex a, fr__complex b)
                          high.im + atan2f(im, 1 + re)};
 }
 
-// clang-format off
 enum { SHORT_PIECE = 256, LONG_PIECE = 4096 };
-#define ALL(kind, T, A, LOAD, STORE, OP, IDENTITY) SCAN(kind, T, A, LOAD, STORE, OP, IDENTITY, SHORT_PIECE)
-ALL(sum_u8, uint8_t, uint8_t, AS_IS, AS_IS, ADD8, 0)
-ALL(sum_u16, uint16_t, uint16_t, AS_IS, AS_IS, ADD16, 0)
-ALL(sum_u32, uint32_t, uint32_t, AS_IS, AS_IS, ADD, 0)
-ALL(sum_u64, uint64_t, uint64_t, AS_IS, AS_IS, ADD, 0)
-ALL(sum_f16, uint16_t, float, fr__from_f16, fr__to_f16, ADD, 0)
-ALL(sum_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, ADD, 0)
-ALL(sum_f32, float, float, AS_IS, AS_IS, ADD, 0)
-ALL(sum_f64, double, double, AS_IS, AS_IS, ADD, 0)
-ALL(sum_c64, fr__complex, fr__complex, AS_IS, AS_IS, complex_add, ((fr__complex){0, 0}))
-ALL(prod_u8, uint8_t, uint8_t, AS_IS, AS_IS, MUL8, 1)
-ALL(prod_u16, uint16_t, uint16_t, AS_IS, AS_IS, MUL16, 1)
-ALL(prod_u32, uint32_t, uint32_t, AS_IS, AS_IS, MUL, 1)
-ALL(prod_u64, uint64_t, uint64_t, AS_IS, AS_IS, MUL, 1)
-ALL(prod_f16, uint16_t, float, fr__from_f16, fr__to_f16, MUL, 1)
-ALL(prod_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, MUL, 1)
-ALL(prod_f32, float, float, AS_IS, AS_IS, MUL, 1)
-ALL(prod_f64, double, double, AS_IS, AS_IS, MUL, 1)
-ALL(prod_c64, fr__complex, fr__complex, AS_IS, AS_IS, complex_mul, ((fr__complex){1, 0}))
-ALL(max_u8, uint8_t, uint8_t, AS_IS, AS_IS, MAX, 0)
-ALL(max_u16, uint16_t, uint16_t, AS_IS, AS_IS, MAX, 0)
-ALL(max_u32, uint32_t, uint32_t, AS_IS, AS_IS, MAX, 0)
-ALL(max_u64, uint64_t, uint64_t, AS_IS, AS_IS, MAX, 0)
-ALL(max_i8, int8_t, int8_t, AS_IS, AS_IS, MAX, INT8_MIN)
-ALL(max_i16, int16_t, int16_t, AS_IS, AS_IS, MAX, INT16_MIN)
-ALL(max_i32, int32_t, int32_t, AS_IS, AS_IS, MAX, INT32_MIN)
-ALL(max_i64, int64_t, int64_t, AS_IS, AS_IS, MAX, INT64_MIN)
-ALL(max_f16, uint16_t, float, fr__from_f16, fr__to_f16, FMAX, -HUGE_VALF)
-ALL(max_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, FMAX, -HUGE_VALF)
-ALL(max_f32, float, float, AS_IS, AS_IS, FMAX, -HUGE_VALF)
-ALL(max_f64, double, double, AS_IS, AS_IS, FMAX, -HUGE_VAL)
-ALL(max_c64, fr__complex, fr__complex, AS_IS, AS_IS, complex_max, ((fr__complex){-HUGE_VALF, -HUGE_VALF}))
-ALL(min_b, uint8_t, uint8_t, AS_IS, AS_IS, MIN, 1)
-ALL(min_u8, uint8_t, uint8_t, AS_IS, AS_IS, MIN, UINT8_MAX)
-ALL(min_u16, uint16_t, uint16_t, AS_IS, AS_IS, MIN, UINT16_MAX)
-ALL(min_u32, uint32_t, uint32_t, AS_IS, AS_IS, MIN, UINT32_MAX)
-ALL(min_u64, uint64_t, uint64_t, AS_IS, AS_IS, MIN, UINT64_MAX)
-ALL(min_i8, int8_t, int8_t, AS_IS, AS_IS, MIN, INT8_MAX)
-ALL(min_i16, int16_t, int16_t, AS_IS, AS_IS, MIN, INT16_MAX)
-ALL(min_i32, int32_t, int32_t, AS_IS, AS_IS, MIN, INT32_MAX)
-ALL(min_i64, int64_t, int64_t, AS_IS, AS_IS, MIN, INT64_MAX)
-ALL(min_f16, uint16_t, float, fr__from_f16, fr__to_f16, FMIN, HUGE_VALF)
-ALL(min_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, FMIN, HUGE_VALF)
-ALL(min_f32, float, float, AS_IS, AS_IS, FMIN, HUGE_VALF)
-ALL(min_f64, double, double, AS_IS, AS_IS, FMIN, HUGE_VAL)
-ALL(min_c64, fr__complex, fr__complex, AS_IS, AS_IS, complex_min, ((fr__complex){HUGE_VALF, HUGE_VALF}))
-SCAN(lse_f16, uint16_t, float, fr__from_f16, fr__to_f16, log_add_f, -HUGE_VALF, LONG_PIECE)
-SCAN(lse_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, log_add_f, -HUGE_VALF, LONG_PIECE)
-SCAN(lse_f32, float, float, AS_IS, AS_IS, log_add_f, -HUGE_VALF, LONG_PIECE)
-SCAN(lse_f64, double, double, AS_IS, AS_IS, log_add_d, -HUGE_VAL, LONG_PIECE)
-SCAN(lse_c64, fr__complex, fr__complex, AS_IS, AS_IS, log_add_c, ((fr__complex){-HUGE_VALF, 0}), LONG_PIECE)
+
+// clang-format off
+/* One kind of scan for all unsigned, all signed integers, all floats. */
+#define UNSIGNED(kind, OP8, OP16, OP, ...)                                                     \
+    WHOLE(kind, u, uint, OP8, OP16, OP, __VA_ARGS__)
+#define SIGNED(kind, OP, ...) WHOLE(kind, i, int, OP, OP, OP, __VA_ARGS__)
+#define WHOLE(kind, sign, type, OP8, OP16, OP, of8, of16, of32, of64)                          \
+    SCAN(kind##_##sign##8, type##8_t, type##8_t, AS_IS, AS_IS, OP8, of8, SHORT_PIECE)          \
+    SCAN(kind##_##sign##16, type##16_t, type##16_t, AS_IS, AS_IS, OP16, of16, SHORT_PIECE)     \
+    SCAN(kind##_##sign##32, type##32_t, type##32_t, AS_IS, AS_IS, OP, of32, SHORT_PIECE)       \
+    SCAN(kind##_##sign##64, type##64_t, type##64_t, AS_IS, AS_IS, OP, of64, SHORT_PIECE)
+#define FLOATS(kind, OP_F, OP_D, OP_C, of32, of64, re, im, PIECE)                              \
+    SCAN(kind##_f16, uint16_t, float, fr__from_f16, fr__to_f16, OP_F, of32, PIECE)             \
+    SCAN(kind##_bf16, uint16_t, float, fr__from_bf16, fr__to_bf16, OP_F, of32, PIECE)          \
+    SCAN(kind##_f32, float, float, AS_IS, AS_IS, OP_F, of32, PIECE)                            \
+    SCAN(kind##_f64, double, double, AS_IS, AS_IS, OP_D, of64, PIECE)                          \
+    SCAN(kind##_c64, fr__complex, fr__complex, AS_IS, AS_IS, OP_C, ((fr__complex){re, im}), PIECE)
+
+UNSIGNED(sum, ADD8, ADD16, ADD, 0, 0, 0, 0)
+UNSIGNED(prod, MUL8, MUL16, MUL, 1, 1, 1, 1)
+UNSIGNED(max, MAX, MAX, MAX, 0, 0, 0, 0)
+UNSIGNED(min, MIN, MIN, MIN, UINT8_MAX, UINT16_MAX, UINT32_MAX, UINT64_MAX)
+SIGNED(max, MAX, INT8_MIN, INT16_MIN, INT32_MIN, INT64_MIN)
+SIGNED(min, MIN, INT8_MAX, INT16_MAX, INT32_MAX, INT64_MAX)
+SCAN(min_bool, uint8_t, uint8_t, AS_IS, AS_IS, MIN, 1, SHORT_PIECE)
+FLOATS(sum, ADD, ADD, fr__complex_add, 0, 0, 0, 0, SHORT_PIECE)
+FLOATS(prod, MUL, MUL, fr__complex_mul, 1, 1, 1, 0, SHORT_PIECE)
+FLOATS(max, FMAX, FMAX, complex_max, -HUGE_VALF, -HUGE_VAL, -HUGE_VALF, -HUGE_VALF, SHORT_PIECE)
+FLOATS(min, FMIN, FMIN, complex_min, HUGE_VALF, HUGE_VAL, HUGE_VALF, HUGE_VALF, SHORT_PIECE)
+FLOATS(lse, log_add_f, log_add_d, log_add_c, -HUGE_VALF, -HUGE_VAL, -HUGE_VALF, 0, LONG_PIECE)
+
+/* Sums and products of signed integers have the bits of unsigned ones. */
+#define ROW_WHOLE(kind, sign)                                                                  \
+    [FR_UINT8] = &kind##_u8, [FR_UINT16] = &kind##_u16, [FR_UINT32] = &kind##_u32,             \
+    [FR_UINT64] = &kind##_u64, [FR_INT8] = &kind##_##sign##8, [FR_INT16] = &kind##_##sign##16, \
+    [FR_INT32] = &kind##_##sign##32, [FR_INT64] = &kind##_##sign##64
+#define ROW_FLOATS(kind)                                                                       \
+    [FR_FLOAT16] = &kind##_f16, [FR_BFLOAT16] = &kind##_bf16, [FR_FLOAT32] = &kind##_f32,      \
+    [FR_FLOAT64] = &kind##_f64, [FR_COMPLEX64] = &kind##_c64
 
 static const loops *const table[FR__SCANS][FR_DTYPE_COUNT] = {
-    [FR__SCAN_SUM] = {
-        [FR_UINT8] = &sum_u8, [FR_UINT16] = &sum_u16, [FR_UINT32] = &sum_u32, [FR_UINT64] = &sum_u64,
-        [FR_INT8] = &sum_u8, [FR_INT16] = &sum_u16, [FR_INT32] = &sum_u32, [FR_INT64] = &sum_u64,
-        [FR_FLOAT16] = &sum_f16, [FR_BFLOAT16] = &sum_bf16, [FR_FLOAT32] = &sum_f32,
-        [FR_FLOAT64] = &sum_f64, [FR_COMPLEX64] = &sum_c64},
-    [FR__SCAN_PROD] = {
-        [FR_BOOL] = &min_b, [FR_UINT8] = &prod_u8, [FR_UINT16] = &prod_u16, [FR_UINT32] = &prod_u32,
-        [FR_UINT64] = &prod_u64, [FR_INT8] = &prod_u8, [FR_INT16] = &prod_u16, [FR_INT32] = &prod_u32,
-        [FR_INT64] = &prod_u64, [FR_FLOAT16] = &prod_f16, [FR_BFLOAT16] = &prod_bf16,
-        [FR_FLOAT32] = &prod_f32, [FR_FLOAT64] = &prod_f64, [FR_COMPLEX64] = &prod_c64},
-    [FR__SCAN_MAX] = {
-        [FR_BOOL] = &max_u8, [FR_UINT8] = &max_u8, [FR_UINT16] = &max_u16, [FR_UINT32] = &max_u32,
-        [FR_UINT64] = &max_u64, [FR_INT8] = &max_i8, [FR_INT16] = &max_i16, [FR_INT32] = &max_i32,
-        [FR_INT64] = &max_i64, [FR_FLOAT16] = &max_f16, [FR_BFLOAT16] = &max_bf16,
-        [FR_FLOAT32] = &max_f32, [FR_FLOAT64] = &max_f64, [FR_COMPLEX64] = &max_c64},
-    [FR__SCAN_MIN] = {
-        [FR_BOOL] = &min_b, [FR_UINT8] = &min_u8, [FR_UINT16] = &min_u16, [FR_UINT32] = &min_u32,
-        [FR_UINT64] = &min_u64, [FR_INT8] = &min_i8, [FR_INT16] = &min_i16, [FR_INT32] = &min_i32,
-        [FR_INT64] = &min_i64, [FR_FLOAT16] = &min_f16, [FR_BFLOAT16] = &min_bf16,
-        [FR_FLOAT32] = &min_f32, [FR_FLOAT64] = &min_f64, [FR_COMPLEX64] = &min_c64},
-    [FR__SCAN_LOG_SUM_EXP] = {
-        [FR_FLOAT16] = &lse_f16, [FR_BFLOAT16] = &lse_bf16, [FR_FLOAT32] = &lse_f32,
-        [FR_FLOAT64] = &lse_f64, [FR_COMPLEX64] = &lse_c64},
+    [FR__SCAN_SUM] = {ROW_WHOLE(sum, u), ROW_FLOATS(sum)},
+    [FR__SCAN_PROD] = {[FR_BOOL] = &min_bool, ROW_WHOLE(prod, u), ROW_FLOATS(prod)},
+    [FR__SCAN_MAX] = {[FR_BOOL] = &max_u8, ROW_WHOLE(max, i), ROW_FLOATS(max)},
+    [FR__SCAN_MIN] = {[FR_BOOL] = &min_bool, ROW_WHOLE(min, i), ROW_FLOATS(min)},
+    [FR__SCAN_LOG_SUM_EXP] = {ROW_FLOATS(lse)},
 };
 // clang-format on
 
@@ -376,13 +337,13 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
     c->work = x->size * (c->par[0] == FR__SCAN_LOG_SUM_EXP ? 16 : 1);
     if (s->inner > 1) {
         s->width = s->outer * s->inner < 4 * MOST_COLUMNS * threads ? 64 : MOST_COLUMNS;
-        s->blocks = (s->inner + s->width - 1) / s->width;
+        s->blocks = fr__ceil_div(s->inner, s->width);
         c->phases = 1;
         c->phase[0].range = s->outer * s->blocks;
         c->phase[0].grain = 1 + (1 << 15) / (s->n * fr__min64(s->width, s->inner));
     } else if (s->n >= LONG_ROW && s->outer < 2 * threads && threads > 1) {
-        s->pieces = (s->n + s->f->piece - 1) / s->f->piece;
-        s->groups = (s->pieces + CHAINS - 1) / CHAINS;
+        s->pieces = fr__ceil_div(s->n, s->f->piece);
+        s->groups = fr__ceil_div(s->pieces, CHAINS);
         c->temporary = (size_t)(s->outer * s->pieces) * sizeof(int64_t);
         c->phases = 3;
         c->phase[0].range = c->phase[2].range = s->outer * s->groups;

@@ -11,6 +11,7 @@
  *
  * Ranges that fit a cache make updates of a large array faster, too.
  */
+#include "native/element.h"
 #include "native/native.h"
 
 enum {
@@ -154,30 +155,18 @@ APPLY(or_8, uint8_t, a | b)
 APPLY(and_8, uint8_t, a & b)
 // clang-format on
 
-typedef struct {
-    float re, im;
-} complex64;
-
-static inline complex64 complex_add(complex64 a, complex64 b)
-{
-    return (complex64){a.re + b.re, a.im + b.im};
-}
-static inline complex64 complex_mul(complex64 a, complex64 b)
-{
-    return (complex64){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-}
 /* In double, where neither the products nor the square overflow. */
-static inline complex64 complex_div(complex64 a, complex64 b)
+static inline fr__complex complex_div(fr__complex a, fr__complex b)
 {
     double c = b.re, d = b.im, size = c * c + d * d;
-    return (complex64){(float)((a.re * c + a.im * d) / size),
-                       (float)((a.im * c - a.re * d) / size)};
+    return (fr__complex){(float)((a.re * c + a.im * d) / size),
+                         (float)((a.im * c - a.re * d) / size)};
 }
 
 // clang-format off
-APPLY(add_c64, complex64, complex_add(a, b))
-APPLY(mul_c64, complex64, complex_mul(a, b))
-APPLY(div_c64, complex64, complex_div(a, b))
+APPLY(add_c64, fr__complex, fr__complex_add(a, b))
+APPLY(mul_c64, fr__complex, fr__complex_mul(a, b))
+APPLY(div_c64, fr__complex, complex_div(a, b))
 // clang-format on
 
 static apply_fn *apply_of(int dtype, int mode)
@@ -202,8 +191,6 @@ static apply_fn *apply_of(int dtype, int mode)
 
 /* ---- the cut --------------------------------------------------------------------------------- */
 
-static int64_t pieces_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
-
 static void cut_up(scatter *s, int size, int threads, bool along)
 {
     int64_t want = threads == 1 ? 1 : UNITS * (int64_t)threads, have = s->outer;
@@ -214,22 +201,22 @@ static void cut_up(scatter *s, int size, int threads, bool along)
         return;
     int64_t most = s->inner * size / PIECE;
     if (have < want && most > 1) {
-        s->piece = pieces_of(s->inner, fr__min64(most, pieces_of(want, have)));
-        s->piece = pieces_of(s->piece, 32) * 32;
-        s->pieces = pieces_of(s->inner, s->piece);
+        s->piece = fr__ceil_div(s->inner, fr__min64(most, fr__ceil_div(want, have)));
+        s->piece = fr__ceil_div(s->piece, 32) * 32;
+        s->pieces = fr__ceil_div(s->inner, s->piece);
         have *= s->pieces;
     }
-    int64_t ranges = have < want ? pieces_of(along ? threads : want, have) : 1;
+    int64_t ranges = have < want ? fr__ceil_div(along ? threads : want, have) : 1;
     bool many = s->k > SORTED && s->k <= UINT32_MAX && !along;
     if (many && s->k > s->n / 16)
         ranges = fr__max64(ranges, s->n * s->piece * size / CACHED);
     ranges = fr__min64(ranges, MOST_RANGES);
-    while (ranges > 1 && (int64_t)1 << s->shift < pieces_of(s->n, ranges))
+    while (ranges > 1 && (int64_t)1 << s->shift < fr__ceil_div(s->n, ranges))
         s->shift++;
     s->each = ranges > 1 ? (int64_t)1 << s->shift : s->n;
-    s->ranges = s->n ? pieces_of(s->n, s->each) : 1;
+    s->ranges = s->n ? fr__ceil_div(s->n, s->each) : 1;
     if (s->ranges > 1 && many)
-        s->blocks = pieces_of(s->k, BLOCK);
+        s->blocks = fr__ceil_div(s->k, BLOCK);
 }
 
 static int prepare(fr__native_call *c, fr__arena *arena, int threads)

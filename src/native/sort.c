@@ -520,8 +520,8 @@ static int prepare_sort(fr__native_call *c, fr__arena *arena, int threads)
     if (s->n < LONG_ROW || s->rows >= 2 * threads || threads < 2)
         return 0;
     c->scratch = 0;
-    s->length = fr__max64(BLOCK, (s->n + MOST_BLOCKS - 1) / MOST_BLOCKS);
-    s->blocks = (s->n + s->length - 1) / s->length;
+    s->length = fr__max64(BLOCK, fr__ceil_div(s->n, MOST_BLOCKS));
+    s->blocks = fr__ceil_div(s->n, s->length);
     c->temporary = shared_bytes(s) + 64;
     c->phases = 3 * s->passes + 2;
     for (int p = 0; p < c->phases; p++) {

@@ -87,9 +87,9 @@ typedef fr_array *comparison(fr_array *x, fr_array *y);
 /* Where column `compared to` row + k, [n, m]. */
 static fr_array *compared(comparison *compare, int64_t n, int64_t m, int64_t k)
 {
-    fr_dtype dtype = n + m < INT32_MAX / 2 ? FR_INT32 : FR_INT64;
+    fr_dtype dtype = fr__max64(n, m) < INT32_MAX / 4 ? FR_INT32 : FR_INT64;
     fr_array *column = fr_arange(0, (double)m, 1, dtype),
-             *row = fr_arange((double)k, (double)(n + k), 1, dtype);
+             *row = fr_arange((double)k, (double)n + (double)k, 1, dtype);
     row = row ? fr__then(row, fr_reshape(row, (int64_t[]){n, 1}, 2)) : NULL;
     fr_array *y = compare(column, row);
     fr__discard(column);

@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "base/bits.h"
 #include "core/alloc.h"
 #include "core/place.h"
 #include "core/scope.h"
@@ -218,21 +219,6 @@ static int evaluated(fr_array *x, const char *doing, const char **data)
     return *data || !fr__failed() ? 0 : -1;
 }
 
-static float half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, bits;
-    if (e == 0) {
-        float f = (float)m * 0x1p-24f;
-        memcpy(&bits, &f, sizeof bits);
-    } else {
-        bits = (e == 31 ? 0x7f800000u : (e + 112) << 23) | m << 13;
-    }
-    bits |= sign;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 /* One element, as both kinds of number. */
 static void read_element(const char *p, int dtype, double *v, int64_t *i)
 {
@@ -244,7 +230,6 @@ static void read_element(const char *p, int dtype, double *v, int64_t *i)
         *i = (int64_t)e;                                                                       \
     } while (0)
     uint16_t h;
-    uint32_t bits;
     float f;
     switch ((fr_dtype)dtype) {
     case FR_BOOL:
@@ -261,13 +246,11 @@ static void read_element(const char *p, int dtype, double *v, int64_t *i)
     case FR_INT64: READ(int64_t); return;
     case FR_FLOAT16:
         memcpy(&h, p, sizeof h);
-        *v = (double)half_to_float(h);
+        *v = (double)fr__from_f16(h);
         break;
     case FR_BFLOAT16:
         memcpy(&h, p, sizeof h);
-        bits = (uint32_t)h << 16;
-        memcpy(&f, &bits, sizeof f);
-        *v = (double)f;
+        *v = (double)fr__from_bf16(h);
         break;
     case FR_FLOAT64: memcpy(v, p, sizeof *v); break;
     default:
