@@ -307,7 +307,8 @@ typedef struct fr_compile_options {
                                   * what it does is not told by shapes alone */
     /* Captured state: variables of yours that hold arrays (references of yours, never NULL). The
      * function reads and assigns them plainly (no fr_keep, no fr_free); each call reads them before and puts new arrays
-     * there after (references of yours; the old ones are freed). A call that fails leaves them as
+     * there after (references of yours; the old ones are freed, or, where nobody else has a reference, may be
+     * the new ones: updated in place). A call that fails leaves them as
      * they were. Calls of one function with state go one after the other. */
     int nslots;
     fr_array ***slots; /* copied; the variables must outlive the function */
@@ -360,6 +361,25 @@ FR_API void fr_trace_abandon(fr_trace *t);
 FR_API int fr_program_outputs(const fr_program *p);
 FR_API int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out,
                           fr_array **out);
+/* Results that replace inputs may be made in their memory. offer: says once which do (pairs' in and
+ * out, in the order of results; 0 or -1); donations: those of them that the program can do. Calls of
+ * one program from several threads may not offer at the same time. */
+typedef struct fr_donation {
+    int in, out;  /* numbers of an input and a result */
+    size_t bytes; /* of it */
+    int64_t runs; /* in which the result had the input's memory */
+} fr_donation;
+FR_API int fr_program_offer(fr_program *p, int n, const fr_donation *pairs);
+FR_API bool fr_program_is_offered(const fr_program *p);
+FR_API int fr_program_donations(const fr_program *p, int room, fr_donation *to);
+/* Claims, before a run, the inputs of those donations for which which[i] is true; gives how many, and
+ * which[i] is false for the others: each array must have two references, the caller's and that of a
+ * variable which the result will be put into, and the caller sees to it that nobody takes it out of
+ * there before this returns. Who does later waits for the run, and finds the result.
+ * Where any were claimed fr_program_run_claimed must follow, with the same `in` and `which`. */
+FR_API int fr_program_claim(fr_program *p, fr_array *const *in, bool *which);
+FR_API int fr_program_run_claimed(fr_program *p, int n_in, fr_array *const *in, int n_out,
+                                  fr_array **out, const bool *which);
 FR_API void fr_program_free(fr_program *p);
 /* A small value of the binding's (how to rebuild results), freed with the program. */
 FR_API void fr_program_attach(fr_program *p, void *data, void (*release)(void *data));

@@ -208,11 +208,21 @@ static PyObject *run(fr_program *program, const call *c)
         if (!out)
             return PyErr_NoMemory();
     }
+    bool *which;
+    if (py_claim(c, program, &which)) {
+        if (out != few)
+            PyMem_Free(out);
+        return NULL;
+    }
     int failed;
     py_listen();
-    Py_BEGIN_ALLOW_THREADS failed =
-        fr_program_run(program, c->flat.n, c->flat.arrays, n_out, out);
-    Py_END_ALLOW_THREADS PyObject *result = NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    failed = which
+                 ? fr_program_run_claimed(program, c->flat.n, c->flat.arrays, n_out, out, which)
+                 : fr_program_run(program, c->flat.n, c->flat.arrays, n_out, out);
+    Py_END_ALLOW_THREADS;
+    PyMem_Free(which);
+    PyObject *result = NULL;
     if (failed) {
         py_raise();
     } else {

@@ -54,6 +54,9 @@ typedef struct call {
 /* Runs the function with placeholders and keeps the program in `function`: the call's own, or one
  * for a trial. numbers: see py_rebuild_call. */
 fr_program *py_trace_call(call *c, fr_function *function, PyObject *const *numbers);
+/* Of captured state what may be written over in this run: for fr_program_run_claimed, which must
+ * follow before anything else; NULL: nothing. To be freed. 0, or -1 with an exception. */
+int py_claim(const call *c, fr_program *program, bool **which);
 /* The program of a call that differs from an earlier one in numbers only, if there can be one;
  * NULL without an exception: there is none. */
 fr_program *py_by_numbers(call *c);

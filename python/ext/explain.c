@@ -376,6 +376,25 @@ PyObject *py_same_node(PyObject *module, PyObject *const *args, Py_ssize_t n)
     return PyBool_FromLong(same);
 }
 
+static PyObject *donations_of(fr_program *program)
+{
+    int n = fr_program_donations(program, 0, NULL);
+    fr_donation *d = PyMem_Malloc((size_t)(n + 1) * sizeof *d);
+    PyObject *list = d ? PyList_New(0) : PyErr_NoMemory();
+    if (d)
+        n = fr_program_donations(program, n, d);
+    for (int i = 0; list && i < n; i++) {
+        PyObject *row =
+            Py_BuildValue("{sisisnsL}", "input", d[i].in, "output", d[i].out, "bytes",
+                          (Py_ssize_t)d[i].bytes, "runs", (long long)d[i].runs);
+        if (!row || PyList_Append(list, row))
+            Py_CLEAR(list);
+        Py_XDECREF(row);
+    }
+    PyMem_Free(d);
+    return list;
+}
+
 /* A program as a dict; what it is without what only sorting needs. */
 static PyObject *entry_of(fr_program *program)
 {
@@ -387,10 +406,11 @@ static PyObject *entry_of(fr_program *program)
     if (!text)
         return py_raise();
     PyObject *entry = about ? PyDict_Copy(about) : PyDict_New();
-    PyObject *more = Py_BuildValue("{sisnsisssNsNsN}", "captured", captured, "captured_bytes",
-                                   (Py_ssize_t)bytes, "outputs", fr_program_outputs(program),
-                                   "text", text, "constants", constants_of(program, about),
-                                   "donations", PyList_New(0), "kernels", kernels_of(program));
+    PyObject *more =
+        Py_BuildValue("{sisnsisssNsNsN}", "captured", captured, "captured_bytes",
+                      (Py_ssize_t)bytes, "outputs", fr_program_outputs(program), "text", text,
+                      "constants", constants_of(program, about), "donations",
+                      donations_of(program), "kernels", kernels_of(program));
     fr_text_free(text);
     if (!entry || !more || PyDict_Update(entry, more))
         Py_CLEAR(entry);
@@ -453,6 +473,14 @@ static void add_entry(PyObject **text, PyObject *entry, Py_ssize_t number)
         add(text, PyUnicode_FromFormat(
                       "     %U, %S bytes: %S\n", PyDict_GetItemString(row, "array"),
                       PyDict_GetItemString(row, "bytes"), PyDict_GetItemString(row, "place")));
+    }
+    PyObject *donations = PyDict_GetItemString(entry, "donations");
+    for (Py_ssize_t i = 0; donations && i < PyList_GET_SIZE(donations) && i < 20; i++) {
+        PyObject *row = PyList_GET_ITEM(donations, i);
+        add(text, PyUnicode_FromFormat(
+                      "   donated: input %S to result %S, %S bytes, in %S runs\n",
+                      PyDict_GetItemString(row, "input"), PyDict_GetItemString(row, "output"),
+                      PyDict_GetItemString(row, "bytes"), PyDict_GetItemString(row, "runs")));
     }
     PyObject *kernels = PyDict_GetItemString(entry, "kernels");
     for (Py_ssize_t i = 0; kernels && i < PyList_GET_SIZE(kernels) && i < 64; i++) {

@@ -19,6 +19,7 @@ typedef enum fr__lock_rank { /* who holds one may take those below it */
                              FR__RANK_WARNINGS,
                              FR__RANK_TAPES,
                              FR__RANK_PLACES,
+                             FR__RANK_CLAIMS,
                              FR__RANK_SMALL,
                              FR__RANK_LARGE,
                              FR__RANK_EVENTS,

@@ -10,6 +10,7 @@
  */
 #include <math.h>
 
+#include "core/claim.h"
 #include "core/place.h"
 #include "core/scope.h"
 #include "graph/trace.h"
@@ -277,6 +278,12 @@ static int begin(walk *w, fr_array *x)
         if (w->whole)
             return keep_node(w, x, add_leaf(w->c->t, x));
         fr__traced_error(x, "evaluation");
+        fr__unref(x);
+        return -1;
+    }
+    if (x->op == FR__OP_LEAF) { /* another thread's run is making it anew */
+        if (!fr__await(x))
+            return keep_node(w, x, add_leaf(w->c->t, x));
         fr__unref(x);
         return -1;
     }

@@ -124,15 +124,53 @@ static int call_inline(fr_function *f, int n_in, fr_array *const *in, int n_out,
 {
     if (run_function(f, n_in, in, n_out, out))
         return -1;
-    for (int i = 0; i < n_out + f->nslots; i++)
+    for (int i = 0; i < n_out; i++)
         if (fr__in_scope()) { /* the scope's, as every result */
             fr__own_result(fr__ref(out[i]));
             fr_free(out[i]);
         }
+    for (int i = 0; i < f->nslots && fr__failed(); i++)
+        fr_free(out[n_out + i]);
     return fr__failed() ? -1 : 0;
 }
 
-/* in: arguments and state; out: results and new state, as results of an operation. */
+/* Each slot's new array takes the place of its old one. */
+static int offer_slots(fr_program *p, int n_in, int n_out, int nslots)
+{
+    fr_donation *pairs = fr__malloc(sizeof *pairs * (size_t)(nslots + 1));
+    for (int i = 0; pairs && i < nslots; i++)
+        pairs[i] = (fr_donation){.in = n_in + i, .out = n_out + i};
+    int status = pairs ? fr_program_offer(p, nslots, pairs) : -1;
+    fr__free(pairs);
+    return status;
+}
+
+/* Runs it in the memory of those slots that nobody else holds. */
+static int run_in_place(fr_program *p, int n_in, int n_all, fr_array *const *in, int n_out,
+                        int n_results, fr_array **out)
+{
+    enum { FEW = 64 };
+    bool few[FEW], *which = few;
+    if (!fr_program_is_offered(p) && offer_slots(p, n_in, n_out, n_all - n_in))
+        return -1;
+    int n = fr_program_donations(p, 0, NULL);
+    if (n > FEW && !(which = fr__malloc(sizeof *which * (size_t)n)))
+        return -1;
+    for (int i = 0; i < n_all; i++) /* who stands at two places has too many references then */
+        fr_keep(in[i]);
+    for (int i = 0; i < n; i++)
+        which[i] = true;
+    n = n ? fr_program_claim(p, in, which) : 0;
+    int status = fr__program_run(p, n_all, in, n_results, out, n ? which : NULL, n_out);
+    for (int i = 0; i < n_all; i++)
+        fr_free(in[i]);
+    if (which != few)
+        fr__free(which);
+    return status;
+}
+
+/* in: arguments and state; out: results as those of an operation, and new state as references of
+ * the caller's. */
 static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_out,
                 fr_array **out)
 {
@@ -148,7 +186,8 @@ static int call(fr_function *f, int n_in, int n_all, fr_array *const *in, int n_
         fr_error_clear(); /* it uses placeholders of the trace around it */
     if (!p)
         return fr__failed() ? -1 : call_inline(f, n_in, in, n_out, out);
-    int status = fr_program_run(p, n_all, in, n_out + f->nslots, out);
+    int status = f->nslots ? run_in_place(p, n_in, n_all, in, n_out, n_out + f->nslots, out)
+                           : fr_program_run(p, n_all, in, n_out, out);
     fr_program_free(p);
     return status;
 }
@@ -175,7 +214,7 @@ static int call_with_state(fr_function *f, int n_in, fr_array *const *in, int n_
         out[i] = results[i];
     for (int i = 0; i < f->nslots; i++) { /* new arrays: who holds an old one keeps it */
         fr_array *old = *f->slots[i];
-        *f->slots[i] = fr_own(results[n_out + i]);
+        *f->slots[i] = results[n_out + i];
         fr_free(old);
     }
     status = 0;

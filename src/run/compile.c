@@ -82,6 +82,7 @@ void fr_program_free(fr_program *p)
     fr__free(p->captured);
     fr__free(p->source);
     fr__free(p->literals);
+    fr__free(p->donations);
     fr__free(p->key);
     fr__free(p->why);
     fr__free(p);
@@ -846,57 +847,144 @@ static int ask_witness(const fr_program *p, const fr__witness *w, fr_array *cons
     return p->check ? fr__witness_check(w, leaves, literals, out, p->name) : 0;
 }
 
-int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out)
+/* One run on its way. */
+typedef struct {
+    fr_program *p;
+    fr_array *const *in;
+    fr_array **arrays; /* leaves */
+    fr__buffer **buffers,
+        **given; /* the plan's own; those to be taken for them, NULL: new ones */
+    const bool *claimed;
+} running;
+
+/* Which donation result i is made by in this run; NULL: it has memory of its own. */
+static fr__donation *donation_of(const running *r, int i)
 {
-    enum { FEW = 32 };
-    fr_array *few_arrays[FEW], **arrays = few_arrays;
-    fr__buffer *few_buffers[FEW], **buffers = few_buffers;
-    fr__plan *plan = p->plan;
-    int status = -1, made = 0;
-    if (fr__failed())
-        return -1;
-    if (n_in != p->n_in || n_out != p->n_out)
-        return fr__fail_int(FR__E_VALUE,
-                            "a program of %d inputs and %d outputs is run with %d and %d",
-                            p->n_in, p->n_out, n_in, n_out);
-    if (evaluate_inputs(n_in, in))
-        return -1;
-    if (plan->nleaves > FEW && !(arrays = fr__malloc(sizeof *arrays * (size_t)plan->nleaves)))
-        goto out;
-    if (plan->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)plan->owned)))
-        goto out;
-    for (int i = 0; i < plan->nleaves; i++)
-        arrays[i] = p->source[i] >= 0 ? in[p->source[i]] : p->captured[-1 - p->source[i]];
-    if (fr__plan_run(plan, p->stream, arrays, p->literals, true, buffers))
-        goto out;
-    status = 0;
-    for (; made < plan->nouts; made++) {
-        const fr__planned_out *o = &plan->outs[made];
-        fr__buffer *buf = o->leaf >= 0     ? arrays[o->leaf]->buf
-                          : o->stored >= 0 ? buffers[plan->stored[o->stored].output]
-                                           : NULL;
-        size_t offset = (size_t)o->offset;
-        if (o->leaf >= 0 && buf)
-            offset += (size_t)(arrays[o->leaf]->data - (char *)buf->data);
-        out[made] = fr__leaf(buf ? fr__buffer_keep(buf) : NULL, offset, o->dtype, o->ndim,
-                             o->shape, o->strides);
-        if (!out[made]) {
-            status = -1;
-            break;
-        }
+    const fr_program *p = r->p->base ? r->p->base : r->p;
+    int low = 0, high = r->claimed ? p->ndonations : 0;
+    while (low < high) {
+        int mid = (low + high) / 2;
+        if (p->donations[mid].out < i)
+            low = mid + 1;
+        else
+            high = mid;
     }
-    for (int i = 0; i < plan->owned; i++)
-        fr__buffer_release(buffers[i]);
+    bool found = r->claimed && low < p->ndonations && p->donations[low].out == i;
+    return found && r->claimed[low] ? &p->donations[low] : NULL;
+}
+
+/* A result before there is one: the array whose memory it gets, or a new one without memory. */
+static fr_array *make_result(const running *r, int i)
+{
+    const fr__planned_out *o = &r->p->plan->outs[i];
+    fr__donation *d = donation_of(r, i);
+    if (!d)
+        return fr__leaf(NULL, 0, o->dtype, o->ndim, o->shape, o->strides);
+    fr_array *x = fr__ref(r->in[d->in]);
+    r->given[r->p->plan->stored[d->stored].output] = x->buf;
+    fr__own_result(x);
+    return fr__failed() ? NULL : x;
+}
+
+/* All results, before anything is computed: afterwards nothing can fail. Gives how many were made. */
+static int make_results(const running *r, int n, fr_array **out, int own)
+{
+    fr_scope *none = NULL;
+    int made = 0;
+    for (; made < n && (made < own || none || (none = fr__scope_open_none())); made++)
+        if (!(out[made] = make_result(r, made)))
+            break;
+    fr_scope_close(none);
+    return made;
+}
+
+static void fill_result(const running *r, fr_array *x, int i)
+{
+    const fr__plan *plan = r->p->plan;
+    const fr__planned_out *o = &plan->outs[i];
+    fr__donation *d = donation_of(r, i);
+    fr__buffer *buf = o->leaf >= 0     ? r->arrays[o->leaf]->buf
+                      : o->stored >= 0 ? r->buffers[plan->stored[o->stored].output]
+                                       : NULL;
+    if (d) {
+        atomic_fetch_add_explicit(&d->runs, 1, memory_order_relaxed);
+        return;
+    }
+    if (!buf)
+        return;
+    x->buf = fr__buffer_keep(buf);
+    x->data = (o->leaf >= 0 ? r->arrays[o->leaf]->data : (char *)buf->data) + o->offset;
+}
+
+static int run_with(running *r, int n_out, fr_array **out, int own)
+{
+    fr_program *p = r->p;
+    fr__plan *plan = p->plan;
+    for (int i = 0; i < plan->nleaves; i++)
+        r->arrays[i] = p->source[i] >= 0 ? r->in[p->source[i]] : p->captured[-1 - p->source[i]];
+    for (int i = 0; i < plan->owned && r->given; i++)
+        r->given[i] = NULL;
+    int made = make_results(r, n_out, out, own), status = -1;
+    if (made == n_out &&
+        !fr__plan_run(plan, p->stream, r->arrays, p->literals, true, r->given, r->buffers)) {
+        for (int i = 0; i < n_out; i++)
+            fill_result(r, out[i], i);
+        for (int i = 0; i < plan->owned; i++)
+            fr__buffer_release(r->buffers[i]);
+        status = 0;
+    }
+    if (r->claimed)
+        fr__end_claims(p, r->in, r->claimed);
     const fr__witness *w = p->base ? p->base->witness : p->witness;
     if (FR__UNLIKELY(w != NULL) && !status)
-        status = ask_witness(p->base ? p->base : p, w, arrays, p->literals, out);
-    if (status)
-        while (made)
-            fr__discard(out[--made]);
-out:
-    if (arrays != few_arrays)
-        fr__free(arrays);
-    if (buffers != few_buffers)
-        fr__free(buffers);
+        status = ask_witness(p->base ? p->base : p, w, r->arrays, p->literals, out);
+    while (status && made) {
+        made--;
+        if (made < own)
+            fr__discard(out[made]);
+        else
+            fr_free(out[made]);
+    }
     return status;
+}
+
+int fr__program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out,
+                    const bool *claimed, int own)
+{
+    enum { FEW = 32 };
+    fr_array *few_arrays[FEW];
+    fr__buffer *few_buffers[FEW], *few_given[FEW];
+    running r = {p, in, few_arrays, few_buffers, claimed ? few_given : NULL, claimed};
+    fr__plan *plan = p->plan;
+    int status = -1;
+    if (plan->nleaves > FEW)
+        r.arrays = fr__malloc(sizeof *r.arrays * (size_t)plan->nleaves);
+    if (plan->owned > FEW) {
+        r.buffers = fr__malloc(2 * sizeof *r.buffers * (size_t)plan->owned);
+        r.given = claimed && r.buffers ? r.buffers + plan->owned : NULL;
+    }
+    if (n_in != p->n_in || n_out != p->n_out)
+        fr__fail(FR__E_VALUE, "a program of %d inputs and %d outputs is run with %d and %d",
+                 p->n_in, p->n_out, n_in, n_out);
+    bool good = r.arrays && r.buffers && !fr__failed();
+    if (good && (claimed || !evaluate_inputs(n_in, in)))
+        status = run_with(&r, n_out, out, own);
+    else if (claimed)
+        fr__end_claims(p, in, claimed);
+    if (r.arrays != few_arrays)
+        fr__free(r.arrays);
+    if (r.buffers != few_buffers)
+        fr__free(r.buffers);
+    return status;
+}
+
+int fr_program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    return fr__failed() ? -1 : fr__program_run(p, n_in, in, n_out, out, NULL, n_out);
+}
+
+int fr_program_run_claimed(fr_program *p, int n_in, fr_array *const *in, int n_out,
+                           fr_array **out, const bool *which)
+{
+    return fr__program_run(p, n_in, in, n_out, out, which, n_out);
 }

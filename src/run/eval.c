@@ -32,7 +32,7 @@ static int run_captured(fr__capture *c, uint16_t stream)
         goto out;
     if (p->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)p->owned)))
         goto release;
-    if (fr__plan_run(p, stream, arrays, t->literals.at, false, buffers))
+    if (fr__plan_run(p, stream, arrays, t->literals.at, false, NULL, buffers))
         goto release;
     for (int i = 0; i < p->nouts; i++) {
         const fr__planned_out *o = &p->outs[i];

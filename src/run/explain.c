@@ -245,6 +245,19 @@ static void add_kernels(fr__text *to, const fr_program *p)
         fr__text_f(to, "   ... and %d kernels more\n", n - MOST);
 }
 
+/* Of programs that have other literals the one they are of has the donations. */
+static void add_donations(fr__text *to, const fr_program *p)
+{
+    const fr_program *its = p->base ? p->base : p;
+    int n = atomic_load(&((fr_program *)its)->offered) ? its->ndonations : 0;
+    if (!n)
+        fr__text_add(to, "   donated: nothing\n");
+    for (int i = 0; i < n; i++)
+        fr__text_f(to, "   donated: input %d to result %d, %zu bytes, in %lld runs\n",
+                   its->donations[i].in, its->donations[i].out, its->donations[i].bytes,
+                   (long long)its->donations[i].runs);
+}
+
 char *fr_explain(fr_function *f)
 {
     enum { MOST = 256 };
@@ -261,7 +274,7 @@ char *fr_explain(fr_function *f)
             fr__text_f(&to, "   constant %s, %zu bytes\n",
                        fr__shape_text(p[i]->captured[j], shape), fr_nbytes(p[i]->captured[j]));
         }
-        fr__text_add(&to, "   donated: nothing\n");
+        add_donations(&to, p[i]);
         add_kernels(&to, p[i]);
         fr_program_free(p[i]);
     }

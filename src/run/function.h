@@ -21,6 +21,13 @@ typedef struct fr__family {
     struct fr__family *next;
 } fr__family;
 
+/* Result `out` may have the buffer of input `in`, which it takes the place of. */
+typedef struct fr__donation {
+    int32_t in, out, stored; /* stored: the plan's buffer */
+    size_t bytes;
+    _Atomic int64_t runs; /* in which it had */
+} fr__donation;
+
 struct fr_program {
     fr__link link; /* among its function's */
     _Atomic int refs;
@@ -40,8 +47,11 @@ struct fr_program {
     fr__witness *witness; /* NULL: nobody asked for one when it was made */
     bool check;
     char name[96];
-    fr__family *family; /* that it is of; or NULL */
-    fr_program *base;   /* whose program this is with other literals; or NULL */
+    fr__family *family;   /* that it is of; or NULL */
+    fr_program *base;     /* whose program this is with other literals; or NULL */
+    _Atomic bool offered; /* donate.c: it is known what may be donated */
+    int ndonations;
+    fr__donation *donations; /* in the order of results */
 };
 
 struct fr_function {
@@ -79,6 +89,13 @@ fr_program *fr__family_program(fr__family *y, const fr__sizes *sizes, int n_in, 
 
 /* explain.c: why a program that isn't there yet is traced, beside the one used last; or NULL. */
 char *fr__why(fr_function *f, const char *key, size_t key_bytes);
+
+/* compile.c: runs it. claimed: which donations are (NULL: none); their claims end with it. Results
+ * from number `own` on are the caller's references whatever scopes are open. */
+int fr__program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_array **out,
+                    const bool *claimed, int own);
+/* donate.c */
+void fr__end_claims(const fr_program *p, fr_array *const *in, const bool *which);
 
 bool fr__good_inputs(const fr_function *f, int n_in, fr_array *const *in);
 

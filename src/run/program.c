@@ -160,7 +160,8 @@ void fr_set_poll(int (*ask)(void *ctx), void *ctx)
     asker.ctx = ctx;
 }
 
-/* What was computed so far is thrown away: kernels write to memory of this run only. */
+/* What was computed so far is thrown away: kernels write to memory of this run only. (Where inputs
+ * are written over nobody asks.) */
 static int stopped(void)
 {
     double now = fr__now();
@@ -206,7 +207,7 @@ static int leaf_data(int n, fr_array *const *arrays, char **to)
 }
 
 int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const int64_t *literals,
-                 bool hot, fr__buffer **buffers)
+                 bool hot, fr__buffer *const *given, fr__buffer **buffers)
 {
     if (FR__UNLIKELY(p->place != FR__HOST))
         return fr__plan_queue(p, stream, arrays, literals, buffers);
@@ -249,13 +250,14 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
             stored[i] = temporary + s->place;
             continue;
         }
-        if (!(buffers[made] = fr__buffer_new(s->bytes))) /* numbered in this order */
+        bool taken = given && given[made]; /* numbered in this order */
+        if (!(buffers[made] = taken ? fr__buffer_keep(given[made]) : fr__buffer_new(s->bytes)))
             goto out;
         stored[i] = buffers[made++]->data;
     }
     for (int i = 0; i < p->nsteps; i++) {
         fr__step *s = &p->steps[i];
-        if (i && asker.ask && stopped())
+        if (i && !given && asker.ask && stopped())
             goto out;
         bool timed = is_timed(s);
         double start = timed ? fr__now() : 0;

@@ -429,6 +429,39 @@ static int call_again(void) /* of a function that is there */
 static void nothing(void) {}
 TEST(compiled_hit) { EXPECT(fail_each(call_again, nothing) > 0); }
 
+static fr_array *state; /* of a function that updates it in place */
+
+static int add_to_state(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    state = fr_add(state, in[0]);
+    out[0] = fr_sum(in[0], NULL);
+    return 0;
+}
+
+static int update_state(void)
+{
+    static fr_function *f;
+    static float expected;
+    if (!state) {
+        state = fr_zeros((int64_t[]){7}, 1, FR_FLOAT32);
+        f = fr_compile(add_to_state, NULL,
+                       &(fr_compile_options){.nslots = 1, .slots = (fr_array * *[]){&state}});
+    }
+    fr_array *x = fr_ones((int64_t[]){7}, 1, FR_FLOAT32), *out = NULL;
+    fr_view before = {0}, after = {0};
+    int status = x && !fr_access(state, &before) ? fr_call(f, 1, &x, 1, &out) : -1;
+    if (status && before.data) { /* not there yet, and where it was */
+        EXPECT(*(const float *)before.data == expected && fr_is_done(state));
+    } else if (!status) {
+        EXPECT(!fr_access(state, &after) && *(const float *)after.data == ++expected);
+        fr_free(out);
+    }
+    fr_free(x);
+    return status;
+}
+TEST(state_in_place) { EXPECT(fail_each(update_state, nothing) > 0); }
+
 /* The machine code comes from LLVM each time, and goes to the disk. */
 static void clear_all(void)
 {
