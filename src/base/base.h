@@ -148,6 +148,33 @@ int fr__map_put(fr__map *m, const void *key, size_t bytes, uint64_t hash, void *
 void *fr__map_remove(fr__map *m, const void *key, size_t bytes, uint64_t hash);
 void fr__map_free(fr__map *m);
 
+/* From a pointer to a number, for walks over graphs. Not locked; all zero: empty and ready. */
+typedef struct fr__numbers {
+    struct fr__numbered {
+        const void *key;
+        int32_t number;
+    } * slots;
+    int n, room;
+} fr__numbers;
+static inline struct fr__numbered *fr__numbers_slot(const fr__numbers *t, const void *key)
+{
+    uint64_t at = ((uintptr_t)key >> 4) * 0x9e3779b97f4a7c15u >> 20;
+    for (;; at++) {
+        struct fr__numbered *s = &t->slots[at & (uint64_t)(t->room - 1)];
+        if (!s->key || s->key == key)
+            return s;
+    }
+}
+/* Where its number stands, until the next one is put; NULL: it is not in the table. */
+static inline int32_t *fr__numbers_find(const fr__numbers *t, const void *key)
+{
+    struct fr__numbered *s = t->room ? fr__numbers_slot(t, key) : NULL;
+    return s && s->key ? &s->number : NULL;
+}
+int fr__numbers_put(fr__numbers *t, const void *key,
+                    int32_t number); /* 0, or -1 with an error */
+void fr__numbers_free(fr__numbers *t);
+
 /* ---- settings from the environment -------------------------------------------------- */
 
 /* The value of FERRULE_<name>, or NULL. Read once per name by each caller, at first use. */

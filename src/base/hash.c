@@ -1,7 +1,7 @@
-/* hash.c - hashing bytes, and maps from a key's bytes to a pointer
+/* hash.c - hashing bytes, and maps from a key's bytes to a pointer, from a pointer to a number
  *
  * needs   mem.c
- * gives   fr__hash, fr__map_*
+ * gives   fr__hash, fr__map_*, fr__numbers_*
  *
  * The hash folds 128-bit products, three independent ones at a time on long keys. It is for
  * tables and cache keys, not against an attacker; it is the same on every little-endian
@@ -190,4 +190,31 @@ void fr__map_free(fr__map *m)
 {
     fr__free(m->slots);
     *m = (fr__map){0};
+}
+
+/* ---- numbers: linear probing, half full at most --------------------------------------- */
+
+int fr__numbers_put(fr__numbers *t, const void *key, int32_t number)
+{
+    if (t->n * 2 >= t->room) {
+        fr__numbers big = {.n = t->n, .room = t->room ? t->room * 2 : 64};
+        big.slots = fr__calloc((size_t)big.room, sizeof *big.slots);
+        if (!big.slots)
+            return -1;
+        for (int i = 0; i < t->room; i++)
+            if (t->slots[i].key)
+                *fr__numbers_slot(&big, t->slots[i].key) = t->slots[i];
+        fr__free(t->slots);
+        *t = big;
+    }
+    struct fr__numbered *s = fr__numbers_slot(t, key);
+    t->n += !s->key;
+    *s = (struct fr__numbered){key, number};
+    return 0;
+}
+
+void fr__numbers_free(fr__numbers *t)
+{
+    fr__free(t->slots);
+    *t = (fr__numbers){0};
 }

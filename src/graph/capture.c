@@ -16,59 +16,6 @@
 #include "graph/trace.h"
 #include "op/view.h"
 
-/* Pointer -> node, open addressing, private to one capture (nodes may be shared by threads). */
-typedef struct {
-    struct {
-        fr_array *x;
-        int32_t node;
-    } * slots;
-    int n, room;
-} seen_table;
-
-static uint64_t pointer_hash(const fr_array *x)
-{
-    return ((uintptr_t)x >> 4) * 0x9e3779b97f4a7c15u >> 20;
-}
-
-static int seen_find(const seen_table *s, const fr_array *x)
-{
-    for (uint64_t at = pointer_hash(x);; at++) {
-        int i = (int)(at & (uint64_t)(s->room - 1));
-        if (!s->slots[i].x)
-            return -1;
-        if (s->slots[i].x == x)
-            return i;
-    }
-}
-
-static int seen_put(seen_table *s, fr_array *x, int32_t node)
-{
-    if (s->n * 2 >= s->room) {
-        seen_table big = {NULL, 0, s->room ? s->room * 2 : 64};
-        big.slots = fr__calloc((size_t)big.room, sizeof *big.slots);
-        if (!big.slots)
-            return -1;
-        for (int i = 0; i < s->room; i++)
-            if (s->slots[i].x)
-                seen_put(&big, s->slots[i].x, s->slots[i].node);
-        fr__free(s->slots);
-        *s = big;
-    }
-    uint64_t at = pointer_hash(x);
-    while (s->slots[at & (uint64_t)(s->room - 1)].x)
-        at++;
-    s->slots[at & (uint64_t)(s->room - 1)].x = x;
-    s->slots[at & (uint64_t)(s->room - 1)].node = node;
-    s->n++;
-    return 0;
-}
-
-static int32_t *seen_node(const seen_table *s, const fr_array *x)
-{
-    int i = s->room ? seen_find(s, x) : -1;
-    return i < 0 ? NULL : &s->slots[i].node;
-}
-
 /* ---- literals ----------------------------------------------------------------------- */
 
 /* Numbers that simplify may look at are part of the program; all others are its arguments. */
@@ -175,7 +122,7 @@ int fr__capture_output(fr__trace *t, int node)
     return push_words(t, 1, &word) || fr__vec_push(&t->outs, (fr__tout){.node = node}) ? -1 : 0;
 }
 
-static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
+static int add_node(fr__trace *t, const fr__numbers *seen, fr_array *x, int nin,
                     fr_array *const *inputs)
 {
     int32_t in[FR__INPUTS];
@@ -183,7 +130,7 @@ static int add_node(fr__trace *t, const seen_table *seen, fr_array *x, int nin,
         return fr__fail_int(FR__E_INTERNAL, "capture: %s has %d inputs", fr__ops[x->op].name,
                             nin);
     for (int i = 0; i < nin; i++)
-        in[i] = *seen_node(seen, inputs[i]);
+        in[i] = *fr__numbers_find(seen, inputs[i]);
     if (x->op == FR__OP_AGAIN) /* the other input is for the order, and that is made */
         nin = 1;
     /* Past this point an alias is its input: a view that changes nothing. */
@@ -201,7 +148,7 @@ typedef struct {
 
 typedef struct {
     fr__capture *c;
-    seen_table seen;
+    fr__numbers seen; /* array -> node */
     FR__VEC(frame) stack;
     FR__VEC(fr_array *) pins; /* references to inputs of nodes in progress */
     bool whole;
@@ -214,10 +161,10 @@ static int keep_node(walk *w, fr_array *x, int node)
         fr__unref(x);
         return -1;
     }
-    int32_t *at = seen_node(&w->seen, x);
+    int32_t *at = fr__numbers_find(&w->seen, x);
     if (at)
         *at = node;
-    else if (seen_put(&w->seen, x, node))
+    else if (fr__numbers_put(&w->seen, x, node))
         return -1;
     return 0;
 }
@@ -304,7 +251,7 @@ static int begin(walk *w, fr_array *x)
         !fr__pin_inputs(x, w->pins.at + w->pins.n)) /* done by another thread since */
         return keep_node(w, x, add_leaf(w->c->t, x));
     w->pins.n += x->nin;
-    if (seen_put(&w->seen, x, IN_PROGRESS)) {
+    if (fr__numbers_put(&w->seen, x, IN_PROGRESS)) {
         while (w->pins.n > f.pins)
             fr__unref(w->pins.at[--w->pins.n]);
         fr__unref(x);
@@ -327,7 +274,7 @@ static int finish(walk *w)
 
 static int visit(walk *w, fr_array *root)
 {
-    if (seen_node(&w->seen, root))
+    if (fr__numbers_find(&w->seen, root))
         return 0;
     if (begin(w, fr__ref(root)))
         return -1;
@@ -339,7 +286,7 @@ static int visit(walk *w, fr_array *root)
             continue;
         }
         fr_array *in = w->pins.at[f->pins + f->next++];
-        if (!seen_node(&w->seen, in) && begin(w, fr__ref(in)))
+        if (!fr__numbers_find(&w->seen, in) && begin(w, fr__ref(in)))
             return -1;
     }
     return 0;
@@ -368,7 +315,7 @@ int fr__capture_graph(fr__capture *c, int n, fr_array *const *roots, bool whole)
     }
     /* The roots are outputs too, once each (for a compiled function as often as they come). */
     for (int i = 0; i < n; i++) {
-        int node = *seen_node(&w.seen, roots[i]);
+        int node = *fr__numbers_find(&w.seen, roots[i]);
         fr__tnode *at = &c->t->nodes.at[node];
         if (!whole && (at->flags & FR__T_OUTPUT || at->op == FR__OP_LEAF))
             continue;
@@ -388,7 +335,7 @@ out:
         fr__unref(w.pins.at[--w.pins.n]);
     fr__vec_free(&w.stack);
     fr__vec_free(&w.pins);
-    fr__free(w.seen.slots);
+    fr__numbers_free(&w.seen);
     return status;
 }
 

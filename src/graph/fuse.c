@@ -106,8 +106,7 @@ static int want(state *s, int i, int g, const fr__index *m)
 
 static int begin_group(state *s, int root)
 {
-    if (fr__vec_push(&s->t->groups,
-                     (fr__group){.first = -1, .last = -1, .root = root, .kernel = -1}))
+    if (fr__vec_push(&s->t->groups, (fr__group){.first = -1, .last = -1, .root = root}))
         return -1;
     return s->t->groups.n - 1;
 }

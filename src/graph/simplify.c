@@ -250,7 +250,7 @@ static bool is_turned_product(const state *s, const fr__tnode *n)
     int nbatch = (int)c->par[0], rows = s->old[c->in[0]].ndim - nbatch - (int)c->par[1];
     int columns = c->ndim - nbatch - rows;
     for (int d = 0; d < n->ndim; d++)
-        if (n->par[d] != (d < nbatch ? d : d < nbatch + columns ? d + rows : d - columns))
+        if (n->par[d] != fr__turned(d, nbatch, rows, columns))
             return false;
     return true;
 }
@@ -265,7 +265,7 @@ static int put_operand(state *s, int i, int nbatch, int np)
         return -1;
     int64_t *par = shape + n.ndim;
     for (int d = 0; d < n.ndim; d++) {
-        par[d] = d < nbatch ? d : d < nbatch + nq ? d + np : d - nq;
+        par[d] = fr__turned(d, nbatch, np, nq);
         shape[d] = n.shape[par[d]];
     }
     return put(s, (fr__tnode){.op = FR__OP_TRANSPOSE,

@@ -92,7 +92,6 @@ typedef struct fr__group {
     int32_t root;        /* the node it was begun for */
     int cost;            /* scalar operations an element, roughly */
     int reductions;      /* how many: each may be a pass over the reduced axes of its own */
-    int kernel;          /* plan: its launch */
 } fr__group;
 
 /* What an output of the trace is, once the program has run. */

@@ -130,6 +130,12 @@ fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 /* CONTRACT: floats of one dtype, the first nbatch dimensions equal, k the last nk of a and the nk of
  * b after batch. Owned as a result. */
 fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk);
+/* Of an operand [batch, p, q] as [batch, q, p], p and q of np and nq dimensions: which of its
+ * dimensions stands at d. */
+static inline int fr__turned(int d, int nbatch, int np, int nq)
+{
+    return d < nbatch ? d : d < nbatch + nq ? d + np : d - nq;
+}
 enum { FR__SMALL_PRODUCT = 512 }; /* multiplications: below, a sum of products is as good */
 
 /* complex.c: operations with a complex64 among their operands, made of real ones on the parts.

@@ -77,7 +77,7 @@ static fr_array *view(const node *n)
     case FR__OP_STOP: return fr_stop_gradient(n->batch[0]);
     case FR__OP_ALIAS: return n->batch[0];
     case FR__OP_AGAIN: {
-        fr_array *in = n->batch[0] ? n->batch[0] : fr__repeat(n->in[0], n->size);
+        fr_array *in = fr__whole(n->in[0], n->batch[0], n->size);
         return in ? fr__again(in, operand(n, 1)) : NULL;
     }
     default: return NULL;
@@ -91,9 +91,9 @@ static fr_array *fresh(fr_array *x)
     return x ? fr__node(FR__OP_FRESH, x->dtype, x->ndim, x->dims, 1, &x, 0) : NULL;
 }
 
-static fr_array *clone(fr_array *x, fr_array *const *in)
+fr_array *fr__like(const fr_array *x, int ndim, const int64_t *shape, fr_array *const *in)
 {
-    fr_array *y = fr__node(x->op, x->dtype, x->ndim, x->dims, x->nin, in, x->npar);
+    fr_array *y = fr__node(x->op, x->dtype, ndim, shape, x->nin, in, x->npar);
     if (y && x->npar)
         memcpy(y->par, x->par, sizeof *y->par * x->npar);
     return y;
@@ -107,7 +107,7 @@ static fr_array *repeated_base(fr_array *base, int64_t size)
         return fr__fail(FR__E_INTERNAL, "vmap: a base has no inputs");
     if (base->op == FR__OP_FRESH)
         y = fresh(fr__repeat(in[0], size));
-    else if ((y = clone(base, in))) {
+    else if ((y = fr__like(base, base->ndim, base->dims, in))) {
         y->par[y->npar - 1] = 0; /* a value now */
         y = fresh(fr__repeat(y, size));
     }
@@ -121,7 +121,7 @@ static fr_array *put(const node *n)
     const fr_array *x = n->x;
     int64_t shape[FR_MAX_NDIM];
     int ndim = whole_shape(x, n->size, shape);
-    fr_array *in[2] = {n->batch[0] ? n->batch[0] : fr__repeat(n->in[0], n->size), NULL};
+    fr_array *in[2] = {fr__whole(n->in[0], n->batch[0], n->size), NULL};
     if (x->nin > 1)
         in[1] = n->batch[1] ? n->batch[1] : repeated_base(n->in[1], n->size);
     if (!in[0] || (x->nin > 1 && !in[1]))
@@ -231,7 +231,7 @@ static fr_array *one_by_one(const node *n)
         fr_array *in[64];
         for (int i = 0; good && i < n->x->nin; i++)
             good = (in[i] = n->batch[i] ? element(n->batch[i], made) : n->in[i]) != NULL;
-        good = good && (each[made] = clone(n->x, in));
+        good = good && (each[made] = fr__like(n->x, n->x->ndim, n->x->dims, in));
     }
     if (each && made == n->size)
         y = fr_stack((int)n->size, each, 0);

@@ -28,34 +28,12 @@ static fr_array *contract(fr_array *x, fr_array *const *in, fr_array *const *bat
 /* ---- shapes ------------------------------------------------------------------------------------ */
 
 /* x [size, n, rest] as [size * n, rest]. */
-static fr_array *merged(fr_array *x)
-{
-    if (!x)
-        return NULL;
-    int64_t shape[FR_MAX_NDIM];
-    shape[0] = x->dims[0] * x->dims[1];
-    for (int d = 2; d < x->ndim; d++)
-        shape[d - 1] = x->dims[d];
-    return fr_reshape(x, shape, x->ndim - 1);
-}
+static fr_array *merged(fr_array *x) { return fr_flatten(x, 0, 1); }
 
 /* x [before, size * n, after] as [before, size, n, after], the dimension being `at`. */
 static fr_array *parted(fr_array *x, int at, int64_t size)
 {
-    if (!x)
-        return NULL;
-    int64_t shape[FR_MAX_NDIM];
-    for (int d = 0; d <= x->ndim; d++)
-        shape[d] = d < at       ? x->dims[d]
-                   : d == at    ? size
-                   : d > at + 1 ? x->dims[d - 1]
-                                : x->dims[at] / size;
-    return fr_reshape(x, shape, x->ndim + 1);
-}
-
-static fr_array *whole(fr_array *x, fr_array *batched, int64_t size)
-{
-    return batched ? batched : fr__repeat(x, size);
+    return x ? fr_unflatten(x, at, (int64_t[]){size, x->dims[at] / size}, 2) : NULL;
 }
 
 /* ---- convolutions --------------------------------------------------------------------------------- */
@@ -76,7 +54,7 @@ static fr_array *conv(fr_array *x, int64_t size, fr_array *const *in, fr_array *
         y = w ? fr__correlate(in[0], w, &window) : NULL;
         return fr_moveaxis(parted(y, last, size), last, 0);
     }
-    fr_array *each = fr_moveaxis(whole(in[0], batch[0], size), 0, last);
+    fr_array *each = fr_moveaxis(fr__whole(in[0], batch[0], size), 0, last);
     int64_t shape[FR_MAX_NDIM];
     for (int d = 0; each && d <= last; d++)
         shape[d] = d < last ? in[0]->dims[d] : size * in[0]->dims[d];
@@ -94,12 +72,9 @@ static fr_array *more_examples(fr_array *x, int64_t size, fr_array *const *in,
 {
     fr_array *all[8];
     for (int i = 0; i < x->nin; i++)
-        if (!(all[i] = merged(whole(in[i], batch[i], size))))
+        if (!(all[i] = merged(fr__whole(in[i], batch[i], size))))
             return NULL;
-    fr_array *y = fr__node(x->op, x->dtype, x->ndim, shape, x->nin, all, x->npar);
-    if (y)
-        memcpy(y->par, x->par, sizeof *y->par * x->npar);
-    return y;
+    return fr__like(x, x->ndim, shape, all);
 }
 
 static fr_array *attention(fr_array *x, int64_t size, fr_array *const *in,
@@ -132,21 +107,19 @@ static fr_array *attention_grad(fr_array *x, int64_t size, fr_array *const *in,
 /* What works on each row of in[0] by itself: the batch is more rows. */
 static fr_array *by_rows(fr_array *x, int64_t size, fr_array *const *batch)
 {
-    fr_array *rows = merged(batch[0]), *y;
+    fr_array *rows = merged(batch[0]);
     int64_t shape[FR_MAX_NDIM];
     if (!rows)
         return NULL;
     memcpy(shape, x->dims, sizeof *shape * x->ndim);
     shape[0] = rows->dims[0];
-    if ((y = fr__node(x->op, x->dtype, x->ndim, shape, 1, &rows, x->npar)))
-        memcpy(y->par, x->par, sizeof *y->par * x->npar);
-    return parted(y, 0, size);
+    return parted(fr__like(x, x->ndim, shape, &rows), 0, size);
 }
 
 static fr_array *search(fr_array *x, int64_t size, fr_array *const *in, fr_array *const *batch)
 {
-    fr_array *sorted = merged(whole(in[0], batch[0], size)),
-             *values = merged(whole(in[1], batch[1], size));
+    fr_array *sorted = merged(fr__whole(in[0], batch[0], size)),
+             *values = merged(fr__whole(in[1], batch[1], size));
     return sorted && values ? parted(fr__search(sorted, values, x->par[0]), 0, size) : NULL;
 }
 

@@ -112,7 +112,7 @@ static fr_array *turned(fr_array *x, int nbatch, int np)
 {
     int axes[FR_MAX_NDIM], nq = x->ndim - nbatch - np;
     for (int d = 0; d < x->ndim; d++)
-        axes[d] = d < nbatch ? d : d < nbatch + nq ? d + np : d - nq;
+        axes[d] = fr__turned(d, nbatch, np, nq);
     return fr_transpose(x, axes, x->ndim);
 }
 

@@ -20,6 +20,13 @@ fr_array *fr__batch_rule(fr_array *x, int64_t size, fr_array *const *in,
 fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
                            fr_array *const *batch);
 fr_array *fr__repeat(fr_array *x, int64_t size); /* [size, x's shape] */
+/* An input for each element of the batch: in a batch as it is, else repeated. */
+static inline fr_array *fr__whole(fr_array *x, fr_array *batch, int64_t size)
+{
+    return batch ? batch : fr__repeat(x, size);
+}
+/* x's operation with its parameters, of other inputs and another shape. */
+fr_array *fr__like(const fr_array *x, int ndim, const int64_t *shape, fr_array *const *in);
 /* Indices along an axis of n, as fr_take reads them: int64, 0 to n - 1. */
 fr_array *fr__in_range(fr_array *indices, int64_t n);
 

@@ -107,11 +107,6 @@ void fr__scatter_vjp(fr_array *y, fr_array *g, fr_array *const *in, fr_array **t
 
 /* ---- in a batch ---------------------------------------------------------------------------------- */
 
-static fr_array *whole(fr_array *x, fr_array *batch, int64_t size)
-{
-    return batch ? batch : fr__repeat(x, size);
-}
-
 /* [size, outer, m, inner] as [outer, size * m, inner]. */
 static fr_array *side_by_side(fr_array *x)
 {
@@ -126,9 +121,10 @@ fr_array *fr__scatter_batch(fr_array *y, int64_t size, fr_array *const *in,
 {
     int mode = (int)y->par[0];
     int64_t outer = y->dims[0], n = y->dims[1], inner = y->dims[2], k = in[2]->dims[1];
-    fr_array *x = whole(in[0], batch[0], size), *u = whole(in[2], batch[2], size), *at = in[1];
+    fr_array *x = fr__whole(in[0], batch[0], size), *u = fr__whole(in[2], batch[2], size),
+             *at = in[1];
     if (at->ndim == 3) {
-        at = whole(at, batch[1], size);
+        at = fr__whole(at, batch[1], size);
         at = fr_reshape(at, (int64_t[]){size * outer, k, inner}, 3);
     }
     if (!batch[1] || in[1]->ndim == 3) { /* the batch is outer */

@@ -7,50 +7,15 @@
  */
 #include "xform/walk.h"
 
-static uint64_t pointer_hash(const fr_array *x)
-{
-    return ((uintptr_t)x >> 4) * 0x9e3779b97f4a7c15u >> 20;
-}
-
 int fr__walk_find(const fr__walk *w, const fr_array *x)
 {
-    for (uint64_t at = pointer_hash(x); w->room; at++) {
-        int i = (int)(at & (uint64_t)(w->room - 1));
-        if (!w->slots[i].x)
-            return -1;
-        if (w->slots[i].x == x)
-            return w->slots[i].node;
-    }
-    return -1;
-}
-
-static void put(fr__walk *w, fr_array *x, int node)
-{
-    uint64_t at = pointer_hash(x);
-    while (w->slots[at & (uint64_t)(w->room - 1)].x)
-        at++;
-    w->slots[at & (uint64_t)(w->room - 1)].x = x;
-    w->slots[at & (uint64_t)(w->room - 1)].node = node;
-    w->used++;
+    const int32_t *number = fr__numbers_find(&w->numbers, x);
+    return number ? *number : -1;
 }
 
 /* Takes over the references to x and to the inputs that were pushed from `first` on. */
 static int add_node(fr__walk *w, fr_array *x, int first, bool source)
 {
-    if (w->used * 2 >= w->room) {
-        fr__walk big = {.room = w->room ? w->room * 2 : 64};
-        big.slots = fr__calloc((size_t)big.room, sizeof *big.slots);
-        if (!big.slots) {
-            fr__unref(x);
-            return -1;
-        }
-        for (int i = 0; i < w->room; i++)
-            if (w->slots[i].x)
-                put(&big, w->slots[i].x, w->slots[i].node);
-        fr__free(w->slots);
-        w->slots = (void *)big.slots;
-        w->room = big.room;
-    }
     fr__visit v = {.x = x, .first = first, .nin = (uint8_t)(w->in.n - first)};
     v.depends = source;
     for (int i = first; i < w->in.n; i++) {
@@ -58,11 +23,10 @@ static int add_node(fr__walk *w, fr_array *x, int first, bool source)
         w->number.at[i] = n;
         v.depends |= n >= 0 && w->nodes.at[n].depends;
     }
-    if (fr__vec_push(&w->nodes, v)) {
+    if (fr__numbers_put(&w->numbers, x, w->nodes.n) || fr__vec_push(&w->nodes, v)) {
         fr__unref(x);
         return -1;
     }
-    put(w, x, w->nodes.n - 1);
     return 0;
 }
 
@@ -157,6 +121,6 @@ void fr__walk_free(fr__walk *w)
     fr__vec_free(&w->nodes);
     fr__vec_free(&w->in);
     fr__vec_free(&w->number);
-    fr__free(w->slots);
+    fr__numbers_free(&w->numbers);
     *w = (fr__walk){0};
 }

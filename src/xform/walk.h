@@ -15,11 +15,7 @@ typedef struct fr__walk {
     FR__VEC(fr__visit) nodes; /* in topological order, inputs first */
     FR__VEC(fr_array *) in;
     FR__VEC(int32_t) number; /* of each input, -1: not followed */
-    struct {
-        fr_array *x;
-        int32_t node;
-    } * slots; /* pointer -> node, open addressing */
-    int used, room;
+    fr__numbers numbers;     /* array -> its number in nodes */
 } fr__walk;
 
 /* Inputs of x that lead to what is looked for; bit i: input i. 0: nothing behind x does. */
