@@ -38,6 +38,25 @@ static PyObject *array_text(const fr_array *x)
 static int describe(PyObject *list, PyObject *value, const path *at, const char *root,
                     py_seen *seen);
 
+/* Of a module in captured state: what its attributes are that count. Told only where they differ. */
+static int describe_attributes(PyObject *list, PyObject *value, const path *at,
+                               const char *root)
+{
+    PyObject **dict = _PyObject_GetDictPtr(value), *key, *item;
+    PyObject *text = dict && *dict ? py_path_text(at, root) : NULL;
+    int failed = 0;
+    for (Py_ssize_t i = 0; text && !failed && PyDict_Next(*dict, &i, &key, &item);) {
+        if (!PyAnySet_Check(item) && !py_is_constant(item))
+            continue;
+        PyObject *row = Py_BuildValue("(NsN)", PyUnicode_FromFormat("%U.%U", text, key),
+                                      "attribute", PyObject_Repr(item));
+        failed = !row || PyList_Append(list, row);
+        Py_XDECREF(row);
+    }
+    Py_XDECREF(text);
+    return failed || PyErr_Occurred() ? -1 : 0;
+}
+
 static int describe_items(PyObject *list, PyObject *value, const path *at, const char *root,
                           py_seen *seen)
 {
@@ -63,6 +82,8 @@ static int describe_items(PyObject *list, PyObject *value, const path *at, const
         failed = !item || describe(list, item, &here, root, seen);
     }
     Py_XDECREF(keys);
+    if (!failed && seen && PyDict_Check(value) && !PyDict_CheckExact(value))
+        failed = describe_attributes(list, value, at, root);
     return failed ? -1 : 0;
 }
 
@@ -454,9 +475,11 @@ static void add_entry(PyObject **text, PyObject *entry, Py_ssize_t number)
     PyObject *why = PyDict_GetItemString(entry, "why");
     PyObject *signature = PyDict_GetItemString(entry, "signature");
     add(text, PyUnicode_FromFormat("\n%zd. traced: %V\n", number + 1, why, "unknown"));
-    for (Py_ssize_t i = 0; signature && i < PyList_GET_SIZE(signature); i++) {
+    for (Py_ssize_t i = 0, told = 0; signature && i < PyList_GET_SIZE(signature); i++) {
         PyObject *row = PyList_GET_ITEM(signature, i);
-        if (i == 20) {
+        if (!PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(row, 1), "attribute"))
+            continue;
+        if (told++ == 20) {
             add(text,
                 PyUnicode_FromFormat("   ... and %zd more\n", PyList_GET_SIZE(signature) - i));
             break;

@@ -261,10 +261,9 @@ static PyObject *sort_mixed(PyObject *keys)
     return sorted;
 }
 
-/* The keys in the one order that doesn't depend on insertion: a new list. */
-PyObject *py_sorted_keys(PyObject *dict)
+/* A list, taken over, in the one order that doesn't depend on how it was made. */
+static PyObject *in_order(PyObject *keys)
 {
-    PyObject *keys = PyDict_Keys(dict);
     if (!keys || PyList_GET_SIZE(keys) < 2)
         return keys;
     bool texts = true;
@@ -279,6 +278,8 @@ PyObject *py_sorted_keys(PyObject *dict)
     Py_DECREF(keys);
     return sorted;
 }
+
+PyObject *py_sorted_keys(PyObject *dict) { return in_order(PyDict_Keys(dict)); }
 
 /* Sorting costs more than all else that is done with a large dict. Its order is known if one was
  * seen before with the same objects as keys, inserted in the same order: they are kept, with the
@@ -434,7 +435,20 @@ static int flatten_seen(py_flat *flat, PyObject *value)
     return result ? result : push_count(flat, '=', number);
 }
 
-/* Of a dict with attributes (a module) in captured state: those that are constants. */
+/* The constants of a set: the names of frozen parameters. */
+static int flatten_set(py_flat *flat, PyObject *set)
+{
+    if (!PySet_GET_SIZE(set)) /* most are empty */
+        return push_count(flat, '|', 0);
+    PyObject *items = in_order(PySequence_List(set));
+    int failed = items ? push_count(flat, '|', PyList_GET_SIZE(items)) : -1;
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(items); i++)
+        failed = push_constant(flat, PyList_GET_ITEM(items, i)) < 0;
+    Py_XDECREF(items);
+    return failed ? -1 : 0;
+}
+
+/* Of a dict with attributes (a module) in captured state: those that are constants, or sets of them. */
 static int flatten_attributes(py_flat *flat, PyObject *value)
 {
     PyObject **dict = _PyObject_GetDictPtr(value), *keys;
@@ -443,7 +457,9 @@ static int flatten_attributes(py_flat *flat, PyObject *value)
     int failed = push_tag(flat, '@');
     for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(keys); i++) {
         PyObject *item = PyDict_GetItemWithError(*dict, PyList_GET_ITEM(keys, i));
-        if (item && py_is_constant(item))
+        if (item && PyAnySet_Check(item))
+            failed = push_dict_key(flat, PyList_GET_ITEM(keys, i)) || flatten_set(flat, item);
+        else if (item && py_is_constant(item))
             failed = push_dict_key(flat, PyList_GET_ITEM(keys, i)) || push_constant(flat, item);
     }
     Py_DECREF(keys);
