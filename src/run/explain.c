@@ -85,6 +85,19 @@ int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
     return p->plan->nsteps;
 }
 
+int fr_program_captured(const fr_program *p, size_t *bytes)
+{
+    *bytes = 0;
+    for (int i = 0; i < p->ncaptured; i++)
+        *bytes += fr_nbytes(p->captured[i]);
+    return p->ncaptured;
+}
+
+fr_array *fr_program_constant(const fr_program *p, int i)
+{
+    return i >= 0 && i < p->ncaptured ? p->captured[i] : NULL;
+}
+
 /* ---- why a program was made ------------------------------------------------------------------ */
 
 /* One input as the key has it; see input_words in compile.c. */
@@ -227,6 +240,27 @@ const char *fr_program_why(const fr_program *p)
 }
 
 /* ---- all of it as text -------------------------------------------------------------------------- */
+
+char *fr_program_describe(const fr_program *p)
+{
+    fr__text to = {0};
+    fr__text_f(&to, "program %016llx: %d inputs, %d outputs, %d captured arrays, %d kernels\n",
+               (unsigned long long)p->plan->hash, p->n_in, p->n_out, p->ncaptured,
+               p->plan->nsteps);
+    for (int i = 0; i < p->plan->nsteps; i++) {
+        const fr__step *s = &p->plan->steps[i];
+        if (s->native) {
+            fr__text_f(&to, "routine %d: %s\n", i, s->native->routine->name);
+            continue;
+        }
+        fr__text_f(&to, "kernel %d: range %lld\n", i, (long long)s->range);
+        fr__text_add(&to, s->kernel->kernel->text);
+    }
+    if (!to.failed)
+        return to.at;
+    fr__text_free(&to);
+    return fr__fail(FR__E_MEMORY, "no memory for the text of a program");
+}
 
 static void add_kernels(fr__text *to, const fr_program *p)
 {

@@ -1,4 +1,5 @@
-/* function.h - compiled functions and their programs, between compile.c and call.c */
+/* function.h - compiled functions and their programs: what compile.c, tracing.c, family.c, call.c and
+ * explain.c share */
 #ifndef FR_FUNCTION_H
 #define FR_FUNCTION_H
 
@@ -98,5 +99,12 @@ int fr__program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_
 void fr__end_claims(const fr_program *p, fr_array *const *in, const bool *which);
 
 bool fr__good_inputs(const fr_function *f, int n_in, fr_array *const *in);
+/* Pending inputs get their values first, so that a program is bound to memory. */
+int fr__evaluate_inputs(int n_in, fr_array *const *in);
+/* Under the key of such a call; the least recently used programs may go. */
+int fr__program_keep(fr_function *f, fr_program *p, const void *key, size_t key_bytes, int n_in,
+                     fr_array *const *in);
+/* Witnesses, which name operations and places, are made with a trace of the call's own sizes. */
+bool fr__wants_witness(const fr_function *f);
 
 #endif
