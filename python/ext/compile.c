@@ -93,7 +93,7 @@ static py_structure *run_traced(call *c, fr_array *const *placeholders,
         Py_XDECREF(held);
         if (structure && self->outputs &&
             py_state_split(structure, self->outputs, &saved, outputs)) {
-            py_structure_release(structure);
+            py_release_now(structure);
             structure = NULL;
         }
     }
@@ -111,22 +111,6 @@ static int note_about(call *c, py_structure *structure)
     Py_XDECREF(signature);
     *py_structure_about(structure) = about;
     return about ? 0 : -1;
-}
-
-static bool any_taped(const py_flat *flat)
-{
-    for (int i = 0; i < flat->n; i++)
-        if (fr_is_taped(flat->arrays[i]))
-            return true;
-    return false;
-}
-
-static bool any_traced(const py_flat *flat)
-{
-    for (int i = 0; i < flat->n; i++)
-        if (fr_is_traced(flat->arrays[i]))
-            return true;
-    return any_taped(flat);
 }
 
 /* Traces into `function`: self's own, or one for a trial. numbers: see py_rebuild_call. */
@@ -147,10 +131,10 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
     py_flat outputs;
     py_flat_begin(&outputs);
     py_structure *structure = run_traced(c, placeholders, numbers, &outputs);
-    c->taped |= structure && any_taped(&outputs);
+    c->taped |= structure && py_any_taped(&outputs);
     if (structure && (c->taped || pin_types(c->self->programs, c->flat.pinned) ||
                       (!numbers && note_about(c, structure)))) {
-        py_structure_release(structure);
+        py_release_now(structure);
         structure = NULL;
     }
     if (!structure)
@@ -160,11 +144,11 @@ static fr_program *trace_into(call *c, fr_function *function, PyObject *const *n
             fr_trace_end(begun, c->flat.key, c->flat.key_bytes, outputs.n, outputs.arrays);
     py_flat_end(&outputs);
     if (program) {
-        fr_program_attach(program, structure, py_structure_release);
+        fr_program_attach(program, structure, py_release_now);
         if (py_note_places(program, c->self->fun, *py_structure_about(structure)))
             PyErr_Clear(); /* a text less */
     } else if (structure)
-        py_structure_release(structure);
+        py_release_now(structure);
     if (!program && !c->taped && !*hides && (fr_error() != FR_OK || !PyErr_Occurred()))
         py_raise();
     for (int i = 0; i < c->flat.n; i++)
@@ -265,7 +249,7 @@ static PyObject *call_program(call *c)
     if (self->inputs && py_flatten_state(&c->flat, self->inputs, c->seen))
         return NULL;
     if (fr_is_tracing() ||
-        any_traced(&c->flat)) /* a compiled function within another: part of its graph */
+        py_any_traced(&c->flat)) /* a compiled function within another: part of its graph */
         return call_inline(c);
     if (any_pending(&c->flat) &&
         py_eval_all(c->flat.n, c->flat.arrays, false)) /* while others may use the GIL */
@@ -322,7 +306,7 @@ static PyObject *compiled_call(PyObject *object, PyObject *const *args, size_t n
     compiled *self = (compiled *)object;
     if (!fr_compile_enabled())
         return PyObject_Vectorcall(self->fun, args, nargs, names);
-    py_structure_sweep();
+    py_release_sweep();
     call c;
     c.self = self;
     c.args = args;
@@ -375,46 +359,6 @@ static PyObject *compiled_repr(PyObject *object)
     return PyUnicode_FromFormat("<compiled %R>", ((compiled *)object)->fun);
 }
 
-/* What the object itself doesn't have is asked of the function. */
-static PyObject *compiled_getattro(PyObject *object, PyObject *name)
-{
-    PyObject *found = PyObject_GenericGetAttr(object, name);
-    if (found || !PyErr_ExceptionMatches(PyExc_AttributeError))
-        return found;
-    PyErr_Clear();
-    return PyObject_GetAttr(((compiled *)object)->fun, name);
-}
-
-static PyObject *compiled_bind(PyObject *object, PyObject *instance, PyObject *type)
-{
-    (void)type;
-    if (instance && instance != Py_None)
-        return PyMethod_New(object, instance);
-    Py_INCREF(object);
-    return object;
-}
-
-static PyObject *get_wrapped(PyObject *object, void *closure)
-{
-    (void)closure;
-    PyObject *fun = ((compiled *)object)->fun;
-    Py_INCREF(fun);
-    return fun;
-}
-
-static PyObject *get_doc(PyObject *object, void *closure)
-{
-    (void)closure;
-    return PyObject_GetAttrString(((compiled *)object)->fun, "__doc__");
-}
-
-static PyGetSetDef compiled_attributes[] = {
-    {"__wrapped__", get_wrapped, NULL, NULL, NULL},
-    {"__doc__", get_doc, NULL, NULL, NULL},
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 PyTypeObject py_compiled_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.compiled",
     .tp_basicsize = sizeof(compiled),
@@ -426,12 +370,12 @@ PyTypeObject py_compiled_type = {
     .tp_traverse = compiled_traverse,
     .tp_clear = compiled_clear,
     .tp_repr = compiled_repr,
-    .tp_getattro = compiled_getattro,
+    .tp_getattro = py_wrapper_getattro,
     .tp_setattro = PyObject_GenericSetAttr,
-    .tp_descr_get = compiled_bind,
+    .tp_descr_get = py_wrapper_bind,
     .tp_dictoffset = offsetof(compiled, attributes),
     .tp_weaklistoffset = offsetof(compiled, weak),
-    .tp_getset = compiled_attributes,
+    .tp_getset = py_wrapper_attributes,
 };
 
 /* ---- functions ------------------------------------------------------------------------ */

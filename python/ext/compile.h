@@ -29,7 +29,7 @@ void py_programs_clear(programs *p);
 int py_programs_clear_all(void);
 int py_programs_init(void);
 
-typedef struct compiled {
+typedef struct compiled { /* a py_wrapper */
     PyObject_HEAD vectorcallfunc call;
     PyObject *fun;
     PyObject *inputs, *outputs; /* captured containers, or NULL */

@@ -8,9 +8,7 @@
  */
 #include "transforms.h"
 
-#include <stdatomic.h>
-
-typedef struct custom {
+typedef struct custom { /* a py_wrapper */
     PyObject_HEAD vectorcallfunc call;
     PyObject *fun, *vjp, *jvp, *vmap; /* the rules may be NULL */
     PyObject *weak;
@@ -18,18 +16,15 @@ typedef struct custom {
 
 /* What a mark keeps of a call. */
 typedef struct rules {
-    struct rules *next; /* in the list of those to free */
+    py_release release;
     PyObject *fun, *vjp, *jvp, *vmap;
     PyObject *arguments; /* form of (args, kwargs) */
     PyObject *result;    /* form of the result */
 } rules;
 
-/* ---- let go from any thread, with or without the GIL ---------------------------------------- */
-
-static _Atomic(rules *) released;
-
-static void rules_free(rules *r)
+static void rules_free(py_release *release)
 {
+    rules *r = (rules *)release;
     Py_XDECREF(r->fun);
     Py_XDECREF(r->vjp);
     Py_XDECREF(r->jvp);
@@ -39,51 +34,48 @@ static void rules_free(rules *r)
     PyMem_RawFree(r);
 }
 
-static void rules_release(void *ctx)
-{
-    rules *r = ctx;
-    if (PyGILState_Check()) {
-        rules_free(r);
-        return;
-    }
-    r->next = atomic_load(&released);
-    while (!atomic_compare_exchange_weak(&released, &r->next, r))
-        ;
-}
-
-static void rules_sweep(void)
-{
-    rules *r = atomic_exchange(&released, NULL);
-    while (r) {
-        rules *next = r->next;
-        rules_free(r);
-        r = next;
-    }
-}
-
 /* ---- what a rule is given -------------------------------------------------------------------- */
 
-/* The form with handles on these arrays, None for those that are NULL. */
-static PyObject *filled(PyObject *form, int n, fr_array *const *arrays)
+/* The form with these n objects, which are taken over; NULL or one that is NULL: an error. */
+static PyObject *fill(PyObject *form, int n, PyObject **objects)
 {
-    PyObject **objects = PyMem_Calloc((size_t)n + 1, sizeof *objects), *result = NULL;
     bool good = objects != NULL;
-    for (int i = 0; good && i < n; i++) {
-        Py_INCREF(Py_None);
-        objects[i] = arrays[i] ? py_adopt(fr_keep(arrays[i])) : Py_None;
-        if (arrays[i])
-            Py_DECREF(Py_None);
+    for (int i = 0; good && i < n; i++)
         good = objects[i] != NULL;
-    }
     PyObject *const *next = objects;
-    if (good)
-        result = py_with_objects(form, &next);
-    else if (!PyErr_Occurred())
+    PyObject *result = good ? py_with_objects(form, &next) : NULL;
+    if (!objects)
         PyErr_NoMemory();
     for (int i = 0; objects && i < n; i++)
         Py_XDECREF(objects[i]);
     PyMem_Free(objects);
     return result;
+}
+
+static PyObject *share(PyObject *x)
+{
+    Py_XINCREF(x);
+    return x;
+}
+
+/* With handles on these arrays, None for those that are NULL. */
+static PyObject *filled(PyObject *form, int n, fr_array *const *arrays)
+{
+    PyObject **objects = PyMem_Calloc((size_t)n + 1, sizeof *objects);
+    for (int i = 0; objects && i < n; i++)
+        if (!(objects[i] = arrays[i] ? py_adopt(fr_keep(arrays[i])) : share(Py_None)))
+            break;
+    return fill(form, n, objects);
+}
+
+/* With an int or None for each array. */
+static PyObject *axes_filled(PyObject *form, int n, const int *axes)
+{
+    PyObject **objects = PyMem_Calloc((size_t)n + 1, sizeof *objects);
+    for (int i = 0; objects && i < n; i++)
+        if (!(objects[i] = axes[i] == FR_NO_AXIS ? share(Py_None) : PyLong_FromLong(axes[i])))
+            break;
+    return fill(form, n, objects);
 }
 
 /* The positional arguments, or the one of them. Borrowed. */
@@ -105,12 +97,6 @@ static PyObject *call_rule(PyObject *rule, PyObject *kwargs, int n, PyObject *a,
     Py_XDECREF(b);
     Py_XDECREF(c);
     return result;
-}
-
-static PyObject *share(PyObject *x)
-{
-    Py_XINCREF(x);
-    return x;
 }
 
 static int rule_vjp(void *ctx, int n_in, fr_array *const *in, int n_out,
@@ -149,26 +135,6 @@ static int rule_jvp(void *ctx, int n_in, fr_array *const *in, fr_array *const *t
     Py_XDECREF(given);
     PyGILState_Release(gil);
     return status;
-}
-
-/* The form with an int or None for each array. */
-static PyObject *axes_filled(PyObject *form, int n, const int *axes)
-{
-    PyObject **objects = PyMem_Calloc((size_t)n + 1, sizeof *objects), *result = NULL;
-    bool good = objects != NULL;
-    for (int i = 0; good && i < n; i++) {
-        objects[i] = axes[i] == FR_NO_AXIS ? share(Py_None) : PyLong_FromLong(axes[i]);
-        good = objects[i] != NULL;
-    }
-    PyObject *const *next = objects;
-    if (good)
-        result = py_with_objects(form, &next);
-    else if (!PyErr_Occurred())
-        PyErr_NoMemory();
-    for (int i = 0; objects && i < n; i++)
-        Py_XDECREF(objects[i]);
-    PyMem_Free(objects);
-    return result;
 }
 
 static int read_batch(const rules *r, PyObject *given, int n_out, fr_array **out, int *out_axes)
@@ -224,14 +190,6 @@ static int run_again(void *ctx, int n_in, fr_array *const *in, int n_out, fr_arr
 
 /* ---- a call ------------------------------------------------------------------------------------ */
 
-static bool transformed(const py_flat *flat)
-{
-    for (int i = 0; i < flat->n; i++)
-        if (fr_is_traced(flat->arrays[i]) || fr_is_taped(flat->arrays[i]))
-            return true;
-    return false;
-}
-
 /* The result with its arrays marked; take is filled in and taken over. */
 static PyObject *marked(PyObject *arguments, PyObject *result, const rules *take,
                         const fr_custom_rules *how)
@@ -244,7 +202,7 @@ static PyObject *marked(PyObject *arguments, PyObject *result, const rules *take
     py_flat_begin(&out);
     if (py_leaves(arguments, &in, NULL, NULL) || py_leaves(result, &out, NULL, NULL))
         goto done;
-    if (!transformed(&in) && !transformed(&out)) {
+    if (!py_any_traced(&in) && !py_any_traced(&out)) {
         made = share(result);
         goto done;
     }
@@ -254,15 +212,10 @@ static PyObject *marked(PyObject *arguments, PyObject *result, const rules *take
         PyErr_NoMemory();
         goto done;
     }
-    *r = (rules){NULL,
-                 share(take->fun),
-                 share(take->vjp),
-                 share(take->jvp),
-                 share(take->vmap),
-                 py_form(arguments),
-                 py_form(result)};
+    *r = (rules){{NULL, rules_free}, share(take->fun),   share(take->vjp), share(take->jvp),
+                 share(take->vmap),  py_form(arguments), py_form(result)};
     if (!r->arguments || !r->result) {
-        rules_free(r);
+        rules_free(&r->release);
         goto done;
     }
     if (fr_custom_results(how, r, in.n, in.arrays, out.n, out.arrays, marks)) {
@@ -309,13 +262,13 @@ static PyObject *custom_call(PyObject *object, PyObject *const *args, size_t nar
     PyObject *result = PyObject_Vectorcall(self->fun, args, nargs, names), *made = NULL;
     if (!result || (!self->vjp && !self->jvp && !self->vmap))
         return result;
-    rules_sweep();
+    py_release_sweep();
     PyObject *arguments = arguments_of(args, nargs, names);
-    rules take = {NULL, NULL, self->vjp, self->jvp, self->vmap, NULL, NULL};
+    rules take = {.vjp = self->vjp, .jvp = self->jvp, .vmap = self->vmap};
     fr_custom_rules how = {.vjp = self->vjp ? rule_vjp : NULL,
                            .jvp = self->jvp ? rule_jvp : NULL,
                            .vmap = self->vmap ? rule_vmap : NULL,
-                           .free_ctx = rules_release};
+                           .free_ctx = py_release_now};
     if (arguments)
         made = marked(arguments, result, &take, &how);
     Py_XDECREF(arguments);
@@ -330,10 +283,10 @@ static PyObject *checkpoint_call(PyObject *object, PyObject *const *args, size_t
     PyObject *result = PyObject_Vectorcall(self->fun, args, nargs, names), *made = NULL;
     if (!result)
         return NULL;
-    rules_sweep();
+    py_release_sweep();
     PyObject *arguments = arguments_of(args, nargs, names);
     rules take = {.fun = self->fun};
-    fr_custom_rules how = {.again = run_again, .free_ctx = rules_release};
+    fr_custom_rules how = {.again = run_again, .free_ctx = py_release_now};
     if (arguments)
         made = marked(arguments, result, &take, &how);
     Py_XDECREF(arguments);
@@ -398,23 +351,6 @@ static void custom_dealloc(PyObject *object)
     Py_TYPE(object)->tp_free(object);
 }
 
-static PyObject *custom_getattro(PyObject *object, PyObject *name)
-{
-    PyObject *found = PyObject_GenericGetAttr(object, name);
-    if (found || !PyErr_ExceptionMatches(PyExc_AttributeError) || !((custom *)object)->fun)
-        return found;
-    PyErr_Clear();
-    return PyObject_GetAttr(((custom *)object)->fun, name);
-}
-
-static PyObject *custom_bind(PyObject *object, PyObject *instance, PyObject *type)
-{
-    (void)type;
-    if (instance && instance != Py_None)
-        return PyMethod_New(object, instance);
-    return share(object);
-}
-
 static PyObject *set_rule(PyObject *object, PyObject **to, PyObject *rule, const char *name)
 {
     if (py_need_callable(rule, name))
@@ -471,8 +407,8 @@ PyTypeObject py_custom_type = {
     .tp_dealloc = custom_dealloc,
     .tp_traverse = custom_traverse,
     .tp_clear = custom_clear,
-    .tp_getattro = custom_getattro,
-    .tp_descr_get = custom_bind,
+    .tp_getattro = py_wrapper_getattro,
+    .tp_descr_get = py_wrapper_bind,
     .tp_weaklistoffset = offsetof(custom, weak),
     .tp_methods = custom_methods,
 };

@@ -20,6 +20,8 @@
  *   state.c    the containers that a compiled function captures
  *   number.c   number arguments whose value doesn't matter to a trace
  *   explain.c  why programs were traced, and what they are
+ *   wrapper.c  what makes compiled and transformed functions look like the function
+ *   release.c  what the library holds of Python's, let go from any thread
  *   transforms.c  mx.grad, value_and_grad, vjp
  *   batch.c    mx.vmap
  *   custom.c   mx.custom_function, checkpoint
@@ -235,6 +237,27 @@ PyObject *py_matmul(PyObject *left, PyObject *right);
 extern PyMethodDef py_op_functions[];
 extern PyMethodDef py_array_methods[];
 
+/* ---- release.c ------------------------------------------------------------------------- */
+
+/* What something that the library will let go of begins with. */
+typedef struct py_release {
+    struct py_release *next;           /* in the list of those to free */
+    void (*free)(struct py_release *); /* with the GIL */
+} py_release;
+void py_release_now(void *held); /* from any thread, with or without the GIL */
+void py_release_sweep(void);     /* frees those released without it */
+
+/* ---- wrapper.c ------------------------------------------------------------------------- */
+
+/* What a callable in front of a user's function begins with. */
+typedef struct py_wrapper {
+    PyObject_HEAD vectorcallfunc call;
+    PyObject *fun;
+} py_wrapper;
+PyObject *py_wrapper_getattro(PyObject *object, PyObject *name);
+PyObject *py_wrapper_bind(PyObject *object, PyObject *instance, PyObject *type);
+extern PyGetSetDef py_wrapper_attributes[]; /* __wrapped__, __doc__, __dict__ */
+
 /* ---- tree.c --------------------------------------------------------------------------- */
 
 /* What was seen of captured state: arrays and containers by identity, in order. */
@@ -268,6 +291,8 @@ typedef struct py_flat {
 } py_flat;
 void py_flat_begin(py_flat *flat);
 void py_flat_end(py_flat *flat);
+bool py_any_taped(const py_flat *flat);
+bool py_any_traced(const py_flat *flat); /* placeholders, or taped */
 int py_flatten_call(py_flat *flat, PyObject *const *args, Py_ssize_t n, PyObject *names);
 /* After it: the arrays and constants in captured containers. */
 int py_flatten_state(py_flat *flat, PyObject *inputs, py_seen *seen);
@@ -278,14 +303,12 @@ PyObject *py_keyword_order(PyObject *names);
 PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
                           fr_array *const *arrays, PyObject *const *numbers);
 
-/* How to make a function's result from its arrays. */
+/* How to make a function's result from its arrays; let go of by py_release_now. */
 typedef struct py_structure py_structure;
 /* Splits a result: its arrays into flat (without a key). NULL: raised. */
 py_structure *py_split_result(PyObject *result, const char *function, py_flat *flat);
 PyObject *py_join_result(const py_structure *structure,
                          fr_array **arrays); /* takes them over */
-void py_structure_release(void *structure);  /* from any thread, with or without the GIL */
-void py_structure_sweep(void);               /* frees those released without the GIL */
 
 bool py_same_structure(const py_structure *a, const py_structure *b);
 PyObject **py_structure_about(py_structure *structure); /* what explain says; may be set */

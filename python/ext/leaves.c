@@ -36,28 +36,9 @@ typedef struct source {
     PyObject *const **objects;
 } source;
 
-static PyObject *again(PyObject *value, const source *from);
+static PyObject *again(PyObject *value, void *ctx);
 
-static PyObject *items_again(PyObject *value, const source *from)
-{
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
-    bool list = PyList_Check(value);
-    PyObject *result = list ? PyList_New(n) : PyTuple_New(n);
-    for (Py_ssize_t i = 0; result && i < n; i++) {
-        PyObject *item = again(PySequence_Fast_GET_ITEM(value, i), from);
-        if (!item)
-            Py_CLEAR(result);
-        else if (list)
-            PyList_SET_ITEM(result, i, item);
-        else
-            PyTuple_SET_ITEM(result, i, item);
-    }
-    if (result && py_is_namedtuple(value))
-        return py_make_namedtuple((PyObject *)Py_TYPE(value), result);
-    return result;
-}
-
-static PyObject *dict_again(PyObject *value, const source *from)
+static PyObject *dict_again(PyObject *value, source *from)
 {
     PyObject *result = PyDict_New(), *key, *item;
     for (Py_ssize_t at = 0; result && PyDict_Next(value, &at, &key, &item);) {
@@ -69,8 +50,9 @@ static PyObject *dict_again(PyObject *value, const source *from)
     return result;
 }
 
-static PyObject *again(PyObject *value, const source *from)
+static PyObject *again(PyObject *value, void *ctx)
 {
+    source *from = ctx;
     if (py_is_array(value) || value == py_hole) {
         if (from->arrays)
             return py_adopt(fr_keep(*(*from->arrays)++));
@@ -85,7 +67,7 @@ static PyObject *again(PyObject *value, const source *from)
     }
     if (Py_EnterRecursiveCall(" in nested containers"))
         return NULL;
-    PyObject *result = dict ? dict_again(value, from) : items_again(value, from);
+    PyObject *result = dict ? dict_again(value, from) : py_items_again(value, again, from);
     Py_LeaveRecursiveCall();
     return result;
 }

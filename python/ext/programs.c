@@ -63,20 +63,14 @@ static PyMethodDef forget_method = {"forget", forget, METH_O, NULL};
 
 static PyObject *programs_new(PyObject *fun, int options)
 {
-    PyObject *name = PyObject_GetAttrString(fun, "__name__");
-    if (!name)
-        PyErr_Clear();
-    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-    if (!text) {
-        PyErr_Clear();
-        text = Py_TYPE(fun)->tp_name;
-    }
+    PyObject *held;
+    const char *name = py_name_of(fun, &held);
     programs *made = PyObject_GC_New(programs, &programs_type);
     if (made) {
         made->pinned = made->patterns = made->plain = made->notes = made->weak = NULL;
         made->lock = NULL;
         made->owner = 0;
-        made->function = fr_function_new(text, 0);
+        made->function = fr_function_new(name, 0);
         PyObject_GC_Track(made);
         if (!made->function) {
             py_raise();
@@ -87,7 +81,7 @@ static PyObject *programs_new(PyObject *fun, int options)
             fr_function_check(made->function, options & PY_CHECK);
         }
     }
-    Py_XDECREF(name);
+    Py_XDECREF(held);
     return (PyObject *)made;
 }
 

@@ -49,40 +49,6 @@ static PyObject *transform_repr(PyObject *object)
     return PyUnicode_FromFormat("<%s of %R>", self->name, self->fun);
 }
 
-static PyObject *transform_getattro(PyObject *object, PyObject *name)
-{
-    PyObject *found = PyObject_GenericGetAttr(object, name);
-    if (found || !PyErr_ExceptionMatches(PyExc_AttributeError))
-        return found;
-    PyErr_Clear();
-    return PyObject_GetAttr(((py_transform *)object)->fun, name);
-}
-
-static PyObject *transform_bind(PyObject *object, PyObject *instance, PyObject *type)
-{
-    (void)type;
-    if (instance && instance != Py_None)
-        return PyMethod_New(object, instance);
-    Py_INCREF(object);
-    return object;
-}
-
-static PyObject *transform_doc(PyObject *object, void *closure)
-{
-    (void)closure;
-    return PyObject_GetAttrString(((py_transform *)object)->fun, "__doc__");
-}
-
-static PyMemberDef transform_members[] = {
-    {"__wrapped__", T_OBJECT, offsetof(py_transform, fun), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-static PyGetSetDef transform_attributes[] = {
-    {"__doc__", transform_doc, NULL, NULL, NULL},
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 PyTypeObject py_transform_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "ferrule.core.transformed",
     .tp_basicsize = sizeof(py_transform),
@@ -94,13 +60,12 @@ PyTypeObject py_transform_type = {
     .tp_traverse = transform_traverse,
     .tp_clear = transform_clear,
     .tp_repr = transform_repr,
-    .tp_getattro = transform_getattro,
+    .tp_getattro = py_wrapper_getattro,
     .tp_setattro = PyObject_GenericSetAttr,
-    .tp_descr_get = transform_bind,
+    .tp_descr_get = py_wrapper_bind,
     .tp_dictoffset = offsetof(py_transform, attributes),
     .tp_weaklistoffset = offsetof(py_transform, weak),
-    .tp_members = transform_members,
-    .tp_getset = transform_attributes,
+    .tp_getset = py_wrapper_attributes,
 };
 
 PyObject *py_transform_new(const char *name, vectorcallfunc call, PyObject *fun,

@@ -4,10 +4,10 @@
 
 #include "leaves.h"
 
-typedef struct py_transform {
+typedef struct py_transform { /* a py_wrapper */
     PyObject_HEAD vectorcallfunc call;
-    const char *name; /* "grad" */
     PyObject *fun;
+    const char *name;         /* "grad" */
     PyObject *first, *second; /* argnums and argnames, in_axes and out_axes; or NULL */
     PyObject *attributes, *weak;
 } py_transform;

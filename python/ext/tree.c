@@ -9,7 +9,6 @@
  */
 #include "tree.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 /* ---- where in a tree -------------------------------------------------------------------- */
@@ -69,6 +68,22 @@ void py_flat_end(py_flat *flat)
     if (flat->key != flat->short_key)
         PyMem_Free(flat->key);
     Py_XDECREF(flat->pinned);
+}
+
+bool py_any_taped(const py_flat *flat)
+{
+    for (int i = 0; i < flat->n; i++)
+        if (fr_is_taped(flat->arrays[i]))
+            return true;
+    return false;
+}
+
+bool py_any_traced(const py_flat *flat)
+{
+    for (int i = 0; i < flat->n; i++)
+        if (fr_is_traced(flat->arrays[i]))
+            return true;
+    return py_any_taped(flat);
 }
 
 /* Takes over a reference. */
@@ -592,7 +607,7 @@ typedef struct rebuilding {
     int number;
 } rebuilding;
 
-static PyObject *rebuild(PyObject *value, rebuilding *r);
+static PyObject *rebuild(PyObject *value, void *ctx);
 
 /* A namedtuple from its items, as its own _make does; takes items over. */
 PyObject *py_make_namedtuple(PyObject *type, PyObject *items)
@@ -602,13 +617,14 @@ PyObject *py_make_namedtuple(PyObject *type, PyObject *items)
     return result;
 }
 
-static PyObject *rebuild_items(PyObject *value, rebuilding *r)
+PyObject *py_items_again(PyObject *value, PyObject *(*one)(PyObject *item, void *ctx),
+                         void *ctx)
 {
     Py_ssize_t n = PySequence_Fast_GET_SIZE(value);
     bool list = PyList_Check(value);
     PyObject *result = list ? PyList_New(n) : PyTuple_New(n);
     for (Py_ssize_t i = 0; result && i < n; i++) {
-        PyObject *item = rebuild(PySequence_Fast_GET_ITEM(value, i), r);
+        PyObject *item = one(PySequence_Fast_GET_ITEM(value, i), ctx);
         if (!item)
             Py_CLEAR(result);
         else if (list)
@@ -638,14 +654,15 @@ static PyObject *rebuild_dict(PyObject *value, rebuilding *r)
     return result;
 }
 
-static PyObject *rebuild(PyObject *value, rebuilding *r)
+static PyObject *rebuild(PyObject *value, void *ctx)
 {
+    rebuilding *r = ctx;
     if (py_is_array(value) || (!py_is_constant(value) && py_is_buffer(value)))
         return py_adopt(fr_keep(*r->next++));
     if (PyDict_CheckExact(value))
         return rebuild_dict(value, r);
     if (PyList_Check(value) || PyTuple_Check(value))
-        return rebuild_items(value, r);
+        return py_items_again(value, rebuild, r);
     PyObject *tree;
     if (!py_is_constant(value)) {
         if (py_take_apart(value, false, &tree))
@@ -693,41 +710,14 @@ PyObject *py_rebuild_call(PyObject *const *args, Py_ssize_t n, PyObject *names,
 
 /* ---- results -------------------------------------------------------------------------- */
 
-static void structure_free(py_structure *s)
+static void structure_free(py_release *release)
 {
+    py_structure *s = (py_structure *)release;
     for (Py_ssize_t i = 0; i < s->n; i++)
         Py_XDECREF(s->pieces[i].object);
     Py_XDECREF(s->about);
     free(s->pieces);
     free(s);
-}
-
-/* Programs may be dropped by a thread of the library's while another one holds the GIL and
- * waits for the library: taking the GIL here could wait for ever. Such structures are freed later. */
-static _Atomic(py_structure *) released;
-
-void py_structure_release(void *structure)
-{
-    py_structure *s = structure;
-    if (PyGILState_Check()) {
-        structure_free(s);
-        return;
-    }
-    s->next = atomic_load(&released);
-    while (!atomic_compare_exchange_weak(&released, &s->next, s))
-        ;
-}
-
-void py_structure_sweep(void)
-{
-    if (!atomic_load_explicit(&released, memory_order_relaxed))
-        return;
-    py_structure *s = atomic_exchange(&released, NULL);
-    while (s) {
-        py_structure *next = s->next;
-        structure_free(s);
-        s = next;
-    }
 }
 
 /* Takes over the object. */
@@ -832,8 +822,9 @@ py_structure *py_split_result(PyObject *result, const char *function, py_flat *f
         PyErr_NoMemory();
         return NULL;
     }
+    s->release.free = structure_free;
     if (split(s, result, function, NULL, flat)) {
-        structure_free(s);
+        structure_free(&s->release);
         return NULL;
     }
     s->single = s->n == 1 && s->pieces[0].kind == ARRAY;

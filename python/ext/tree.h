@@ -36,8 +36,8 @@ typedef struct piece {
 } piece;
 
 struct py_structure {
-    py_structure *next; /* in the list of those to free */
-    bool single;        /* one array and nothing else */
+    py_release release;
+    bool single; /* one array and nothing else */
     Py_ssize_t n, room;
     piece *pieces;
     Py_ssize_t state; /* number of the first piece of captured outputs */
@@ -50,6 +50,9 @@ int py_push_array(py_flat *flat, fr_array *x); /* takes over the reference */
 bool py_is_namedtuple(PyObject *value);
 bool py_is_constant(PyObject *value);
 PyObject *py_make_namedtuple(PyObject *type, PyObject *items); /* takes over items */
+/* A list, tuple or namedtuple like value, of what `one` makes of each item. */
+PyObject *py_items_again(PyObject *value, PyObject *(*one)(PyObject *item, void *ctx),
+                         void *ctx);
 PyObject *py_sorted_keys(PyObject *dict);
 
 /* Objects that are neither arrays nor constants nor plain containers: ferrule._containers. */
