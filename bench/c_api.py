@@ -1,4 +1,4 @@
-"""c_api.py - builds c_calls.c against libferrule (built here or installed) and runs it."""
+"""c_api.py - builds c_calls.c or c_step.c against libferrule (built here or installed) and runs it."""
 
 import glob
 import json
@@ -29,14 +29,14 @@ def flags():
         return None
 
 
-def build(folder):
+def build(folder, name="c_calls"):
     """The path of the built program, or None and why not."""
     found = flags()
     if not found:
         return None, "libferrule is neither built in build/release nor installed"
-    program = os.path.join(folder, "c_calls")
+    program = os.path.join(folder, name)
     compiler = os.environ.get("CC", "cc").split()
-    command = [*compiler, "-std=c17", "-O2", os.path.join(FOLDER, "c_calls.c"), "-o", program]
+    command = [*compiler, "-std=c17", "-O2", os.path.join(FOLDER, name + ".c"), "-o", program]
     done = subprocess.run([*command, *found, "-lm"], capture_output=True, text=True)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line]

@@ -1,6 +1,6 @@
 /* capture.c - from the lazy graph to a trace, and the key that identifies it
  *
- *   [capture] -> simplify -> split -> fuse -> merge -> lower -> plan -> program
+ *   [capture] -> simplify -> layout -> split -> fuse -> merge -> lower -> plan -> program
  *
  * gives   nodes in topological order, leaves, literals, outputs; the key
  *

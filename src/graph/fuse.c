@@ -1,6 +1,6 @@
 /* fuse.c - group the nodes of a trace into kernels
  *
- *   capture -> simplify -> split -> [fuse] -> merge -> lower -> plan -> program
+ *   capture -> simplify -> layout -> split -> [fuse] -> merge -> lower -> plan -> program
  *
  * needs   a simplified trace
  * gives   groups in order of execution; every node in one group (with its place there, a map), or
@@ -132,6 +132,60 @@ static fr__index *identity(state *s, const fr__group *g, bool kept)
 
 /* ---- reductions --------------------------------------------------------------------- */
 
+/* Whether the dimensions of x are those of y, some of them taken apart. */
+static bool refines(const fr__tnode *x, const fr__tnode *y)
+{
+    int d = 0;
+    for (int k = 0; k < y->ndim; k++) {
+        int64_t size = 1;
+        for (; size < y->shape[k] && d < x->ndim; d++)
+            size *= x->shape[d];
+        if (size != y->shape[k])
+            return false;
+    }
+    return x->size == y->size;
+}
+
+/* Whose dimensions a group that goes over the elements of node i should have: views and what
+ * doesn't lie row-major can be addressed over their own dimensions only. Looks at i and the elementwise
+ * nodes below. NULL: it is all one to them. */
+static const fr__tnode *finest(const state *s, int i)
+{
+    enum { MOST = 12 };
+    int todo[MOST] = {i}, n = 1;
+    const fr__tnode *best = node(s, i);
+    bool matters = false;
+    for (int k = 0; k < n; k++) {
+        const fr__tnode *x = node(s, todo[k]);
+        bool strided = fr__is_leaf(x) ? !s->t->leaves.at[x->slot].contiguous
+                                      : fr__is_view(x) && x->op != FR__OP_RESHAPE;
+        if (strided && refines(x, best)) {
+            matters = true;
+            best = x;
+        }
+        if (x->op == FR__OP_RESHAPE || x->op == FR__OP_CAST ||
+            fr__ops[x->op].class == FR__ELEMENTWISE || fr__ops[x->op].class == FR__COPY)
+            for (int j = 0; j < x->nin && n < MOST; j++)
+                if (node(s, x->in[j])->size == best->size)
+                    todo[n++] = x->in[j];
+    }
+    return matters ? best : NULL;
+}
+
+/* The dimensions of x that r reduces, as those of fine, which refines x. */
+static int refined(const fr__tnode *r, const fr__tnode *x, const fr__tnode *fine,
+                   int64_t extents[FR_MAX_NDIM])
+{
+    int n = 0;
+    for (int d = 0, k = 0; d < x->ndim; d++)
+        for (int64_t size = 1; size < x->shape[d]; k++) {
+            size *= fine->shape[k];
+            if (fr__reduces(r, d) && fine->shape[k] != 1)
+                extents[n++] = fine->shape[k];
+        }
+    return n;
+}
+
 /* Whether reduction r, addressed by m, can be made inside the group; marks or adds the axes. */
 static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr__tnode *r)
 {
@@ -165,9 +219,12 @@ static bool reduction_fits(state *s, fr__group *g, const fr__index *m, const fr_
     if (step != kept.size)
         return false;
     /* Every pass has loops of its own, and a kernel only so many. */
+    const fr__tnode *fine = finest(s, r->in[0]);
     int loops = 0;
     for (int a = 0; a < g->naxes; a++)
         loops += mark[a];
+    if (fine)
+        red.n = refined(r, x, fine, red.extent);
     loops = loops > red.n ? loops : red.n;
     if (g->naxes + (g->reductions + 2) * loops + 2 > FR__LOOPS)
         return false;
@@ -332,12 +389,20 @@ static int place_root(state *s, int i)
     if (fr__ops[n->op].class == FR__REDUCE) {
         if (n->npar > 1)
             add_pieces(group(s, g), n, x);
-        for (int d = 0; n->npar <= 1 && d < x->ndim; d++)
-            add_axis(group(s, g), x->shape[d], fr__reduces(n, d));
+        const fr__tnode *fine = n->npar > 1 ? NULL : finest(s, n->in[0]);
+        for (int d = 0, k = 0; n->npar <= 1 && d < x->ndim; d++)
+            if (!fine)
+                add_axis(group(s, g), x->shape[d], fr__reduces(n, d));
+            else
+                for (int64_t size = 1; size < x->shape[d]; size *= fine->shape[k++])
+                    add_axis(group(s, g), fine->shape[k], fr__reduces(n, d));
         n->map = identity(s, group(s, g), true);
     } else {
-        const fr__tnode *over = n->op == FR__OP_PUT ? x : n; /* goes over what is written */
-        for (int d = 0; d < n->ndim; d++)
+        const fr__tnode *over = x; /* PUT: goes over what is written */
+        const fr__tnode *fine = n->op == FR__OP_PUT ? NULL : finest(s, i);
+        if (n->op != FR__OP_PUT)
+            over = fine ? fine : n;
+        for (int d = 0; d < over->ndim; d++)
             add_axis(group(s, g), over->shape[d], false);
         n->map = identity(s, group(s, g), false);
     }

@@ -1,6 +1,6 @@
 /* merge.c - groups side by side in one kernel
  *
- *   capture -> simplify -> split -> fuse -> [merge] -> lower -> plan -> program
+ *   capture -> simplify -> layout -> split -> fuse -> [merge] -> lower -> plan -> program
  *
  * needs   a fused trace: groups in order of execution
  * gives   fewer groups: those that go over the same axes, don't wait for each other, and read

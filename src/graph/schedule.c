@@ -1,6 +1,6 @@
 /* schedule.c - groups in an order that keeps less
  *
- *   capture -> simplify -> split -> fuse, [schedule] -> merge -> lower -> plan -> program
+ *   capture -> simplify -> layout -> split -> fuse, [schedule] -> merge -> lower -> plan -> program
  *
  * needs   groups in an order of execution, members linked
  * gives   another such order: what frees at least what it makes runs as soon as it can

@@ -193,8 +193,10 @@ static int rewrite(state *s, fr__tnode n)
         break;
     }
     case FR__OP_COPY:
-        if (!fr__is_view(a) && !fr__is_leaf(a))
+        if (!fr__is_view(a) && !fr__is_leaf(a)) {
+            s->t->nodes.at[n.in[0]].flags |= FR__T_ROWS;
             return n.in[0];
+        }
         break;
     case FR__OP_mul:
         if (is_fixed(s, n.in[1], 1) && a->op != FR__OP_NUMBER && a->dtype == n.dtype)

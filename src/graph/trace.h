@@ -1,6 +1,6 @@
 /* trace.h - a graph being compiled: compact, in an arena, nodes as indices
  *
- *   [capture -> simplify -> split -> fuse -> merge] -> lower -> plan -> program
+ *   [capture -> simplify -> layout -> split -> fuse -> merge] -> lower -> plan -> program
  *
  * Nodes stand in topological order: inputs have lower numbers. A pass reads what the passes
  * before it gave; fr__trace_check holds each to its promise in debug builds.
@@ -24,7 +24,8 @@ enum {
     FR__T_STORE = 2,  /* fuse: has a buffer, contiguous */
     FR__T_INLINE = 4, /* fuse: computed wherever it is wanted; member of no group */
     FR__T_AGAIN =
-        16,         /* capture: an earlier eval has been through it without keeping its value */
+        16, /* capture: an earlier eval has been through it without keeping its value */
+    FR__T_ROWS = 32, /* simplify: to be row-major in memory, whatever it is made of */
     FR__T_LATE = 8, /* fuse: somebody wants it in a way its group cannot give: store it alone */
 };
 
@@ -169,8 +170,9 @@ bool fr__place_through(const fr__trace *t, int view, fr__place_in *p);
  * number; *at is then what must be stored to mend that. */
 bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at);
 
-/* ---- simplify.c, split.c, fuse.c, merge.c ------------------------------------------- */
+/* ---- simplify.c, layout.c, split.c, fuse.c, merge.c ------------------------------------------- */
 int fr__simplify(fr__trace *t);
+int fr__layout(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */
 int fr__fuse(fr__trace *t);

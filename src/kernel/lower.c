@@ -1,6 +1,6 @@
 /* lower.c - from a group of a trace to a kernel
  *
- *   capture -> simplify -> split -> fuse -> merge -> [lower] -> plan -> program
+ *   capture -> simplify -> layout -> split -> fuse -> merge -> [lower] -> plan -> program
  *
  * needs   a fused trace
  * gives   a checked kernel, its argument words, and what a launch needs to know

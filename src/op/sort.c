@@ -213,21 +213,21 @@ done:
 
 /* ---- where the extremes are ------------------------------------------------------------------- */
 
-/* The first index along axis at which x is `best`, or NaN: if there is one, best is NaN. */
-static fr_array *first_at(fr_array *x, fr_array *best, int axis, bool keepdims)
+/* The first index over the axes at which x is `best`, or NaN: if there is one, best is NaN. */
+static fr_array *first_at(fr_array *x, fr_array *best, const fr_reduce_options *o)
 {
-    int64_t shape[FR_MAX_NDIM], n = x->dims[axis];
+    int64_t shape[FR_MAX_NDIM], n = 1;
     for (int d = 0; d < x->ndim; d++)
-        shape[d] = d == axis ? n : 1;
+        shape[d] = o->naxes == x->ndim || d == o->axes[0] ? x->dims[d] : 1;
+    for (int d = 0; d < x->ndim; d++)
+        n *= shape[d];
     bool may = fr__is_float(x->dtype) || x->dtype == FR_COMPLEX64;
     fr_array *same = (fr_eq)(x, best), *nan = may ? fr_isnan(x) : NULL;
     fr_array *hit = nan ? (fr_logical_or)(same, nan) : same;
     fr_array *index = fr_arange(0, (double)n, 1, FR_UINT32);
     index = index ? fr__then(index, fr_reshape(index, shape, x->ndim)) : NULL;
     fr_array *beyond = fr__number((double)n, FR_UINT32), *at = (fr_where)(hit, index, beyond);
-    fr_array *y =
-        at ? fr_min(at, &(fr_reduce_options){.axes = &axis, .naxes = 1, .keepdims = keepdims})
-           : NULL;
+    fr_array *y = at ? fr_min(at, o) : NULL;
     if (nan)
         fr__discard(same);
     fr_array *made[] = {nan, hit, index, beyond, at};
@@ -242,30 +242,24 @@ static fr_array *extreme_at(const char *name, fr_array *x, const fr_reduce_optio
     if (!fr__operands(1, &x))
         return NULL;
     char text[FR__SHAPE_TEXT];
-    bool flat = !o || !o->axes, keep = o && o->keepdims;
-    int axis = 0;
-    fr_array *y = NULL, *from = NULL;
+    bool flat = !o || !o->axes;
+    int axes[FR_MAX_NDIM], n = flat ? x->ndim : 1;
+    fr_array *y = NULL, *best = NULL;
+    for (int d = 0; d < n; d++)
+        axes[d] = flat ? d : fr__axis(*o->axes, x->ndim, name);
     if (!flat && o->naxes != 1)
         fr__fail(FR__E_VALUE, "%s: along %d axes: along one, or all", name, o->naxes);
     else if (!x->size)
         fr__fail(FR__E_VALUE, "%s: of no elements, in %s", name, fr__shape_text(x, text));
-    else if (flat)
-        from = fr_reshape(x, &x->size, 1);
-    else
-        from = (axis = fr__axis(*o->axes, x->ndim, name)) < 0 ? NULL
-                                                              : fr_reshape(x, x->dims, x->ndim);
-    if (from && checked(name, from, axis, true) >= 0) {
-        fr_reduce_options kept = {.axes = &axis, .naxes = 1, .keepdims = true};
-        fr_array *best = most ? fr_max(from, &kept) : fr_min(from, &kept);
-        y = best ? first_at(from, best, axis, keep && !flat) : NULL;
+    else if (flat && x->size > UINT32_MAX)
+        fr__fail(FR__E_LIMIT, "%s: %s has too many elements for uint32 indices", name,
+                 fr__shape_text(x, text));
+    else if (flat || checked(name, x, *o->axes, true) >= 0) {
+        fr_reduce_options over = {.axes = axes, .naxes = n, .keepdims = true};
+        best = most ? fr_max(x, &over) : fr_min(x, &over);
+        over.keepdims = o && o->keepdims;
+        y = best ? first_at(x, best, &over) : NULL;
         fr__discard(best);
-    }
-    fr__discard(from);
-    if (y && flat && keep && x->ndim) {
-        int64_t ones[FR_MAX_NDIM];
-        for (int d = 0; d < x->ndim; d++)
-            ones[d] = 1;
-        y = fr__then(y, fr_reshape(y, ones, x->ndim));
     }
     fr__settle(1, &x);
     return y;

@@ -1,6 +1,6 @@
 /* plan.h - a program: launches with their arguments, buffers with their places; shared, replayed
  *
- *   capture -> simplify -> split -> fuse -> merge -> lower -> [plan] -> program
+ *   capture -> simplify -> layout -> split -> fuse -> merge -> lower -> [plan] -> program
  */
 #ifndef FR_PLAN_H
 #define FR_PLAN_H

@@ -536,6 +536,8 @@ static uint64_t differentiable(const fr_array *x, bool forward)
     case FR__OP_STOP:
     case FR__OP_RANDOM_BITS: return 0;
     case FR__OP_SEARCH: return 0;
+    case FR__OP_SORT:
+    case FR__OP_SELECT: return x->par[0] ? 0 : 1; /* indices */
     case FR__OP_AGAIN:
     case FR__OP_TAKE: return 1;
     case FR__OP_SCATTER: return 5;

@@ -4,43 +4,14 @@
  * driver; the stand-in calls run_kernel instead.
  */
 #define _GNU_SOURCE
-#include "test.h"
+#include "cuda_child.h"
 
-#include "device/cuda/cuda.h"
-#include "../standin/standin.h"
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* ---- the driver ----------------------------------------------------------------------- */
-
-#define X(type, name, parameters) static type(*name) parameters;
-STANDIN_CONTROLS(X)
-#undef X
-static bool real;
-static void *library;
-
-static void find(const char *name, void *to)
-{
-    void *symbol = dlsym(library, name);
-    memcpy(to, &symbol, sizeof symbol);
-}
-
-__attribute__((constructor)) static void choose_driver(void)
-{
-    const char *gpu = getenv("FERRULE_TEST_GPU");
-    real = gpu && *gpu == '1';
-    if (!real)
-        setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
-}
 
 static const char ptx[] =
     ".version 7.0\n.target sm_75\n.address_size 64\n"
-    ".visible .entry add(.param .u64 p, .param .u32 v, .param .u32 n)\n"
+    ".visible .entry plus(.param .u64 p, .param .u32 v, .param .u32 n)\n"
     "{\n"
     "  .reg .pred %p<2>; .reg .b32 %r<8>; .reg .b64 %d<5>;\n"
     "  ld.param.u64 %d1, [p]; ld.param.u32 %r1, [v]; ld.param.u32 %r2, [n];\n"
@@ -86,63 +57,6 @@ static void run_kernel(void *ctx, const standin_launch *l)
         p[i] += v;
 }
 
-/* The first thing of a child. NULL is recorded. */
-static fr__gpu *start(void)
-{
-    if (!real) {
-        library = dlopen(STANDIN, RTLD_NOW | RTLD_LOCAL);
-        if (!EXPECT(library))
-            return NULL;
-#define X(type, name, parameters) find(#name, &name);
-        STANDIN_CONTROLS(X)
-#undef X
-        standin_on_launch(run_kernel, NULL);
-    }
-    fr__gpu *g = fr__gpu_get(0);
-    if (!EXPECT(g))
-        printf("     %s\n", fr__error_text());
-    return g;
-}
-
-static void in_child(void (*run)(void))
-{
-    int status = 0;
-    fflush(stdout);
-    pid_t child = fork();
-    if (!child) {
-        test_failures = 0;
-        run();
-        fflush(stdout);
-        exit(test_failures != 0); /* a leak check, where there is one, counts, too */
-    }
-    CHECK(child > 0);
-    CHECK(waitpid(child, &status, 0) == child);
-    if (!EXPECT(WIFEXITED(status) && !WEXITSTATUS(status)) && WIFSIGNALED(status))
-        printf("     signal %d\n", WTERMSIG(status));
-}
-
-#define CHILD(name)                                                                            \
-    static void child_##name(void);                                                            \
-    TEST(name) { in_child(child_##name); }                                                     \
-    static void child_##name(void)
-/* What a real driver can't be asked to do. */
-#define STANDIN_CHILD(name)                                                                    \
-    static void child_##name(void);                                                            \
-    TEST(name)                                                                                 \
-    {                                                                                          \
-        if (!real)                                                                             \
-            in_child(child_##name);                                                            \
-    }                                                                                          \
-    static void child_##name(void)
-
-static bool says(const char *text)
-{
-    bool is = strstr(fr__error_text(), text) != NULL;
-    if (!is)
-        printf("     \"%s\" isn't in \"%s\"\n", text, fr__error_text());
-    return is;
-}
-
 /* ---- small things --------------------------------------------------------------------- */
 
 enum { N = 1000 };
@@ -156,7 +70,7 @@ static int launch(fr__gpu_stream *s, fr__gpu_code *c, char *to, uint32_t v, uint
 {
     void *params[] = {&to, &v, &n};
     fr__gpu_shape shape = {(n + 255) / 256, 256, 0};
-    return fr__gpu_launch(s, c, shape, params, "add");
+    return fr__gpu_launch(s, c, shape, params, "plus");
 }
 
 static uint32_t first(fr__gpu_stream *s, const char *at)
@@ -222,7 +136,7 @@ STANDIN_CHILD(mismatch)
 CHILD(about)
 {
     size_t free = 0, total = 0;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     const fr__gpu_info *i = fr__gpu_about(g);
     CHECK(i->index == 0 && i->sm >= 50 && i->processors > 0 && i->warp == 32);
@@ -287,7 +201,7 @@ TEST(opening_fails_anywhere)
 CHILD(fork_of_a_user)
 {
     int status = 0;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     char *block = fr__gpu_alloc(s, 100);
@@ -319,7 +233,7 @@ STANDIN_CHILD(context_is_put_back)
     int (*get)(void **), (*set)(void *), (*retain)(void **, int);
     void *other = NULL, *now = NULL;
     setenv("STANDIN_DEVICES", "2", 1);
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     find("cuCtxGetCurrent", &get);
     find("cuCtxSetCurrent", &set);
@@ -338,7 +252,7 @@ static const size_t lengths[] = {1,       3,       4096,    65536,         65537
 
 CHILD(transfers)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     CHECK(!fr__gpu_upload(s, NULL, NULL, 0) && !fr__gpu_download(s, NULL, NULL, 0));
@@ -359,6 +273,8 @@ CHILD(transfers)
             wrong += back[k] != (unsigned char)(k * 7 + k / 251 + 1);
         CHECK_EQ(wrong, 0);
         CHECK_EQ(back[n], 77);
+        CHECK(!fr__gpu_fill(s, b, 9, n) && !fr__gpu_download(s, back, b, n));
+        CHECK(back[0] == 9 && back[n - 1] == 9);
         CHECK(!fr__gpu_download(s, back, a, n));
         for (size_t k = 0; k < n; k++)
             wrong += back[k] != 0;
@@ -374,7 +290,7 @@ CHILD(transfers)
 CHILD(transfers_of_two_streams)
 {
     enum { BYTES = 9 << 20 };
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s[2] = {fr__gpu_stream_get(g, 0), fr__gpu_stream_get(g, 1)};
     char *at[2], *host = malloc(BYTES);
@@ -393,10 +309,27 @@ CHILD(transfers_of_two_streams)
     free(host);
 }
 
+/* More than there are slots, before anything has run. */
+CHILD(small_transfers)
+{
+    enum { TIMES = 100 };
+    fr__gpu *g = start(run_kernel);
+    CHECK(g);
+    fr__gpu_stream *s[2] = {fr__gpu_stream_get(g, 0), fr__gpu_stream_get(g, 1)};
+    char *at = fr__gpu_alloc(s[0], 4 * TIMES);
+    CHECK(at);
+    for (uint32_t i = 0; i < TIMES; i++)
+        CHECK(!fr__gpu_upload(s[i % 2], at + 4 * i, &i, 4));
+    CHECK(!fr__gpu_wait_for(s[0], s[1]));
+    for (uint32_t i = 0; i < TIMES; i++)
+        CHECK_EQ(first(s[0], at + 4 * i), i);
+    fr__gpu_free(s[0], at, 4 * TIMES);
+}
+
 STANDIN_CHILD(host_cannot_read)
 {
     int ends[2];
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g && !pipe(ends));
     char *block = fr__gpu_alloc(fr__gpu_stream_get(g, 0), 10);
     CHECK(block && standin_is_device(block) && standin_host(block));
@@ -407,7 +340,7 @@ STANDIN_CHILD(host_cannot_read)
 CHILD(two_devices)
 {
     setenv("STANDIN_DEVICES", "2", 1);
-    fr__gpu *a = start();
+    fr__gpu *a = start(run_kernel);
     CHECK(a);
     if (fr__cuda_count() < 2)
         return;
@@ -435,10 +368,10 @@ CHILD(two_devices)
 
 CHILD(order_on_streams)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *late = load(g, "late"), *add = load(g, "add");
+    fr__gpu_code *late = load(g, "late"), *add = load(g, "plus");
     char *x = fr__gpu_alloc(s, 4 * N), *y = fr__gpu_alloc(t, 4 * N);
     CHECK(late && add && x && y);
     CHECK(!fr__gpu_zero(s, x, 4 * N) && !launch(s, late, x, 1, N));
@@ -459,7 +392,7 @@ CHILD(order_on_streams)
 
 CHILD(marks)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *late = load(g, "late");
@@ -473,24 +406,26 @@ CHILD(marks)
     fr__gpu_mark_free(a);
     fr__gpu_mark_free(b);
     fr__gpu_mark_free(NULL);
+    fr__gpu_free(s, x, 4 * N);
+    fr__gpu_unload(late);
 }
 
 /* ---- code ----------------------------------------------------------------------------- */
 
 CHILD(code)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     fr__gpu_code_info about;
     size_t bytes = 0;
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     char *cubin = fr__gpu_assemble(g, ptx, &bytes);
     CHECK(cubin && bytes > 100);
-    fr__gpu_code *c = fr__gpu_load(g, cubin, bytes, "add");
+    fr__gpu_code *c = fr__gpu_load(g, cubin, bytes, "plus");
     CHECK(c);
     CHECK(!fr__gpu_code_about(c, &about) && about.registers > 0 && about.threads >= 256);
     CHECK(about.local == 0 && about.shared == 0);
-    CHECK(fr__gpu_resident(c, 256, 0) == 8);
+    CHECK_EQ(fr__gpu_resident(c, 256, 0), fr__gpu_about(g)->threads / 256);
     CHECK(fr__gpu_resident(c, 256, 100 << 10) >= 1);
     char *x = fr__gpu_alloc(s, 4 * N);
     CHECK(x && !fr__gpu_zero(s, x, 4 * N));
@@ -513,19 +448,19 @@ CHILD(code)
 
 CHILD(bad_code)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     size_t bytes = 0;
     CHECK(g);
     CHECK(!fr__gpu_load(g, ptx, sizeof ptx, "nobody"));
     CHECK(fr__error_now == FR__E_DEVICE && says("CUDA_ERROR_NOT_FOUND") && says("nobody"));
     fr__error_clear();
     static const char wrong[] = ".version 7.0\n.target sm_75\n.address_size 64\nWRONG\n";
-    CHECK(!fr__gpu_load(g, wrong, sizeof wrong, "add"));
+    CHECK(!fr__gpu_load(g, wrong, sizeof wrong, "plus"));
     CHECK(says("CUDA_ERROR_INVALID_PTX") && says("ptxas"));
     fr__error_clear();
     CHECK(!fr__gpu_assemble(g, wrong, &bytes) && says("ptxas"));
     fr__error_clear();
-    fr__gpu_code *c = load(g, "add");
+    fr__gpu_code *c = load(g, "plus");
     CHECK(c);
     fr__gpu_unload(c);
     fr__gpu_unload(NULL);
@@ -534,7 +469,7 @@ CHILD(bad_code)
 /* The module is needed until the kernel has run. */
 CHILD(unload_while_running)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_code *c = load(g, "late");
@@ -550,7 +485,7 @@ CHILD(unload_while_running)
 
 CHILD(blocks_are_cached)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     char *none = fr__gpu_alloc(s, 0);
@@ -576,7 +511,7 @@ CHILD(blocks_are_cached)
 
 CHILD(counts)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
     fr__gpu_memory m = fr__gpu_memory_of(g);
@@ -608,7 +543,7 @@ CHILD(blocks_do_not_overlap)
         size_t bytes;
         int stream;
     } live[LIVE];
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     uint32_t seed = 1;
     CHECK(g);
     for (int round = 0; round < 20000; round++) {
@@ -643,7 +578,7 @@ CHILD(blocks_do_not_overlap)
 /* Freed on its own stream while another one still works with it. */
 CHILD(used_by_another_stream)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
     fr__gpu_code *late = load(g, "late");
@@ -683,10 +618,10 @@ CHILD(used_by_another_stream)
 STANDIN_CHILD(out_of_memory)
 {
     enum { MIB = 1 << 20 };
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *add = load(g, "add");
+    fr__gpu_code *add = load(g, "plus");
     standin_limit(100 * MIB);
     char *a = fr__gpu_alloc(s, 60 * MIB);
     CHECK(a && add && !fr__gpu_zero(s, a, 60 * MIB));
@@ -728,10 +663,10 @@ STANDIN_CHILD(out_of_memory)
 
 CHILD(graphs)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *add = load(g, "add"), *other = load(g, "late");
+    fr__gpu_code *add = load(g, "plus"), *other = load(g, "late");
     char *x = fr__gpu_alloc(s, 4 * N), *y = fr__gpu_alloc(s, 4 * N);
     CHECK(add && other && x && y && !fr__gpu_zero(s, x, 4 * N) && !fr__gpu_zero(s, y, 4 * N));
     CHECK(!fr__gpu_record_end(s) && says("doesn't record"));
@@ -746,6 +681,8 @@ CHILD(graphs)
     CHECK(fr__gpu_upload(s, x, &word, 4) && says("cannot be recorded"));
     fr__error_clear();
     CHECK(fr__gpu_download(s, &word, x, 4) && fr__gpu_synchronize(s));
+    fr__error_clear();
+    CHECK(fr__gpu_wait_for(t, s) && fr__gpu_wait_for(s, t) && !fr__gpu_mark_new(s));
     fr__error_clear();
     CHECK(!fr__gpu_idle(s));
     fr__gpu_unload(other); /* put off */
@@ -774,10 +711,10 @@ CHILD(graphs)
 /* What another stream that records has used waits until it doesn't. */
 CHILD(used_while_recording)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0), *t = fr__gpu_stream_get(g, 1);
-    fr__gpu_code *add = load(g, "add");
+    fr__gpu_code *add = load(g, "plus");
     char *x = fr__gpu_alloc(s, 3 << 20);
     CHECK(add && x && !fr__gpu_record_begin(t));
     CHECK(!launch(t, add, x, 1, N) && !fr__gpu_used_by(g, x, t));
@@ -806,7 +743,7 @@ static int program(fr__gpu *g)
     fr__gpu_graph *graph = NULL;
     fr__gpu_mark *a = NULL, *b = NULL;
     if (!s || !t || !(cubin = fr__gpu_assemble(g, ptx, &bytes)) ||
-        !(c = fr__gpu_load(g, cubin, bytes, "add")) || !(x = fr__gpu_alloc(s, LARGE)) ||
+        !(c = fr__gpu_load(g, cubin, bytes, "plus")) || !(x = fr__gpu_alloc(s, LARGE)) ||
         !(y = fr__gpu_alloc(t, LARGE)) || !(a = fr__gpu_mark_new(s)))
         goto end;
     if (fr__gpu_upload(s, x, host, LARGE) || fr__gpu_upload(s, x, host, 100) ||
@@ -854,7 +791,7 @@ static bool gives_back(const char *call)
 STANDIN_CHILD(any_call_fails)
 {
     long before[STANDIN_KINDS], after[STANDIN_KINDS], n = 1;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g && !program(g) && !program(g));
     count_live(g, before);
     CHECK_EQ(before[STANDIN_MEMORY], 0);
@@ -884,11 +821,13 @@ STANDIN_CHILD(any_call_fails)
     }
     CHECK(n > 80 && n < 2000);
     CHECK_EQ(fr__gpu_memory_of(g).active, 0);
+    fflush(stdout);
+    _exit(test_failures != 0); /* what the stand-in wouldn't take back is no leak of ours */
 }
 
 STANDIN_CHILD(any_allocation_fails)
 {
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g && !program(g) && !program(g));
     for (int64_t n = 1;; n++) {
         fr__fault_set(n);
@@ -911,10 +850,10 @@ STANDIN_CHILD(any_allocation_fails)
 CHILD(lost_device)
 {
     setenv("STANDIN_DEVICES", "2", 1);
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
-    fr__gpu_code *c = load(g, "add");
+    fr__gpu_code *c = load(g, "plus");
     char *x = fr__gpu_alloc(s, 4 * N), *nowhere = (char *)4096;
     uint32_t v = 1, n = 10;
     void *params[] = {&nowhere, &v, &n};
@@ -947,10 +886,10 @@ CHILD(lost_device)
 CHILD(blocking_names_the_kernel)
 {
     setenv("FERRULE_CUDA_BLOCKING", "1", 1);
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
-    fr__gpu_code *c = load(g, "add");
+    fr__gpu_code *c = load(g, "plus");
     char *nowhere = (char *)4096;
     uint32_t v = 1, n = 10;
     void *params[] = {&nowhere, &v, &n};
@@ -959,6 +898,7 @@ CHILD(blocking_names_the_kernel)
         standin_fault_at(1);
     CHECK(fr__gpu_launch(s, c, (fr__gpu_shape){1, 32, 0}, params, "this one"));
     CHECK(says("kernel this one: ") && !strstr(fr__error_text(), "before it"));
+    fr__gpu_unload(c);
 }
 
 /* ---- threads -------------------------------------------------------------------------- */
@@ -993,7 +933,7 @@ static void *work(void *ctx)
 CHILD(threads)
 {
     pthread_t thread[THREADS];
-    CHECK((shared_gpu = start()) && (shared_code = load(shared_gpu, "add")));
+    CHECK((shared_gpu = start(run_kernel)) && (shared_code = load(shared_gpu, "plus")));
     for (int k = 0; k < THREADS; k++)
         CHECK(!pthread_create(&thread[k], NULL, work, (void *)(intptr_t)k));
     for (int k = 0; k < THREADS; k++)
@@ -1011,10 +951,10 @@ CHILD(time)
 {
     if (!test_option("time"))
         return;
-    fr__gpu *g = start();
+    fr__gpu *g = start(run_kernel);
     CHECK(g);
     fr__gpu_stream *s = fr__gpu_stream_get(g, 0);
-    fr__gpu_code *add = load(g, "add");
+    fr__gpu_code *add = load(g, "plus");
     enum { TIMES = 200000, LAUNCHES = 2000, BYTES = 64 << 20 };
     char *held[64];
     for (int i = 0; i < 64; i++)

@@ -321,8 +321,7 @@ static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, 
 {
     static int turn;
     int threads = turn % 3 == 0 ? 32 : turn % 3 == 1 ? 128 : 256;
-    gpu_pointer p[BUFS] = {0}, elsewhere = 0;
-    void *module = NULL, *function = NULL;
+    char *p[BUFS] = {0}, *elsewhere = NULL;
     int64_t per_block = fr__ptx_per_block(&t->k, threads),
             blocks = (n + per_block - 1) / per_block;
     bool ok = true, exact = !has_acc(t);
@@ -335,16 +334,16 @@ static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, 
         if (t->in_place[b])
             p[b] = p[t->in_place[b] - 1];
         if (t->bufs[b].role != FR__BUF_SCRATCH)
-            t->words[t->bufs[b].word] = p[b];
+            t->words[t->bufs[b].word] = (uint64_t)(uintptr_t)p[b];
     }
     if (turn % 2)
         elsewhere = gpu_copy_in(NULL, (size_t)(scratch * blocks), 0);
-    ok = !cuModuleLoadData(&module, ptx) && !cuModuleGetFunction(&function, module, "kernel");
-    ok = ok &&
-         gpu_launch(function, t->words, 0, cut, elsewhere, (uint64_t)scratch, blocks, threads);
-    ok = ok &&
-         gpu_launch(function, t->words, cut, n, elsewhere, (uint64_t)scratch, blocks, threads);
-    ok = !cuCtxSynchronize() && ok;
+    fr__gpu *g = fr__gpu_of(gpu_stream());
+    fr__gpu_code *code = fr__gpu_load(g, ptx, strlen(ptx) + 1, "kernel");
+    ok = code &&
+         gpu_launch(code, t->words, 0, cut, elsewhere, (uint64_t)scratch, blocks, threads) &&
+         gpu_launch(code, t->words, cut, n, elsewhere, (uint64_t)scratch, blocks, threads);
+    ok = !fr__gpu_synchronize(gpu_stream()) && ok;
     for (int b = 0; b < t->k.nbuf; b++) {
         size_t shift = turn % 4 == 3 ? (size_t)fr__dsize(t->bufs[b].dtype) : 0;
         if (owns(t, b))
@@ -352,10 +351,9 @@ static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, 
     }
     if (elsewhere)
         gpu_copy_out(NULL, elsewhere, 0, 0);
-    if (module)
-        cuModuleUnload(module);
+    fr__gpu_unload(code);
     if (!ok)
-        printf("     the GPU failed\n");
+        printf("     the GPU failed: %s\n", fr__error_text());
     for (int b = 0; ok && !t->races && b < t->k.nbuf; b++)
         if (t->bufs[b].role == FR__BUF_OUT)
             ok = (exact ? same : close_to)(expected->at[b], m->at[b], t->bufs[b].dtype,
@@ -415,7 +413,7 @@ static bool agree(kern *t, int64_t cut, int64_t n)
         for (int b = 0; ok && b < t->k.nbuf; b++)
             if (t->bufs[b].role == FR__BUF_OUT)
                 ok = same(m[0].at[b], m[1].at[b], t->bufs[b].dtype, t->elements[b]);
-        if (ok && gpu_ready())
+        if (ok && gpu_stream())
             ok = on_gpu(t, ptx, &m[2], &m[0], scratch, cut, n);
         for (int r = 0; r < 3; r++)
             drop_memory(t, &m[r]);

@@ -356,39 +356,6 @@ def test_long_chains():
     mx.grad(f)(mx.array(1.0))  # built, walked and freed without recursion
 
 
-# ---- what docs/transforms.md says about corners -----------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "f, args, want",
-    [
-        (lambda x: mx.max(x), ([1.0, 2.0, 2.0],), ([0, 0.5, 0.5],)),
-        (lambda x: mx.min(x), ([1.0, 1.0, 2.0],), ([0.5, 0.5, 0],)),
-        (lambda x, y: mx.maximum(x, y), (1.0, 1.0), (0, 1)),
-        (lambda x, y: mx.minimum(x, y), (1.0, 1.0), (0, 1)),
-        (lambda x: mx.sum(mx.clip(x, 1.0, 2.0)), ([1.0, 2.0, 0.0, 3.0, 1.5],), ([0, 0, 0, 0, 1],)),
-        (lambda x, y: x**y, (0.0, 2.0), (0, 0)),
-        (lambda x, y: x**y, (0.0, 1.0), (1, 0)),
-        (lambda x: x**2, (0.0,), (0,)),
-        (lambda x: x**1, (0.0,), (1,)),
-        (lambda x: x**0, (0.0,), (0,)),
-        (lambda x: mx.sqrt(x), (0.0,), (np.inf,)),
-        (lambda x: mx.abs(x), (0.0,), (0,)),
-        (lambda x: mx.prod(x), ([0.0, 2.0, 3.0],), ([6, 0, 0],)),
-        (lambda x: mx.prod(x), ([0.0, 0.0, 3.0],), ([0, 0, 0],)),
-        (lambda x: mx.where(x > 0, mx.log(x), 0.0), (0.0,), (np.nan,)),
-        (lambda x, y: mx.remainder(x, y), (7.0, 2.0), (1, -3)),
-        (lambda x, y: x / y, (1.0, 0.0), (np.inf, -np.inf)),
-        (lambda x: mx.sum(x.astype(mx.int32).astype(mx.float32)), ([1.5, 2.5],), ([0, 0],)),
-        (lambda x: mx.sum(mx.sqrt(mx.sum(x * x))), ([0.0, 0.0],), ([np.nan, np.nan],)),
-    ],
-)
-def test_corners(f, args, want):
-    got = mx.grad(f, argnums=tuple(range(len(args))))(*[mx.array(a) for a in args])
-    for g, w in zip(got if len(args) > 1 else (got,), want):
-        np.testing.assert_array_equal(numbers(g), w)
-
-
 # ---- jvp ------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ enum {
     ALIGN = 512,
 };
 
-typedef enum op_kind { COPY_IN, COPY_OUT, COPY, SET, LAUNCH, WAIT } op_kind;
+typedef enum op_kind { COPY_IN, COPY_OUT, COPY, SET, LAUNCH, CALL, WAIT } op_kind;
 
 typedef struct op {
     op_kind kind;
@@ -33,6 +33,7 @@ typedef struct op {
     bool owned; /* host is a copy of ours */
     size_t bytes;
     unsigned char value;
+    bool (*call)(void *ctx); /* CALL: with host, a copy of ours */
     CUfunction function;
     unsigned blocks, threads, shared;
     unsigned char *params; /* one after the other, each at a multiple of 16 */
@@ -79,6 +80,7 @@ struct CUmod_st {
     char *image;
     bool dead;
     CUfunction functions;
+    CUmodule next;
 };
 struct CUgraph_st {
     ops list;
@@ -114,6 +116,7 @@ static struct {
 static standin_kernel *kernel;
 static void *kernel_ctx;
 static struct pinned *pinned;
+static CUmodule modules; /* unloaded ones, too: what is queued points to them */
 
 /* ---- every call --------------------------------------------------------------------- */
 
@@ -385,6 +388,12 @@ static bool run_op(CUcontext c, const op *o)
     const char *from = o->kind == COPY_IN ? o->host : NULL;
     if (o->kind == LAUNCH)
         return run_kernel(c, o);
+    if (o->kind == CALL) {
+        open_memory(PROT_READ | PROT_WRITE);
+        bool ok = o->call(o->host);
+        open_memory(PROT_NONE);
+        return ok;
+    }
     if (!to && !(to = host_of(o->to, o->bytes)))
         return false;
     if (o->kind == SET) {
@@ -439,6 +448,10 @@ static CUresult queue(CUstream s, op o)
 static op copy_op(const op *o)
 {
     op copy = *o;
+    if (o->owned) {
+        copy.host = take(o->bytes);
+        memcpy(copy.host, o->host, o->bytes);
+    }
     if (o->params) {
         size_t bytes = 0;
         for (int i = 0; i < o->function->nparams; i++)
@@ -823,11 +836,12 @@ EXPORT CUresult cuModuleLoadDataEx(CUmodule *m, const void *image, unsigned n, i
     *m = take(sizeof **m);
     (*m)->context = current;
     (*m)->image = strdup(text);
+    (*m)->next = modules;
+    modules = *m;
     live[STANDIN_MODULE]++;
     return leave(0);
 }
 
-/* What is queued still points to it. */
 EXPORT CUresult cuModuleUnload(CUmodule m)
 {
     ENTER(true);
@@ -1089,6 +1103,19 @@ void standin_limit(size_t bytes)
     configure();
     memory = bytes;
     pthread_mutex_unlock(&lock);
+}
+
+int standin_call(void *stream, bool (*call)(void *ctx), const void *ctx, size_t bytes)
+{
+    ENTER(true);
+    op o = {.kind = CALL, .call = call, .host = take(bytes), .owned = true, .bytes = bytes};
+    memcpy(o.host, ctx, bytes);
+    return leave(queue(stream, o));
+}
+
+bool standin_lives(const void *at, size_t bytes) /* inside a call, with the lock */
+{
+    return host_of((CUdeviceptr)(uintptr_t)at, bytes);
 }
 
 long standin_calls(void) { LOCKED(long, calls); }

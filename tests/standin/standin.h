@@ -39,21 +39,26 @@ typedef enum standin_kind {
     STANDIN_KINDS
 } standin_kind;
 
-#define STANDIN_CONTROLS(X)                                                                    \
-    /* What launches do; without it they do nothing. */                                        \
-    X(void, standin_on_launch, (standin_kernel * run, void *ctx))                              \
-    /* The nth call from now on (counting from 1) fails once, with this code. 0: none. */      \
-    X(void, standin_fail_at, (long n, int code))                                               \
-    X(const char *, standin_failed, (void)) /* the name of what did; NULL: not yet */          \
-    /* The nth kernel that runs from now on faults, and the device is lost. 0: none. */        \
-    X(void, standin_fault_at, (long n))                                                        \
-    /* Bytes that a device gives. */                                                           \
-    X(void, standin_limit, (size_t bytes))                                                     \
-    X(long, standin_calls, (void))               /* so far */                                  \
-    X(long, standin_count, (const char *name))   /* of one entry point */                      \
-    X(long, standin_live, (standin_kind kind))   /* objects */                                 \
-    X(size_t, standin_bytes, (int device))       /* of device memory given out */              \
-    X(char *, standin_host, (const void *at))    /* the host's address of device memory */     \
+#define STANDIN_CONTROLS(X)                                                                             \
+    /* What launches do; without it they do nothing. */                                                 \
+    X(void, standin_on_launch, (standin_kernel * run, void *ctx))                                       \
+    /* The nth call from now on (counting from 1) fails once, with this code. 0: none. */               \
+    X(void, standin_fail_at, (long n, int code))                                                        \
+    X(const char *, standin_failed, (void)) /* the name of what did; NULL: not yet */                   \
+    /* The nth kernel that runs from now on faults, and the device is lost. 0: none. */                 \
+    X(void, standin_fault_at, (long n))                                                                 \
+    /* Bytes that a device gives. */                                                                    \
+    X(void, standin_limit, (size_t bytes))                                                              \
+    /* Other libraries' work on a stream: run(a copy of ctx), which may touch device memory; false is \
+     * a fault. What the driver's calls give. */ \
+    X(int, standin_call,                                                                                \
+      (void *stream, bool (*run)(void *ctx), const void *ctx, size_t bytes))                            \
+    X(bool, standin_lives, (const void *at, size_t bytes)) /* asked in there: in one block? */          \
+    X(long, standin_calls, (void))                         /* so far */                                 \
+    X(long, standin_count, (const char *name))             /* of one entry point */                     \
+    X(long, standin_live, (standin_kind kind))             /* objects */                                \
+    X(size_t, standin_bytes, (int device))                 /* of device memory given out */             \
+    X(char *, standin_host, (const void *at))    /* the host's address of device memory */              \
     X(bool, standin_is_device, (const void *at)) /* in a device's range */
 
 #endif

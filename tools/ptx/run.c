@@ -16,21 +16,18 @@ enum {
     STATIC_SHARED = 1024, /* bytes that a kernel may use itself, generously */
 };
 
-/* The driver's numbers for attributes. */
-enum { DEVICE_SHARED_OPTIN = 97, DEVICE_MAJOR = 75, DEVICE_MINOR = 76, DEVICE_UNITS = 16 };
-enum { FUNCTION_LOCAL = 3, FUNCTION_REGISTERS = 4 };
-
 typedef struct device {
-    char name[128], driver[64];
-    int sm, units, shared, cuda;
-    void *before, *after; /* events */
+    const fr__gpu_info *about;
+    fr__gpu *gpu;
+    fr__gpu_stream *stream;
+    char driver[64];
 } device;
 
 typedef struct launch {
-    void *module, *function;
+    fr__gpu_code *code;
     uint64_t *words;
-    gpu_pointer far_words;       /* of more than FR__PTX_WORDS of them */
-    gpu_pointer scratch;         /* where shared memory is too small */
+    char *far_words;             /* of more than FR__PTX_WORDS of them */
+    char *scratch;               /* where shared memory is too small */
     int64_t range, blocks_limit; /* blocks_limit: that the scratch is made for; 0: any */
     uint64_t scratch_bytes;
     const fr__kernel *kernel;
@@ -40,20 +37,25 @@ typedef struct launch {
 typedef struct program { /* a work on the GPU */
     int nsteps, nmade;
     launch steps[MAX_STEPS];
-    gpu_pointer made[2 * MAX_BUFFERS]; /* to be freed */
-    gpu_pointer out;
+    fr__gpu_stream *stream;
+    char *made[2 * MAX_BUFFERS]; /* to be freed */
+    size_t bytes[2 * MAX_BUFFERS];
+    char *out;
 } program;
 
 /* ---- a program on the device ---------------------------------------------------------- */
 
-static gpu_pointer take(program *p, size_t bytes)
+static char *take(program *p, size_t bytes)
 {
-    gpu_pointer at = 0;
-    if (p->nmade == FR__COUNT(p->made) || cuMemAlloc_v2(&at, bytes ? bytes : 1))
-        return 0;
+    if (p->nmade == FR__COUNT(p->made))
+        return NULL;
+    char *at = fr__gpu_alloc(p->stream, bytes);
+    if (!at)
+        return NULL;
+    p->bytes[p->nmade] = bytes;
     p->made[p->nmade++] = at;
-    return cuMemsetD8_v2(at, 0xff, bytes ? bytes : 1) ? 0
-                                                      : at; /* NaN: nothing passes unwritten */
+    /* NaN: nothing passes unwritten */
+    return fr__gpu_fill(p->stream, at, 0xff, bytes) ? NULL : at;
 }
 
 /* The whole buffer that a leaf looks at: strides may go any way from its first element. */
@@ -64,25 +66,25 @@ static bool upload_leaves(program *p, const work *w, char **to)
         to[i] = NULL;
         if (!x->buf) /* no elements */
             continue;
-        gpu_pointer at = take(p, x->buf->bytes);
-        if (!at || cuMemcpyHtoD_v2(at, x->buf->data, x->buf->bytes))
+        char *at = take(p, x->buf->bytes);
+        if (!at || fr__gpu_upload(p->stream, at, x->buf->data, x->buf->bytes))
             return false;
-        to[i] = (char *)(uintptr_t)at + (x->data - (char *)x->buf->data);
+        to[i] = at + (x->data - (char *)x->buf->data);
     }
     return true;
 }
 
 static bool place_stored(program *p, const fr__plan *plan, char **to)
 {
-    gpu_pointer temporary = take(p, plan->temporary);
+    char *temporary = take(p, plan->temporary);
     for (int i = 0; i < plan->nstored; i++) {
         const fr__stored *s = &plan->stored[i];
-        gpu_pointer at = s->output < 0 ? temporary + s->place : take(p, s->bytes);
+        char *at = s->output < 0 ? temporary + s->place : take(p, s->bytes);
         if (!at || !temporary)
             return false;
-        to[i] = (char *)(uintptr_t)at;
+        to[i] = at;
         if (i == plan->outs[0].stored)
-            p->out = at + (gpu_pointer)plan->outs[0].offset;
+            p->out = at + plan->outs[0].offset;
     }
     return true;
 }
@@ -90,15 +92,14 @@ static bool place_stored(program *p, const fr__plan *plan, char **to)
 static bool load_kernel(launch *l, const device *d)
 {
     size_t bytes;
-    char *ptx = fr__llvm_ptx(l->kernel, PTX_ENTRY, d->sm, &bytes);
+    char *ptx = fr__llvm_ptx(l->kernel, PTX_ENTRY, d->about->sm, &bytes);
     if (!ptx)
         return false;
     double start = fr__now();
-    bool ok = !cuModuleLoadData(&l->module, ptx) &&
-              !cuModuleGetFunction(&l->function, l->module, PTX_ENTRY);
+    l->code = fr__gpu_load(d->gpu, ptx, bytes, PTX_ENTRY);
     l->load_ms = 1e3 * (fr__now() - start);
     fr__free(ptx);
-    return ok;
+    return l->code;
 }
 
 static bool load_step(program *p, const work *w, const device *d, int i, char **leaves,
@@ -114,12 +115,12 @@ static bool load_step(program *p, const work *w, const device *d, int i, char **
     if (s->nwords > FR__PTX_WORDS) {
         size_t bytes = sizeof *l->words * (size_t)s->nwords;
         l->far_words = take(p, bytes);
-        if (!l->far_words || cuMemcpyHtoD_v2(l->far_words, l->words, bytes))
+        if (!l->far_words || fr__gpu_upload(p->stream, l->far_words, l->words, bytes))
             return false;
     }
     l->scratch_bytes = (s->scratch + 127) & ~(uint64_t)127;
-    if (l->scratch_bytes + STATIC_SHARED > (uint64_t)d->shared) {
-        l->blocks_limit = 4 * (int64_t)d->units;
+    if (l->scratch_bytes + STATIC_SHARED > (uint64_t)d->about->shared_block) {
+        l->blocks_limit = 4 * (int64_t)d->about->processors;
         l->scratch = take(p, l->scratch_bytes * (size_t)l->blocks_limit);
         return l->scratch;
     }
@@ -129,7 +130,7 @@ static bool load_step(program *p, const work *w, const device *d, int i, char **
 static bool load_program(program *p, const work *w, const device *d)
 {
     char *leaves[MAX_BUFFERS], *stored[MAX_BUFFERS];
-    *p = (program){.nsteps = w->plan->nsteps};
+    *p = (program){.nsteps = w->plan->nsteps, .stream = d->stream};
     if (p->nsteps > MAX_STEPS || w->nleaves > MAX_BUFFERS || w->plan->nstored > MAX_BUFFERS)
         return false;
     if (!upload_leaves(p, w, leaves) || !place_stored(p, w->plan, stored))
@@ -144,11 +145,10 @@ static void free_program(program *p)
 {
     for (int i = 0; i < p->nsteps && i < MAX_STEPS; i++) {
         free(p->steps[i].words);
-        if (p->steps[i].module)
-            cuModuleUnload(p->steps[i].module);
+        fr__gpu_unload(p->steps[i].code);
     }
     for (int i = 0; i < p->nmade; i++)
-        cuMemFree_v2(p->made[i]);
+        fr__gpu_free(p->stream, p->made[i], p->bytes[i]);
 }
 
 static bool launch_step(const launch *l, int threads)
@@ -159,7 +159,7 @@ static bool launch_step(const launch *l, int threads)
         blocks = l->blocks_limit;
     blocks = blocks > INT32_MAX ? INT32_MAX : blocks;
     const uint64_t *words = l->far_words ? (const uint64_t *)&l->far_words : l->words;
-    return gpu_launch(l->function, words, 0, l->range, l->scratch, l->scratch_bytes, blocks,
+    return gpu_launch(l->code, words, 0, l->range, l->scratch, l->scratch_bytes, blocks,
                       threads);
 }
 
@@ -168,7 +168,7 @@ static bool launch_step(const launch *l, int threads)
 typedef struct task { /* what is timed: steps [from, to) of a program, or a copy */
     const program *p;
     int from, to, threads;
-    gpu_pointer copy_to, copy_from;
+    char *copy_to, *copy_from;
     size_t bytes;
 } task;
 
@@ -177,34 +177,39 @@ static bool start_task(const task *t)
     for (int i = t->from; i < t->to; i++)
         if (!launch_step(&t->p->steps[i], t->threads))
             return false;
-    return !t->bytes || !cuMemcpyDtoDAsync_v2(t->copy_to, t->copy_from, t->bytes, NULL);
+    return !t->bytes || !fr__gpu_copy(gpu_stream(), t->copy_to, t->copy_from, t->bytes);
 }
 
 static int by_value(const void *x, const void *y)
 {
-    float a = *(const float *)x, b = *(const float *)y;
+    double a = *(const double *)x, b = *(const double *)y;
     return a < b ? -1 : a > b;
 }
 
 /* Median of milliseconds on the GPU; negative: it failed. */
 static double median_ms(const device *d, const task *t)
 {
-    float ms[REPEATS];
+    double ms[REPEATS];
     for (int i = -WARM_UP; i < REPEATS; i++) {
-        if (cuEventRecord(d->before, NULL) || !start_task(t) || cuEventRecord(d->after, NULL) ||
-            cuEventSynchronize(d->after))
+        fr__gpu_mark *before = fr__gpu_mark_new(d->stream);
+        bool started = before && start_task(t);
+        fr__gpu_mark *after = started ? fr__gpu_mark_new(d->stream) : NULL;
+        double seconds = after ? fr__gpu_mark_seconds(before, after) : -1;
+        fr__gpu_mark_free(before);
+        fr__gpu_mark_free(after);
+        if (seconds < 0)
             return -1;
-        if (i >= 0 && cuEventElapsedTime(&ms[i], d->before, d->after))
-            return -1;
+        if (i >= 0)
+            ms[i] = 1e3 * seconds;
     }
     qsort(ms, REPEATS, sizeof *ms, by_value);
-    return ((double)ms[REPEATS / 2 - 1] + (double)ms[REPEATS / 2]) / 2;
+    return (ms[REPEATS / 2 - 1] + ms[REPEATS / 2]) / 2;
 }
 
 /* A copy that reads and writes `moved` bytes in all. */
 static double copy_ms(const device *d, size_t moved)
 {
-    program p = {0};
+    program p = {.stream = d->stream};
     task t = {.bytes = moved / 2};
     double ms = -1;
     t.copy_from = take(&p, t.bytes);
@@ -224,7 +229,7 @@ static double difference(const work *w, const program *p)
     size_t bytes = fr_nbytes(w->out);
     void *host = malloc(bytes ? bytes : 1);
     double far = -1, most = 0;
-    if (!host || cuMemcpyDtoH_v2(host, p->out, bytes)) {
+    if (!host || fr__gpu_download(p->stream, host, p->out, bytes)) {
         free(host);
         return -1;
     }
@@ -285,14 +290,13 @@ static bool time_work(sheet *to, const device *d, const work *w, const program *
     for (int i = 0; i < p->nsteps; i++) {
         const launch *l = &p->steps[i];
         task one = {.p = p, .from = i, .to = i + 1, .threads = THREADS};
-        int registers = 0, local = 0;
-        cuFuncGetAttribute(&registers, FUNCTION_REGISTERS, l->function);
-        cuFuncGetAttribute(&local, FUNCTION_LOCAL, l->function);
+        fr__gpu_code_info code = {0};
+        fr__gpu_code_about(l->code, &code);
         int64_t each = fr__ptx_per_block(l->kernel, THREADS);
         fr__text_f(&to->kernels,
                    "| %-14s | %4d | %9lld | %7lld | %9d | %5d | %7llu | %7.4f | %6.1f |\n",
                    w->g->name, i, (long long)l->range,
-                   (long long)((l->range + each - 1) / each), registers, local,
+                   (long long)((l->range + each - 1) / each), code.registers, code.local,
                    (unsigned long long)l->scratch_bytes, median_ms(d, &one), l->load_ms);
     }
     return true;
@@ -311,8 +315,8 @@ static void check_work(sheet *to, const device *d, const graph *g)
     for (int i = 0; !problem && i < p.nsteps; i++)
         if (!launch_step(&p.steps[i], THREADS))
             problem = "a kernel did not start";
-    if (!problem && cuCtxSynchronize())
-        problem = "a kernel failed";
+    if (!problem && fr__gpu_synchronize(d->stream))
+        problem = fr_error_message();
     if (!problem && (far = difference(&w, &p)) < 0)
         problem = fr_error() ? fr_error_message() : "nothing to compare";
     if (!problem && !(far <= g->tolerance))
@@ -351,18 +355,13 @@ static void driver_version(char *to, size_t room)
 
 static bool open_device(device *d)
 {
-    int major = 0, minor = 0;
-    *d = (device){0};
-    bool ok = !cuDeviceGetName(d->name, sizeof d->name, 0) &&
-              !cuDeviceGetAttribute(&major, DEVICE_MAJOR, 0) &&
-              !cuDeviceGetAttribute(&minor, DEVICE_MINOR, 0) &&
-              !cuDeviceGetAttribute(&d->units, DEVICE_UNITS, 0) &&
-              !cuDeviceGetAttribute(&d->shared, DEVICE_SHARED_OPTIN, 0) &&
-              !cuDriverGetVersion(&d->cuda) && !cuEventCreate(&d->before, 0) &&
-              !cuEventCreate(&d->after, 0);
-    d->sm = 10 * major + minor;
+    *d = (device){.stream = gpu_stream()};
+    if (!d->stream)
+        return false;
+    d->gpu = fr__gpu_of(d->stream);
+    d->about = fr__gpu_about(d->gpu);
     driver_version(d->driver, sizeof d->driver);
-    return ok;
+    return true;
 }
 
 static void write_sheet(FILE *to, const sheet *s, const device *d)
@@ -376,8 +375,9 @@ static void write_sheet(FILE *to, const sheet *s, const device *d)
         "Made by `tools/gpu-check`. One kernel IR: the plans are those that the CPU runs, the\n"
         "PTX is emitted by LLVM from the same kernels. %s, compute capability %d.%d,\n"
         "%d multiprocessors; driver %s (CUDA %d.%d); LLVM %s; ferrule %s; %s.\n\n",
-        d->name, d->sm / 10, d->sm % 10, d->units, d->driver, d->cuda / 1000,
-        d->cuda % 1000 / 10, fr__llvm_version(), fr_version(), date);
+        d->about->name, d->about->sm / 10, d->about->sm % 10, d->about->processors, d->driver,
+        d->about->driver / 1000, d->about->driver % 1000 / 10, fr__llvm_version(), fr_version(),
+        date);
     fprintf(
         to,
         "Times are medians of %d, by events on the GPU, with %d threads a block; GB/s count "
@@ -424,12 +424,12 @@ int run_all(const char *results, const char *notes)
 {
     device d;
     sheet s = {0};
-    if (!gpu_ready()) {
-        fprintf(stderr, "ptx: no GPU\n");
+    if (!fr__cuda_count()) {
+        fprintf(stderr, "ptx: no GPU: %s\n", fr__cuda_why());
         return RUN_NO_GPU;
     }
     if (!open_device(&d)) {
-        fprintf(stderr, "ptx: the GPU does not say what it is\n");
+        fprintf(stderr, "ptx: %s\n", fr_error_message());
         return 1;
     }
     for (int g = 0; g < graph_count; g++)

@@ -86,9 +86,8 @@ void fr__gpu_clear_cache(fr__gpu *g); /* waits for what is queued, then gives it
 
 /* ---- transfers --------------------------------------------------------------------------- */
 
-/* Host to device: when it returns the host's memory may be changed (large transfers go through
- * pinned staging, in pieces, so that copying to the staging overlaps the transfer; small ones are
- * copied by the driver). An error while the stream records: a replay would read what is gone. */
+/* Host to device: when it returns the host's memory may be changed (transfers go through pinned
+ * staging, large ones in pieces, so that copying to the staging overlaps the transfer). An error while the stream records: a replay would read what is gone. */
 int fr__gpu_upload(fr__gpu_stream *s, char *to, const void *from, size_t bytes);
 /* Device to host: waits until the bytes are there. An error while the stream records. */
 int fr__gpu_download(fr__gpu_stream *s, void *to, const char *from, size_t bytes);
@@ -97,6 +96,7 @@ int fr__gpu_copy(fr__gpu_stream *s, char *to, const char *from, size_t bytes); /
 int fr__gpu_copy_peer(fr__gpu_stream *s, char *to, fr__gpu *from_gpu, const char *from,
                       size_t bytes);
 int fr__gpu_zero(fr__gpu_stream *s, char *to, size_t bytes);
+int fr__gpu_fill(fr__gpu_stream *s, char *to, unsigned char byte, size_t bytes);
 
 /* ---- code -------------------------------------------------------------------------------- */
 
@@ -128,7 +128,7 @@ int fr__gpu_code_about(fr__gpu_code *c, fr__gpu_code_info *to);
 
 /* What is queued on this stream between begin and end is recorded instead of run. In between the
  * stream belongs to this thread: nobody else queues on it. Allowed meanwhile: launch, copy, zero,
- * alloc, free, used_by, load. A block freed while recording may be used again by what is recorded
+ * alloc, free, used_by, load, unload. Waits, marks, uploads and downloads are errors. A block freed while recording may be used again by what is recorded
  * later, but its address goes on belonging to the graph: keep what a graph uses as long as it. */
 typedef struct fr__gpu_graph fr__gpu_graph;
 int fr__gpu_record_begin(fr__gpu_stream *s);

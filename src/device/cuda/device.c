@@ -84,6 +84,14 @@ int fr__gpu_fail(fr__gpu *g, fr__gpu_stream *s, CUresult r, const char *call)
     return fr__fail_int(FR__E_DEVICE, "gpu %d: %s", g->info.index, text);
 }
 
+int fr__gpu_not_recording(const fr__gpu_stream *s, const char *what)
+{
+    if (!atomic_load(&s->recording))
+        return 0;
+    return fr__fail_int(FR__E_DEVICE, "gpu %d: %s cannot be recorded", s->gpu->info.index,
+                        what);
+}
+
 bool fr__gpu_blocking(void)
 {
     static atomic_int known; /* 1: no, 2: yes */
@@ -138,7 +146,8 @@ static int open_gpu(fr__gpu *g, int index)
         return -1;
     if (fr__gpu_enter(g, &back))
         return -1;
-    int bad = (!g->heap && fr__gpu_heap_new(g)) || (!g->staging && fr__gpu_staging_new(g));
+    int bad = (!g->heap && fr__gpu_heap_new(g)) || (!g->staging && fr__gpu_staging_new(g)) ||
+              (!g->blas && fr__gpu_blas_new(g));
     fr__gpu_leave(back);
     return bad || !fr__gpu_stream_get(g, 0) ? -1 : 0;
 }
@@ -231,7 +240,9 @@ int fr__gpu_wait_for(fr__gpu_stream *after, fr__gpu_stream *s)
     CUcontext back;
     if (after == s)
         return 0;
-    if (fr__gpu_enter(s->gpu, &back))
+    if (fr__gpu_not_recording(s, "waiting for it") ||
+        fr__gpu_not_recording(after, "waiting for another stream") ||
+        fr__gpu_enter(s->gpu, &back))
         return -1;
     /* One event a stream will do: recorded again by another thread before the wait is queued, it
      * only waits for more. */
@@ -251,9 +262,8 @@ int fr__gpu_wait_for(fr__gpu_stream *after, fr__gpu_stream *s)
 int fr__gpu_synchronize(fr__gpu_stream *s)
 {
     CUcontext back;
-    if (atomic_load(&s->recording)) /* the driver would drop the recording, too */
-        return fr__fail_int(FR__E_DEVICE, "gpu %d: a stream that records cannot be waited for",
-                            s->gpu->info.index);
+    if (fr__gpu_not_recording(s, "waiting for it")) /* the driver would drop the recording */
+        return -1;
     if (fr__gpu_enter(s->gpu, &back))
         return -1;
     int bad = FR__GPU(s->gpu, s, cuStreamSynchronize, (s->handle));
@@ -305,7 +315,7 @@ fr__gpu_mark *fr__gpu_mark_new(fr__gpu_stream *s)
 {
     CUcontext back;
     fr__gpu_mark *m = fr__calloc(1, sizeof *m);
-    if (!m || fr__gpu_enter(s->gpu, &back)) {
+    if (!m || fr__gpu_not_recording(s, "a mark") || fr__gpu_enter(s->gpu, &back)) {
         fr__free(m);
         return NULL;
     }
