@@ -26,6 +26,12 @@ static inline int fr__place_of_stream(uint16_t stream)
     return stream ? fr__stream_where(stream).place : FR__HOST; /* 0 is the CPU's default */
 }
 
+/* Is what this thread builds now for a GPU? */
+static inline bool fr__on_gpu(void)
+{
+    return fr__place_of_stream(fr_stream_current().id) != FR__HOST;
+}
+
 /* What a GPU can do for the core. `stream` is a number of ours. Addresses on a GPU are char * that
  * the host must not read. int: 0, or -1 with an error; NULL: with an error. */
 typedef struct fr__gpu_ops {

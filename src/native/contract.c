@@ -72,6 +72,11 @@ static void prepare_conv(fr__native_call *c, fr__gemm *g)
     fr__gemm_dim(&g->b.k, channels, w->strides[last]);
 }
 
+const fr__gemm *fr__contract_gemm(const fr__native_call *c)
+{
+    return &((const product *)c->own)->g;
+}
+
 static int prepare(fr__native_call *c, fr__arena *arena, int threads)
 {
     product *p = fr__arena_zalloc(arena, sizeof *p);

@@ -52,6 +52,10 @@ typedef struct fr__gemm {
     char *packed; /* fr__gemm_packed_bytes, 64-byte aligned; NULL where that is 0 */
 } fr__gemm;
 
+/* The product that a prepared CONTRACT or CONV is, but for addresses. */
+struct fr__native_call;
+const fr__gemm *fr__contract_gemm(const struct fr__native_call *c);
+
 /* How the work is cut up; by shapes and the number of threads alone. */
 typedef struct fr__gemm_cut {
     bool pack_a, pack_b;

@@ -11,7 +11,7 @@
 #include "device/cuda/launch.h"
 #include "device/cuda/place.h"
 #include "device/launch.h"
-#include "run/plan.h"
+#include "run/gpu.h"
 
 #include "base/pool.h"
 
@@ -93,6 +93,25 @@ out:
     return status;
 }
 
+/* ---- routines of the GPU ----------------------------------------------------------------- */
+
+static int run_native(const run *r, const fr__step *s)
+{
+    const fr__native *n = s->native->routine;
+    bool done = false;
+    int status = 0;
+    if (n == &fr__native_contract || n == &fr__native_conv) {
+        char *data[FR__INPUTS + 2] = {NULL};
+        for (int i = 0; i < s->npatches; i++) {
+            const fr__patch *q = &s->patches[i];
+            data[q->word] =
+                (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
+        }
+        status = fr__gpu_product_run(r->stream, r->s, s->native, data, &done);
+    }
+    return status || done ? status : run_on_host(r, s);
+}
+
 /* ---- a run ------------------------------------------------------------------------------ */
 
 static int queue_step(const run *r, int i)
@@ -100,7 +119,7 @@ static int queue_step(const run *r, int i)
     fr__step *s = &r->p->steps[i];
     atomic_fetch_add_explicit(&s->runs, 1, memory_order_relaxed);
     if (s->native)
-        return run_on_host(r, s);
+        return run_native(r, s);
     fr__step_words(r->p, s, r->leaves, r->literals, r->stored, r->words);
     return fr__gpu_kernel_run(r->s, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
                                                       .code = r->code[i],

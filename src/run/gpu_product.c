@@ -1,0 +1,168 @@
+/* gpu_product.c - CONTRACT and CONV on a GPU: by cuBLASLt, on operands that are matrices
+ *
+ * An operand that lies otherwise (several dimensions a side that don't merge, the overlapping windows of a
+ * convolution, repeated or reversed rows) is copied first, by the kernel of such a copy.
+ */
+#include "run/gpu.h"
+
+#include "core/place.h"
+#include "device/cuda/blas.h"
+#include "device/cuda/launch.h"
+#include "native/gemm.h"
+
+/* One side as a stride: true where it is one dimension, or none (then `otherwise`). */
+static bool one_stride(const fr__gemm_dims *d, int64_t otherwise, int64_t *stride)
+{
+    *stride = d->n ? d->stride[0] : otherwise;
+    return d->n <= 1;
+}
+
+/* rows: the side whose elements are a row apart in what isn't transposed. */
+static bool as_matrix(const fr__gemm_dims *batch, const fr__gemm_dims *rows, int64_t nrows,
+                      const fr__gemm_dims *columns, int64_t ncolumns, fr__gpu_matrix *to)
+{
+    int64_t down, across;
+    if (!one_stride(batch, 0, &to->batch) || !one_stride(rows, ncolumns, &down) ||
+        !one_stride(columns, 1, &across) || to->batch < 0)
+        return false;
+    if (across == 1 && down >= ncolumns) {
+        to->stride = down;
+        to->transposed = false;
+        return true;
+    }
+    if (!rows->n) /* one row: a column's elements may be any steps apart */
+        down = 1;
+    if (!columns->n)
+        across = nrows;
+    to->stride = across;
+    to->transposed = true;
+    return down == 1 && across >= nrows;
+}
+
+/* ---- copies ----------------------------------------------------------------------------- */
+
+static void add_dims(const fr__gemm_dims *d, int *n, int64_t *shape, int64_t *strides)
+{
+    for (int i = 0; i < d->n; i++) {
+        shape[*n] = d->size[i];
+        strides[(*n)++] = d->stride[i];
+    }
+}
+
+/* The program of one kernel that copies such an array to rows; NULL with an error. */
+static fr__plan *copy_plan(int place, int dtype, int n, const int64_t *shape,
+                           const int64_t *strides)
+{
+    fr__trace t = {0};
+    fr__plan *p = NULL;
+    int leaf = fr__trace_on(&t, place) ? -1
+                                       : fr__capture_leaf(&t, FR__OP_LEAF, dtype, n, shape,
+                                                          strides),
+        copy = leaf < 0 ? -1
+                        : fr__capture_node(&t, FR__OP_COPY, dtype, n, shape, 1,
+                                           (int32_t[]){leaf}, 0, NULL);
+    if (copy >= 0 && !fr__capture_output(&t, copy)) {
+        t.passed = FR__PASS_CAPTURE;
+        p = fr__plan_for(&t);
+    }
+    fr__trace_free(&t);
+    if (p && (p->nsteps != 1 || p->nstored != 1 || p->steps[0].native)) {
+        fr__fail(FR__E_INTERNAL, "a copy of %d dimensions is no kernel", n);
+        fr__plan_release(p);
+        p = NULL;
+    }
+    return p;
+}
+
+static int run_copy(fr__gpu_stream *s, fr__plan *p, const char *from, char *to)
+{
+    const fr__step *step = &p->steps[0];
+    fr__gpu_code *code = fr__kcache_gpu_code(step->kernel, fr__gpu_of(s));
+    uint64_t *words = fr__malloc(sizeof *words * (size_t)p->max_words + 1);
+    int status = -1;
+    if (code && words) {
+        fr__step_words(p, step, &(char *){(char *)(uintptr_t)from}, NULL, &to, words);
+        status = fr__gpu_kernel_run(s, &(fr__gpu_kernel){.kernel = step->kernel->kernel,
+                                                         .code = code,
+                                                         .words = words,
+                                                         .nwords = step->nwords,
+                                                         .range = step->range,
+                                                         .scratch = step->scratch,
+                                                         .name = step->kernel->name});
+    }
+    fr__free(words);
+    return status;
+}
+
+typedef struct packed {
+    char *block;
+    size_t bytes;
+} packed;
+
+/* x as [batch, outer, k], row-major. A repeated batch stays repeated. */
+static int pack(fr__gpu_stream *s, int place, const fr__gemm *g, const fr__gemm_operand *x,
+                int64_t nouter, fr__gpu_matrix *to, packed *block)
+{
+    int64_t shape[3 * FR_MAX_NDIM], strides[3 * FR_MAX_NDIM], batches = 1;
+    int n = 0;
+    bool repeated = true;
+    for (int i = 0; i < x->batch.n; i++)
+        repeated &= x->batch.stride[i] == 0;
+    if (!repeated) {
+        add_dims(&x->batch, &n, shape, strides);
+        batches = g->batches;
+    }
+    add_dims(&x->outer, &n, shape, strides);
+    add_dims(&x->k, &n, shape, strides);
+    if (n > FR_MAX_NDIM)
+        return fr__fail_int(FR__E_LIMIT, "a product of operands of %d dimensions on a GPU", n);
+    fr__plan *p = copy_plan(place, g->dtype, n, shape, strides);
+    if (!p)
+        return -1;
+    block->bytes = (size_t)(batches * nouter * g->k) * (size_t)fr__dsize(g->dtype);
+    block->block = fr__gpu_alloc(s, block->bytes);
+    int status = block->block ? run_copy(s, p, x->data, block->block) : -1;
+    fr__plan_release(p);
+    *to = (fr__gpu_matrix){block->block, g->k, repeated ? 0 : nouter * g->k, false};
+    return status;
+}
+
+/* ---- the product ------------------------------------------------------------------------ */
+
+int fr__gpu_product_run(uint16_t stream, fr__gpu_stream *s, const fr__native_call *call,
+                        char *const *data, bool *done)
+{
+    fr__gemm g = *fr__contract_gemm(call);
+    g.a.data = data[0];
+    g.b.data = data[1];
+    g.c = data[2];
+    *done = false;
+    if (!fr__gpu_blas_ready())
+        return 0;
+    fr__gpu_product p = {.dtype = (fr_dtype)g.dtype,
+                         .tf32 = fr__gpu_tf32(),
+                         .batch = g.batches,
+                         .m = g.m,
+                         .n = g.n,
+                         .k = g.k,
+                         .out = {g.c, g.ldc, g.next, false}};
+    packed a = {NULL, 0}, b = {NULL, 0};
+    int status = 0, place = fr__place_of_stream(stream);
+    p.a.at = g.a.data;
+    p.b.at = g.b.data;
+    if (g.k == 0) {
+        *done = true;
+        return fr__gpu_zero(s, g.c, (size_t)call->out.size * (size_t)fr__dsize(g.dtype));
+    }
+    if (!as_matrix(&g.a.batch, &g.a.outer, g.m, &g.a.k, g.k, &p.a))
+        status = pack(s, place, &g, &g.a, g.m, &p.a, &a);
+    if (!status && !as_matrix(&g.b.batch, &g.b.k, g.k, &g.b.outer, g.n, &p.b)) {
+        status = pack(s, place, &g, &g.b, g.n, &p.b, &b);
+        p.b.transposed = true; /* packed a column after the other */
+    }
+    if (!status && (*done = fr__gpu_matmul_can(fr__gpu_of(s), &p, &(size_t){0})))
+        status = fr__gpu_matmul(s, &p);
+    fr__gpu_free(s, a.block, a.bytes);
+    fr__gpu_free(s, b.block, b.bytes);
+    return status;
+}
