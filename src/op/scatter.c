@@ -40,7 +40,8 @@ static fr_array *by_comparison(fr_array *x, fr_array *at, fr_array *updates, int
     if (mode != FR_SCATTER_ADD || at->ndim != 1 || work > (double)MOST_WORK || !fr__on_gpu())
         return NULL;
     int64_t n = x->dims[1], k = updates->dims[1];
-    fr_array *place = fr_reshape(fr_arange(0, (double)n, 1, FR_INT32), (int64_t[]){1, n, 1, 1}, 4),
+    fr_array *place =
+                 fr_reshape(fr_arange(0, (double)n, 1, FR_INT32), (int64_t[]){1, n, 1, 1}, 4),
              *index = fr_reshape(at, (int64_t[]){1, 1, k, 1}, 4),
              *all = fr_expand_dims(updates, (int[]){1}, 1);
     fr_array *sum = fr_sum(fr_where(fr_eq(place, index), all, 0.0),

@@ -15,16 +15,15 @@
 
 #include "base/pool.h"
 
-typedef struct {
-    fr__plan *p;
-    uint16_t stream;
-    fr__gpu_stream *s;
-    fr_array *const *arrays;
-    const int64_t *literals;
-    char **leaves, **stored; /* addresses on the GPU */
-    fr__gpu_code **code;     /* of every step; NULL: a routine */
-    uint64_t *words;
-} run;
+char *fr__gpu_take(fr__gpu_run *r, size_t bytes) { return fr__gpu_alloc(r->home, bytes); }
+
+void fr__gpu_give(fr__gpu_run *r, char *block, size_t bytes)
+{
+    if (!block)
+        return;
+    if (!r->kept || fr__vec_push(r->kept, (fr__gpu_block){block, bytes}))
+        fr__gpu_free(r->home, block, bytes); /* without memory for it the recording fails */
+}
 
 /* ---- routines on the host -------------------------------------------------------------- */
 
@@ -41,7 +40,7 @@ static void free_host(on_host *h)
             fr__data_free(h->block[i], h->bytes[i]);
 }
 
-static int bring(const run *r, const fr__step *s, on_host *h)
+static int bring(fr__gpu_run *r, const fr__step *s, on_host *h)
 {
     int nin = s->native->nin;
     for (int i = 0; i < s->npatches; i++) {
@@ -59,14 +58,14 @@ static int bring(const run *r, const fr__step *s, on_host *h)
         if (!(h->block[w] = fr__data_alloc(h->bytes[w])))
             return -1;
         h->data[w] = h->block[w] + q->offset;
-        if (w < nin && fr__gpu_download(r->s, h->block[w], r->stored[q->index], h->bytes[w]))
+        if (w < nin && fr__gpu_download(r->home, h->block[w], r->stored[q->index], h->bytes[w]))
             return -1;
     }
     return 0;
 }
 
 /* A routine that the GPU has no code for: its inputs come to the host, its result goes back. */
-static int run_on_host(const run *r, const fr__step *s)
+static int run_on_host(fr__gpu_run *r, const fr__step *s)
 {
     on_host h = {{NULL}, {NULL}, {0}};
     int threads = fr__pool_threads(), status = -1, nin = s->native->nin;
@@ -84,7 +83,7 @@ static int run_on_host(const run *r, const fr__step *s)
     for (int i = 0; i < s->npatches; i++) {
         const fr__patch *q = &s->patches[i];
         if (q->word == nin && h.bytes[nin])
-            status |= fr__gpu_upload(r->s, r->stored[q->index], h.block[nin], h.bytes[nin]);
+            status |= fr__gpu_upload(r->home, r->stored[q->index], h.block[nin], h.bytes[nin]);
     }
 out:
     if (space)
@@ -95,7 +94,7 @@ out:
 
 /* ---- routines of the GPU ----------------------------------------------------------------- */
 
-static int run_native(const run *r, const fr__step *s)
+static int run_native(fr__gpu_run *r, const fr__step *s)
 {
     const fr__native *n = s->native->routine;
     bool done = false;
@@ -107,30 +106,34 @@ static int run_native(const run *r, const fr__step *s)
             data[q->word] =
                 (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
         }
-        status = fr__gpu_product_run(r->stream, r->s, s->native, data, &done);
+        status = fr__gpu_product_run(r, s->native, data, &done);
     }
-    return status || done ? status : run_on_host(r, s);
+    if (status || done)
+        return status;
+    if (r->kept)
+        return fr__fail_int(FR__E_DEVICE, "a routine of the host can't be recorded");
+    return run_on_host(r, s);
 }
 
 /* ---- a run ------------------------------------------------------------------------------ */
 
-static int queue_step(const run *r, int i)
+static int queue_step(fr__gpu_run *r, int i)
 {
     fr__step *s = &r->p->steps[i];
     atomic_fetch_add_explicit(&s->runs, 1, memory_order_relaxed);
     if (s->native)
         return run_native(r, s);
     fr__step_words(r->p, s, r->leaves, r->literals, r->stored, r->words);
-    return fr__gpu_kernel_run(r->s, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
-                                                      .code = r->code[i],
-                                                      .words = r->words,
-                                                      .nwords = s->nwords,
-                                                      .range = s->range,
-                                                      .scratch = s->scratch,
-                                                      .name = s->kernel->name});
+    return fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
+                                                       .code = r->code[i],
+                                                       .words = r->words,
+                                                       .nwords = s->nwords,
+                                                       .range = s->range,
+                                                       .scratch = s->scratch,
+                                                       .name = s->kernel->name});
 }
 
-static int find_leaves(const run *r)
+static int find_leaves(fr__gpu_run *r)
 {
     for (int i = 0; i < r->p->nleaves; i++) {
         r->leaves[i] = fr__data_on(r->arrays[i], r->stream);
@@ -140,25 +143,46 @@ static int find_leaves(const run *r)
     return 0;
 }
 
-static int find_code(const run *r)
+static int find_code(fr__gpu_run *r)
 {
     for (int i = 0; i < r->p->nsteps; i++) {
         const fr__step *s = &r->p->steps[i];
         r->code[i] = NULL;
-        if (!s->native && !(r->code[i] = fr__kcache_gpu_code(s->kernel, fr__gpu_of(r->s))))
+        if (!s->native && !(r->code[i] = fr__kcache_gpu_code(s->kernel, fr__gpu_of(r->home))))
             return -1;
     }
     return 0;
 }
 
-int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
-                   const int64_t *literals, fr__buffer **buffers)
+int fr__gpu_run_steps(fr__gpu_run *r)
 {
-    run r = {p, stream, fr__gpu_stream_at(stream), arrays, literals, NULL, NULL, NULL, NULL};
-    size_t pointers = (size_t)(p->nleaves + p->nstored + p->nsteps);
+    fr__plan *p = r->p;
     char *temporary = NULL;
+    int status = 0;
+    if (p->temporary && !(temporary = fr__gpu_take(r, p->temporary)))
+        return -1;
+    for (int i = 0; i < p->nstored; i++)
+        if (p->stored[i].output < 0)
+            r->stored[i] = temporary + p->stored[i].place;
+    for (int i = 0; i < p->nsteps && !status; i++)
+        status = queue_step(r, i);
+    fr__gpu_give(r, temporary, p->temporary); /* what is queued later may have it at once */
+    return status;
+}
+
+int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
+                   const int64_t *literals, bool hot, fr__buffer **buffers)
+{
+    fr__gpu_stream *home = fr__gpu_stream_at(stream);
+    fr__gpu_run r = {.p = p,
+                     .stream = stream,
+                     .home = home,
+                     .to = home,
+                     .arrays = arrays,
+                     .literals = literals};
+    size_t pointers = (size_t)(p->nleaves + p->nstored + p->nsteps);
     int made = 0, status = -1;
-    if (!r.s)
+    if (!home)
         return -1;
     r.leaves =
         fr__malloc(sizeof(char *) * pointers + sizeof *r.words * (size_t)p->max_words + 1);
@@ -169,28 +193,21 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
     r.words = (uint64_t *)(r.code + p->nsteps);
     if (find_code(&r) || find_leaves(&r))
         goto out;
-    if (p->temporary && !(temporary = fr__gpu_alloc(r.s, p->temporary)))
-        goto out;
     for (int i = 0; i < p->nstored; i++) {
         const fr__stored *s = &p->stored[i];
-        if (s->output < 0) {
-            r.stored[i] = temporary + s->place;
+        r.stored[i] = NULL;
+        if (s->output < 0)
             continue;
-        }
         if (!(buffers[made] = fr__buffer_on(stream, s->bytes))) /* numbered in this order */
             goto out;
         r.stored[i] = buffers[made++]->data;
     }
-    status = 0;
-    for (int i = 0; i < p->nsteps && !status; i++)
-        status = queue_step(&r, i);
+    status = hot && p->nsteps > 1 ? fr__gpu_replay(&r) : fr__gpu_run_steps(&r);
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
 out:
     if (status)
         while (made)
             fr__buffer_release(buffers[--made]);
-    if (temporary) /* what is queued later on this stream may have it at once */
-        fr__gpu_free(r.s, temporary, p->temporary);
     fr__free(r.leaves);
     return status;
 }

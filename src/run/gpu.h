@@ -1,13 +1,43 @@
-/* gpu.h - routines that a GPU has code for */
+/* gpu.h - plans on a GPU: what is queued, what is recorded */
 #ifndef FR_RUN_GPU_H
 #define FR_RUN_GPU_H
 
 #include "device/cuda/cuda.h"
 #include "run/plan.h"
 
+typedef struct fr__gpu_block {
+    char *at;
+    size_t bytes;
+} fr__gpu_block;
+typedef FR__VEC(fr__gpu_block) fr__gpu_blocks;
+
+typedef struct fr__gpu_run {
+    fr__plan *p;
+    uint16_t stream;      /* by the library's numbers */
+    fr__gpu_stream *home; /* that stream: memory is its */
+    fr__gpu_stream *to;   /* where work is queued: home, or one that records */
+    fr_array *const *arrays;
+    const int64_t *literals;
+    char **leaves, **stored; /* addresses on the GPU */
+    fr__gpu_code **code;     /* of every step; NULL: a routine */
+    uint64_t *words;
+    fr__gpu_blocks *kept; /* what a recording goes on using; NULL: nothing is recorded */
+} fr__gpu_run;
+
+/* Working memory of what is queued between the two. */
+char *fr__gpu_take(fr__gpu_run *r, size_t bytes);
+void fr__gpu_give(fr__gpu_run *r, char *block, size_t bytes);
+/* All steps of the plan, in order, with memory for its temporaries. 0 or -1. */
+int fr__gpu_run_steps(fr__gpu_run *r);
+
 /* CONTRACT and CONV, queued. data: addresses on the device of both operands and the result. *done
  * false: it can't be done here, and nothing was. 0 or -1. */
-int fr__gpu_product_run(uint16_t stream, fr__gpu_stream *s, const fr__native_call *call,
-                        char *const *data, bool *done);
+int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
+                        bool *done);
+
+/* gpu_graph.c: runs the plan's steps, from a recording where there is one for these very addresses
+ * and numbers; records where they come back. 0 or -1. */
+int fr__gpu_replay(fr__gpu_run *r);
+void fr__gpu_recordings_free(struct fr__gpu_recordings *all);
 
 #endif

@@ -5,7 +5,6 @@
  */
 #include "run/gpu.h"
 
-#include "core/place.h"
 #include "device/cuda/blas.h"
 #include "device/cuda/launch.h"
 #include "native/gemm.h"
@@ -55,9 +54,9 @@ static fr__plan *copy_plan(int place, int dtype, int n, const int64_t *shape,
 {
     fr__trace t = {0};
     fr__plan *p = NULL;
-    int leaf = fr__trace_on(&t, place) ? -1
-                                       : fr__capture_leaf(&t, FR__OP_LEAF, dtype, n, shape,
-                                                          strides),
+    int leaf = fr__trace_on(&t, place)
+                   ? -1
+                   : fr__capture_leaf(&t, FR__OP_LEAF, dtype, n, shape, strides),
         copy = leaf < 0 ? -1
                         : fr__capture_node(&t, FR__OP_COPY, dtype, n, shape, 1,
                                            (int32_t[]){leaf}, 0, NULL);
@@ -74,34 +73,29 @@ static fr__plan *copy_plan(int place, int dtype, int n, const int64_t *shape,
     return p;
 }
 
-static int run_copy(fr__gpu_stream *s, fr__plan *p, const char *from, char *to)
+static int run_copy(fr__gpu_run *r, fr__plan *p, const char *from, char *to)
 {
     const fr__step *step = &p->steps[0];
-    fr__gpu_code *code = fr__kcache_gpu_code(step->kernel, fr__gpu_of(s));
+    fr__gpu_code *code = fr__kcache_gpu_code(step->kernel, fr__gpu_of(r->home));
     uint64_t *words = fr__malloc(sizeof *words * (size_t)p->max_words + 1);
     int status = -1;
     if (code && words) {
         fr__step_words(p, step, &(char *){(char *)(uintptr_t)from}, NULL, &to, words);
-        status = fr__gpu_kernel_run(s, &(fr__gpu_kernel){.kernel = step->kernel->kernel,
-                                                         .code = code,
-                                                         .words = words,
-                                                         .nwords = step->nwords,
-                                                         .range = step->range,
-                                                         .scratch = step->scratch,
-                                                         .name = step->kernel->name});
+        status = fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = step->kernel->kernel,
+                                                             .code = code,
+                                                             .words = words,
+                                                             .nwords = step->nwords,
+                                                             .range = step->range,
+                                                             .scratch = step->scratch,
+                                                             .name = step->kernel->name});
     }
     fr__free(words);
     return status;
 }
 
-typedef struct packed {
-    char *block;
-    size_t bytes;
-} packed;
-
 /* x as [batch, outer, k], row-major. A repeated batch stays repeated. */
-static int pack(fr__gpu_stream *s, int place, const fr__gemm *g, const fr__gemm_operand *x,
-                int64_t nouter, fr__gpu_matrix *to, packed *block)
+static int pack(fr__gpu_run *r, const fr__gemm *g, const fr__gemm_operand *x, int64_t nouter,
+                fr__gpu_matrix *to, fr__gpu_block *block)
 {
     int64_t shape[3 * FR_MAX_NDIM], strides[3 * FR_MAX_NDIM], batches = 1;
     int n = 0;
@@ -116,21 +110,21 @@ static int pack(fr__gpu_stream *s, int place, const fr__gemm *g, const fr__gemm_
     add_dims(&x->k, &n, shape, strides);
     if (n > FR_MAX_NDIM)
         return fr__fail_int(FR__E_LIMIT, "a product of operands of %d dimensions on a GPU", n);
-    fr__plan *p = copy_plan(place, g->dtype, n, shape, strides);
+    fr__plan *p = copy_plan(r->p->place, g->dtype, n, shape, strides);
     if (!p)
         return -1;
     block->bytes = (size_t)(batches * nouter * g->k) * (size_t)fr__dsize(g->dtype);
-    block->block = fr__gpu_alloc(s, block->bytes);
-    int status = block->block ? run_copy(s, p, x->data, block->block) : -1;
+    block->at = fr__gpu_take(r, block->bytes);
+    int status = block->at ? run_copy(r, p, x->data, block->at) : -1;
     fr__plan_release(p);
-    *to = (fr__gpu_matrix){block->block, g->k, repeated ? 0 : nouter * g->k, false};
+    *to = (fr__gpu_matrix){block->at, g->k, repeated ? 0 : nouter * g->k, false};
     return status;
 }
 
 /* ---- the product ------------------------------------------------------------------------ */
 
-int fr__gpu_product_run(uint16_t stream, fr__gpu_stream *s, const fr__native_call *call,
-                        char *const *data, bool *done)
+int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
+                        bool *done)
 {
     fr__gemm g = *fr__contract_gemm(call);
     g.a.data = data[0];
@@ -146,23 +140,28 @@ int fr__gpu_product_run(uint16_t stream, fr__gpu_stream *s, const fr__native_cal
                          .n = g.n,
                          .k = g.k,
                          .out = {g.c, g.ldc, g.next, false}};
-    packed a = {NULL, 0}, b = {NULL, 0};
-    int status = 0, place = fr__place_of_stream(stream);
+    fr__gpu_block a = {NULL, 0}, b = {NULL, 0}, space = {NULL, 0};
+    int status = 0;
     p.a.at = g.a.data;
     p.b.at = g.b.data;
     if (g.k == 0) {
         *done = true;
-        return fr__gpu_zero(s, g.c, (size_t)call->out.size * (size_t)fr__dsize(g.dtype));
+        return fr__gpu_zero(r->to, g.c, (size_t)call->out.size * (size_t)fr__dsize(g.dtype));
     }
     if (!as_matrix(&g.a.batch, &g.a.outer, g.m, &g.a.k, g.k, &p.a))
-        status = pack(s, place, &g, &g.a, g.m, &p.a, &a);
+        status = pack(r, &g, &g.a, g.m, &p.a, &a);
     if (!status && !as_matrix(&g.b.batch, &g.b.k, g.k, &g.b.outer, g.n, &p.b)) {
-        status = pack(s, place, &g, &g.b, g.n, &p.b, &b);
+        status = pack(r, &g, &g.b, g.n, &p.b, &b);
         p.b.transposed = true; /* packed a column after the other */
     }
-    if (!status && (*done = fr__gpu_matmul_can(fr__gpu_of(s), &p, &(size_t){0})))
-        status = fr__gpu_matmul(s, &p);
-    fr__gpu_free(s, a.block, a.bytes);
-    fr__gpu_free(s, b.block, b.bytes);
+    if (!status && (*done = fr__gpu_matmul_can(fr__gpu_of(r->home), &p, &space.bytes))) {
+        if (space.bytes && !(space.at = fr__gpu_take(r, space.bytes)))
+            status = -1;
+        p.workspace = space.at;
+        status = status ? status : fr__gpu_matmul(r->to, &p);
+    }
+    fr__gpu_give(r, space.at, space.bytes);
+    fr__gpu_give(r, a.at, a.bytes);
+    fr__gpu_give(r, b.at, b.bytes);
     return status;
 }

@@ -6,6 +6,8 @@
  */
 #include "run/plan.h"
 
+#include "run/gpu.h"
+
 #include "base/fork.h"
 #include "base/pool.h"
 
@@ -444,6 +446,7 @@ void fr__plan_release(fr__plan *p)
 {
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
+    fr__gpu_recordings_free(p->recordings); /* before the code that they use */
     for (int i = 0; i < p->nsteps && p->steps; i++)
         if (p->steps[i].kernel)
             fr__kcache_release(p->steps[i].kernel);

@@ -67,6 +67,7 @@ typedef struct fr__plan {
     uint8_t *literal_dtypes;
     size_t temporary; /* bytes of the block of temporaries */
     char *text;       /* trace and kernels, for describe; NULL unless asked for */
+    struct fr__gpu_recordings *_Atomic recordings; /* on a GPU; NULL: none yet */
 } fr__plan;
 
 /* Simplifies, fuses and lowers a captured trace. NULL with an error. describe: keep the text. */
@@ -90,7 +91,7 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *leaves, const in
                  bool hot, fr__buffer *const *given, fr__buffer **buffers);
 /* gpu.c: the same on a GPU, where it is queued. */
 int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *leaves,
-                   const int64_t *literals, fr__buffer **buffers);
+                   const int64_t *literals, bool hot, fr__buffer **buffers);
 /* eval.c: values for all that are pending, queued where they are on a GPU. */
 int fr__eval_pending(int n, fr_array *const *x);
 

@@ -210,7 +210,7 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
                  bool hot, fr__buffer *const *given, fr__buffer **buffers)
 {
     if (FR__UNLIKELY(p->place != FR__HOST))
-        return fr__plan_queue(p, stream, arrays, literals, buffers);
+        return fr__plan_queue(p, stream, arrays, literals, hot, buffers);
     enum { FEW = 32 };
     char *few_stored[FEW], **stored = few_stored, *space = NULL, *temporary = NULL;
     char *few_leaves[FEW], **leaves = few_leaves;

@@ -6,7 +6,7 @@
 #include "test.h"
 
 #include "core/place.h"
-#include "run/kcache.h"
+#include "run/plan.h"
 #include "../standin/standin.h"
 
 #include <dlfcn.h>
@@ -27,6 +27,7 @@ static void find(void *library, const char *name, void *to)
 __attribute__((constructor(101))) static void choose_driver(void)
 {
     setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
+    setenv("FERRULE_CUBLASLT", STANDIN_BLAS, 1);
     setenv("STANDIN_DEVICES", "2", 1);
     setenv("STANDIN_MEMORY", "67108864", 1);
     unsetenv("FERRULE_DEVICE");
@@ -156,6 +157,12 @@ TEST(routines)
     fr_stream_set((fr_stream){0});
     fr_array *w = fr_reshape(fr_arange(0, 4096, 1, FR_FLOAT32), (int64_t[]){64, 64}, 2);
     EXPECT_EQ(fr_item(fr_sum(fr_matmul(w, fr_transpose(w, NULL, 0)), NULL), &on_cpu), 0);
+    fr_stream_set(gpu(0));
+    fr_array *sorted =
+        fr_sort(fr_neg(fr_reshape(x, (int64_t[]){4096}, 1)), 0); /* on the host */
+    double least;
+    EXPECT(!fr_item(fr_min(sorted, NULL), &least) && least == -4095);
+    fr_stream_set((fr_stream){0});
     EXPECT(on_gpu > on_cpu * 0.999 && on_gpu < on_cpu * 1.001); /* TF32, perhaps */
     fr_scope_close(s);
 }
@@ -216,6 +223,47 @@ TEST(compiled_functions)
     EXPECT(is_line(here, 1000));
     fr_scope_close(s);
     fr_function_free(f);
+}
+
+/* Two kernels and more: a mean taken off, and what is left summed. */
+static int centred(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    fr_array *x = fr_matmul(in[0], in[1]);
+    out[0] = fr_sub(x, fr_mean(x, NULL));
+    out[1] = fr_sum(fr_square(out[0]), NULL);
+    return 0;
+}
+
+/* Calls that come back to the same addresses are one recorded graph; held results are left alone. */
+TEST(recorded_graphs)
+{
+    fr_function *f = fr_compile(centred, NULL, NULL);
+    fr_scope *s = fr_scope_open();
+    fr_array *x = fr_reshape(fr_arange(0, 4096, 1, FR_FLOAT32), (int64_t[]){64, 64}, 2);
+    fr_array *in[2] = {x, fr_mul(x, 0.001)}, *held[6][2];
+    double sum, first = 0;
+    fr_eval_all(2, in);
+    fr_stream_set(gpu(0));
+    long before = standin_count("cuGraphLaunch");
+    for (int i = 0; i < 12; i++) {
+        fr_scope *each = fr_scope_open();
+        fr_array *out[2];
+        EXPECT_EQ(fr_call(f, 2, in, 2, out), 0);
+        EXPECT_EQ(fr_item(out[1], &sum), 0);
+        first = i ? first : sum;
+        EXPECT(sum == first && sum > 0);
+        fr_scope_close(each);
+    }
+    EXPECT(standin_count("cuGraphLaunch") - before >= 8);
+    for (int i = 0; i < 6; i++)
+        EXPECT_EQ(fr_call(f, 2, in, 2, held[i]), 0);
+    for (int i = 0; i < 6; i++)
+        EXPECT(!fr_item(held[i][1], &sum) && sum == first);
+    fr_stream_set((fr_stream){0});
+    fr_scope_close(s);
+    fr_function_free(f);
+    fr__plan_clear_cache();
 }
 
 static void *work(void *ctx)
