@@ -154,6 +154,24 @@ static int find_code(fr__gpu_run *r)
     return 0;
 }
 
+/* Waits for it, to tell what it took. */
+static int show_step(fr__gpu_run *r, int i)
+{
+    const fr__step *s = &r->p->steps[i];
+    fr__gpu_mark *from = fr__gpu_mark_new(r->home);
+    int status = from ? queue_step(r, i) : -1;
+    fr__gpu_mark *to = status ? NULL : fr__gpu_mark_new(r->home);
+    double seconds = to ? fr__gpu_mark_seconds(from, to) : -1;
+    if (seconds >= 0)
+        fr__debug_print("  %s %s on the GPU: range %lld, %zu bytes, %.1f us: %.100s\n",
+                        s->native ? "routine" : "kernel",
+                        s->native ? s->native->routine->name : s->kernel->name,
+                        (long long)s->range, s->reads + s->writes, 1e6 * seconds, s->ops);
+    fr__gpu_mark_free(from);
+    fr__gpu_mark_free(to);
+    return seconds < 0 ? -1 : 0;
+}
+
 int fr__gpu_run_steps(fr__gpu_run *r)
 {
     fr__plan *p = r->p;
@@ -165,7 +183,7 @@ int fr__gpu_run_steps(fr__gpu_run *r)
         if (p->stored[i].output < 0)
             r->stored[i] = temporary + p->stored[i].place;
     for (int i = 0; i < p->nsteps && !status; i++)
-        status = queue_step(r, i);
+        status = FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i) : queue_step(r, i);
     fr__gpu_give(r, temporary, p->temporary); /* what is queued later may have it at once */
     return status;
 }
