@@ -183,7 +183,8 @@ int fr__gpu_run_steps(fr__gpu_run *r)
         if (p->stored[i].output < 0)
             r->stored[i] = temporary + p->stored[i].place;
     for (int i = 0; i < p->nsteps && !status; i++)
-        status = FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i) : queue_step(r, i);
+        status =
+            FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i) : queue_step(r, i);
     fr__gpu_give(r, temporary, p->temporary); /* what is queued later may have it at once */
     return status;
 }
