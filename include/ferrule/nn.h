@@ -85,7 +85,7 @@ FR_API fr_array *fr_batch_norm(fr_array *x, fr_array *mean, fr_array *variance, 
 FR_API int fr_batch_statistics(fr_array *x, fr_array **mean, fr_array **variance);
 
 /* 0 with probability p, x / (1 - p) else. key NULL: the next of the process's sequence, which a
- * compiled function draws once, when it is traced: give it keys, by a slot that fr_random_next splits.
+ * compiled function draws once, when it is traced: give it keys, by a slot that fr_random_next_slot splits.
  * VALUE   p below 0, or 1 and more */
 FR_API fr_array *fr_dropout(fr_array *x, double p, fr_array *key);
 
@@ -157,8 +157,9 @@ FR_API fr_array *fr_mse(fr_array *predictions, fr_array *targets); /* squared di
  * what was there.
  *
  * rate is 0-d, and may change from step to step: as an input of the compiled step, or as a slot of
- * it, a variable of yours that you or the step assign (a schedule). Neither compiles again. An array
- * that the step uses without either is a constant of its program, whatever you assign later. */
+ * it, a variable of yours that you or the step assign (a schedule). Neither compiles again, as long as
+ * it is of one dtype: fr_full's, not the weak one of fr_number. An array that the step uses without
+ * either is a constant of its program, whatever you assign later. */
 
 typedef struct fr_sgd_options {
     double momentum, weight_decay;

@@ -18,6 +18,9 @@ extern "C" {
  * given. So a sequence of draws can be kept wherever its owner likes; what is a placeholder splits
  * in the graph. *state stays as it was where NULL comes back. */
 FR_API fr_array *fr_random_next(fr_array **state);
+/* The same of a slot, in the compiled function that has it (fr_compile_options): assigned plainly,
+ * nothing is freed. */
+FR_API fr_array *fr_random_next_slot(fr_array **slot);
 
 /* Whole numbers from low to high - 1, equally often (low where there is none between). Drawn from a
  * float32: beyond 2^24 not every number is met. TYPE: dtype is no integer type. */

@@ -33,19 +33,20 @@ static int final_shape(const char *op, int n, fr_array *const *x, const int64_t 
     return 0;
 }
 
-fr_array *fr_random_next(fr_array **state)
+/* Both halves of a key, as results. 0 or -1. */
+static int halves(fr_array *key, fr_array *half[2])
 {
-    fr_array *key = *state, *half[2] = {NULL, NULL};
     char text[FR__SHAPE_TEXT];
+    half[0] = half[1] = NULL;
     if (!fr__operands(1, &key))
-        return NULL;
+        return -1;
     if (key->dtype != FR_UINT32 || key->ndim != 1 || key->dims[0] != 2)
-        return fr__fail(FR__E_VALUE, "random_next: a key is uint32[2], not %s",
-                        fr__shape_text(key, text));
+        return fr__fail_int(FR__E_VALUE, "random_next: a key is uint32[2], not %s",
+                            fr__shape_text(key, text));
     if (fr__done(key)) {
         uint32_t from[2], bits[4];
         if (fr_copy_out(key, from, sizeof from))
-            return NULL;
+            return -1;
         for (uint32_t i = 0; i < 4; i++)
             bits[i] = fr__random_word(from, i, 4);
         for (int i = 0; i < 2; i++)
@@ -59,13 +60,29 @@ fr_array *fr_random_next(fr_array **state)
         }
         fr__discard(both);
     }
-    if (!half[0] || !half[1]) {
-        fr__discard(half[0]);
-        fr__discard(half[1]);
+    if (half[0] && half[1])
+        return 0;
+    fr__discard(half[0]);
+    fr__discard(half[1]);
+    return -1;
+}
+
+fr_array *fr_random_next(fr_array **state)
+{
+    fr_array *half[2];
+    if (halves(*state, half))
         return NULL;
-    }
-    fr_free(key);
+    fr_free(*state);
     *state = fr_own(half[0]);
+    return half[1];
+}
+
+fr_array *fr_random_next_slot(fr_array **slot)
+{
+    fr_array *half[2];
+    if (halves(*slot, half))
+        return NULL;
+    *slot = half[0];
     return half[1];
 }
 

@@ -425,3 +425,94 @@ TEST(derivatives_over_a_set)
     unmake();
     CHECK(fr_error() == FR_OK);
 }
+
+/* ---- between calls --------------------------------------------------------------------------------- */
+
+static fr_params *frozen;
+static fr_array *key;
+
+/* A frozen layer, dropout, a layer that is trained. */
+static int head_loss(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    fr_array *h = fr_dropout(fr_relu(fr_params_linear(frozen, "f", in[0])), 0.5, in[2]);
+    return (out[0] = fr_mean(fr_mse(fr_params_linear(model, "a", h), in[1]), NULL)) ? 0 : -1;
+}
+
+static int head_step(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_array *grads[2], *all[] = {in[0], in[1], fr_random_next_slot(&key)};
+    (void)n_in;
+    if (fr_params_value_and_grad(model, head_loss, ctx, 3, all, n_out, out, grads))
+        return -1;
+    return fr_params_sgd(model, grads, NULL, fr_number(0.05), NULL);
+}
+
+static void replace(fr_params *p, const char *name, fr_array *x)
+{
+    fr_array **at = &fr_params_arrays(p)[fr_params_find(p, name)];
+    fr_keep(x);
+    fr_free(*at);
+    *at = x;
+}
+
+/* Steps with: nothing, another frozen layer, one of another width, a weight held by somebody. */
+static void told(bool compiled, double losses[8], int64_t *traces)
+{
+    fr_scope *s = fr_scope_open();
+    frozen = fr_params_new();
+    model = fr_params_new();
+    fr_params_add_weight(frozen, "f", (int64_t[]){7, 5}, 2, true, fr_random_key(1));
+    fr_params_add_weight(model, "a", (int64_t[]){2, 7}, 2, true, fr_random_key(2));
+    key = fr_keep(fr_random_key(9));
+    fr_array **slots[8], *out[1], *first = fr_keep(fr_params_get(frozen, "f.weight"));
+    int n = fr_params_slots(frozen, slots);
+    n += fr_params_slots(model, slots + n);
+    slots[n++] = &key;
+    fr_function *f =
+        fr_compile(head_step, NULL, &(fr_compile_options){.nslots = n, .slots = slots});
+    fr_array *in[] = {normal((int64_t[]){16, 5}, 2, 3), normal((int64_t[]){16, 2}, 2, 4)};
+    fr_compile_enable(compiled);
+    int64_t before_all = fr_count(FR_COUNT_TRACES);
+    for (int i = 0; i < 8; i++) {
+        if (i == 2) /* others of the same shape: no other program */
+            replace(frozen, "f.weight", fr_mul(first, 2));
+        if (i == 4) {
+            replace(frozen, "f.weight", normal((int64_t[]){3, 5}, 2, 5));
+            replace(frozen, "f.bias", fr_zeros((int64_t[]){3}, 1, FR_FLOAT32));
+            replace(model, "a.weight", normal((int64_t[]){2, 3}, 2, 6));
+        }
+        fr_array *held = i == 6 ? fr_keep(fr_params_get(model, "a.weight")) : NULL;
+        double before = held && !fr_eval(held) ? item(fr_sum(held, NULL)) : 0;
+        losses[i] = !fr_call(f, 2, in, 1, out) ? item(out[0]) : NAN;
+        if (held) { /* who holds the old one keeps it */
+            CHECK(item(fr_sum(held, NULL)) == before &&
+                  held != fr_params_get(model, "a.weight"));
+            CHECK(!close_to(held, fr_params_get(model, "a.weight"), 1e-6));
+        }
+        fr_free(held);
+    }
+    *traces = fr_count(FR_COUNT_TRACES) - before_all;
+    fr_compile_enable(true);
+    CHECK(fr_shape(fr_params_get(frozen, "f.weight"))[0] == 3);
+    fr_free(first);
+    fr_free(key);
+    fr_function_free(f);
+    fr_params_free(frozen);
+    fr_params_free(model);
+    fr_scope_close(s);
+}
+
+TEST(between_calls)
+{
+    double plain[8], compiled[8];
+    int64_t traces = -1;
+    told(false, plain, &traces);
+    CHECK(traces == 0);
+    told(true, compiled, &traces);
+    CHECK(traces == 2); /* the first call, and other shapes */
+    for (int i = 0; i < 8; i++)
+        CHECK(fabs(plain[i] - compiled[i]) < 1e-4 * plain[i]);
+    CHECK(plain[0] != plain[1] && plain[2] != plain[1]);
+    CHECK(fr_error() == FR_OK);
+}
