@@ -67,13 +67,16 @@ static bool is_bound(const fr__patch *q, bool leaf, int index)
     return q && q->is_leaf == leaf && q->index == index;
 }
 
-static bool in_place(const fr__step *s, int leaf, int stored, int64_t elements)
+bool fr__in_place(const fr__step *s, bool leaf, int from, int stored, size_t bytes)
 {
     const fr__kernel *k = s->kernel->kernel;
     int store = -1;
     for (int i = 0; i < k->nins; i++) {
         bool memory = k->ins[i].op == FR__K_STORE || k->ins[i].op == FR__K_LOAD;
-        if (!memory || !is_bound(bound_to(s, &k->access[k->ins[i].imm]), false, stored))
+        const fr__patch *q = memory ? bound_to(s, &k->access[k->ins[i].imm]) : NULL;
+        if (k->ins[i].op == FR__K_STORE && is_bound(q, leaf, from))
+            return false;
+        if (!is_bound(q, false, stored))
             continue;
         if (store >= 0 || k->ins[i].op != FR__K_STORE || k->ins[i].b >= 0 || k->ins[i].c >= 0)
             return false;
@@ -84,16 +87,16 @@ static bool in_place(const fr__step *s, int leaf, int stored, int64_t elements)
     const fr__kaccess *to = &k->access[k->ins[store].imm];
     int loop = loop_of(k, store);
     /* As often as there are elements, and all are written: each once. */
-    if (passes(k, s->words, loop) != elements)
+    if (passes(k, s->words, loop) * fr__dsize(k->bufs[to->buf].dtype) != (int64_t)bytes)
         return false;
     for (int i = 0; i < k->nins; i++) {
         if (k->ins[i].op != FR__K_LOAD)
             continue;
-        const fr__kaccess *from = &k->access[k->ins[i].imm];
-        const fr__patch *q = bound_to(s, from);
-        if (is_bound(q, true, leaf) &&
+        const fr__kaccess *at = &k->access[k->ins[i].imm];
+        const fr__patch *q = bound_to(s, at);
+        if (is_bound(q, leaf, from) &&
             (i > store || loop_of(k, i) != loop || k->ins[i].b >= 0 || k->ins[i].c >= 0 ||
-             q->offset != bound_to(s, to)->offset || !same_address(k, s->words, from, to)))
+             q->offset != bound_to(s, to)->offset || !same_address(k, s->words, at, to)))
             return false;
     }
     return true;
@@ -139,8 +142,7 @@ static bool may_be_in(const order *o, int leaf, const fr__planned_out *out)
         return true;
     const fr__step *s = &p->steps[at];
     return last == at && s->kernel &&
-           in_place(s, leaf, out->stored,
-                    (int64_t)p->stored[out->stored].bytes / fr__dsize(out->dtype));
+           fr__in_place(s, true, leaf, out->stored, p->stored[out->stored].bytes);
 }
 
 static int leaf_of(const fr_program *p, int in)

@@ -39,9 +39,13 @@ typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
     _Atomic int64_t runs, timed, nanoseconds; /* nanoseconds of those that were timed */
 } fr__step;
 
+/* A temporary lies at `place` in the block of temporaries. Where results have buffers that
+ * are new it may lie in one of those, as long as the result isn't there: `inside` of stored buffer
+ * `host`, -1: of a smaller block. */
 typedef struct fr__stored {
-    size_t bytes, place; /* place: offset in the block of temporaries */
-    int32_t output;      /* its number among the plan's own buffers, -1: a temporary */
+    size_t bytes, place, inside;
+    int32_t host;
+    int32_t output; /* its number among the plan's own buffers, -1: a temporary */
 } fr__stored;
 
 typedef struct fr__planned_out {
@@ -66,6 +70,7 @@ typedef struct fr__plan {
     fr__planned_out *outs;
     uint8_t *literal_dtypes;
     size_t temporary; /* bytes of the block of temporaries */
+    size_t beside;    /* of that which is needed where results' new buffers are used too */
     char *text;       /* trace and kernels, for describe; NULL unless asked for */
     struct fr__gpu_recordings *_Atomic recordings; /* on a GPU; NULL: none yet */
 } fr__plan;
@@ -78,6 +83,12 @@ fr__plan *fr__plan_for(fr__trace *t);
 void fr__plan_clear_cache(void);
 /* explain.c: fills in what a step says of itself. */
 int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of);
+
+/* places.c: where temporaries lie. */
+int fr__plan_places(fr__plan *p);
+/* donate.c: in this kernel step each element of `stored` (so many bytes) is made where the element of
+ * `from` (a leaf, or what is stored) at the same address is read, and not read again. */
+bool fr__in_place(const fr__step *s, bool leaf, int from, int stored, size_t bytes);
 
 /* The argument words of a launch, for data at these places (of any device): a leaf's, a stored
  * buffer's. literals: bits a slot. Word FR__W_COPY is left for the device to fill. */

@@ -216,7 +216,7 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
     char *few_leaves[FEW], **leaves = few_leaves;
     fr__kfn *few_fns[FEW], **fns = few_fns;
     uint64_t few_words[STACK_WORDS], *words = few_words;
-    size_t space_bytes = 0;
+    size_t space_bytes = 0, block = given ? p->temporary : p->beside;
     int made = 0, status = -1,
         threads = fr__pool_threads(); /* the number may change meanwhile */
     if (p->nleaves > FEW && !(leaves = fr__malloc(sizeof *leaves * (size_t)p->nleaves)))
@@ -240,20 +240,25 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
             space_bytes = need > space_bytes ? need : space_bytes;
         }
     }
-    if (p->temporary && !(temporary = fr__data_alloc(p->temporary)))
+    if (block && !(temporary = fr__data_alloc(block)))
         goto out;
     if (space_bytes && !(space = fr__data_alloc(space_bytes)))
         goto out;
     for (int i = 0; i < p->nstored; i++) {
-        const fr__stored *s = &p->stored[i];
-        if (s->output < 0) {
-            stored[i] = temporary + s->place;
+        if (p->stored[i].output < 0)
             continue;
-        }
         bool taken = given && given[made]; /* numbered in this order */
-        if (!(buffers[made] = taken ? fr__buffer_keep(given[made]) : fr__buffer_new(s->bytes)))
+        if (!(buffers[made] =
+                  taken ? fr__buffer_keep(given[made]) : fr__buffer_new(p->stored[i].bytes)))
             goto out;
         stored[i] = buffers[made++]->data;
+    }
+    for (int i = 0; i < p->nstored; i++) {
+        const fr__stored *s = &p->stored[i];
+        if (s->output < 0)
+            stored[i] = given         ? temporary + s->place
+                        : s->host < 0 ? temporary + s->inside
+                                      : stored[s->host] + s->inside;
     }
     for (int i = 0; i < p->nsteps; i++) {
         fr__step *s = &p->steps[i];
@@ -281,7 +286,7 @@ out:
     if (space)
         fr__data_free(space, space_bytes);
     if (temporary)
-        fr__data_free(temporary, p->temporary);
+        fr__data_free(temporary, block);
     if (leaves != few_leaves)
         fr__free(leaves);
     if (stored != few_stored)
