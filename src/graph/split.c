@@ -76,6 +76,51 @@ static choice choose(const fr__tnode *r, const fr__tnode *x)
     return x->shape[longest] >= 2 * c.block ? c : no;
 }
 
+/* On a GPU a thread that goes along a column alone is slow: columns longer than so many elements are cut
+ * into pieces, as many as keep the device busy, and those again. Of several axes one goes first. */
+enum {
+#ifdef FERRULE_HARD
+    GPU_COLUMN = 2,
+    GPU_PIECE = 2,
+#else
+    GPU_COLUMN = 64,
+    GPU_PIECE = 32,
+#endif
+    GPU_THREADS = 1 << 17,
+};
+
+/* *first: the axis to be reduced before the others, or -1. */
+static choice choose_on_gpu(const fr__tnode *r, const fr__tnode *x, int *first)
+{
+    const choice no = {-1, 0, false};
+    int64_t kept = 1, red = 1;
+    int axes = 0, inner = -1, last = -1;
+    *first = -1;
+    for (int d = 0; d < x->ndim; d++) {
+        if (x->shape[d] == 1)
+            continue;
+        last = d;
+        if (r->par[0] >> d & 1) {
+            red *= x->shape[d];
+            inner = d;
+            axes++;
+        } else {
+            kept *= x->shape[d];
+        }
+    }
+    if (inner < 0 || inner == last || red < 2 * GPU_COLUMN)
+        return no;
+    if (axes > 1) {
+        *first = inner;
+        return no;
+    }
+    int64_t pieces = (GPU_THREADS + kept - 1) / kept, most = (red + GPU_PIECE - 1) / GPU_PIECE;
+    pieces = pieces < most ? pieces : most;
+    if (pieces < 2)
+        return no;
+    return (choice){inner, (red + pieces - 1) / pieces, false};
+}
+
 /* ---- the two patterns, on the old trace --------------------------------------------- */
 
 typedef enum { PLAIN, EXPONENTIALS, SQUARES } pattern;
@@ -96,6 +141,7 @@ typedef struct {
     const fr__tnode *old;
     plan *plans; /* of each old node */
     int32_t *to; /* old -> new */
+    int *first;  /* of each old node: the axis that goes before the others, or -1 */
 } state;
 
 /* b as it was before it was broadcast over the reduced axes alone; -1: it was not. */
@@ -296,6 +342,23 @@ static int pattern_combine(state *s, const fr__tnode *r, const plan *p)
     return over_pieces(s, FR__OP_REDUCE_sum, term, r);
 }
 
+/* One axis, then the others. */
+static int axis_first(state *s, int i, int axis)
+{
+    const fr__tnode *r = &s->old[i], *x = &s->old[r->in[0]];
+    int64_t shape[FR_MAX_NDIM], alone = (int64_t)1 << axis, others = r->par[0] & ~alone;
+    bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
+    int dtype = half ? FR_FLOAT32 : r->dtype;
+    int32_t in = s->to[r->in[0]];
+    memcpy(shape, x->shape, sizeof *shape * x->ndim);
+    shape[axis] = 1;
+    in = fr__trace_add(s->t, r->op, dtype, x->ndim, shape, 1, &in, 1, &alone);
+    in = in < 0 ? -1 : fr__trace_add(s->t, r->op, dtype, r->ndim, r->shape, 1, &in, 1, &others);
+    return in < 0 || !half
+               ? in
+               : fr__trace_add(s->t, FR__OP_CAST, r->dtype, r->ndim, r->shape, 1, &in, 0, NULL);
+}
+
 static int split_one(state *s, int i)
 {
     const fr__tnode *r = &s->old[i], *x = &s->old[r->in[0]];
@@ -311,27 +374,32 @@ static int split_one(state *s, int i)
     return over_pieces(s, r->op, p->partial, r);
 }
 
-int fr__split(fr__trace *t)
+static int split_once(fr__trace *t, bool again, bool *any)
 {
     fr__tnode *old = t->nodes.at;
     int n = t->nodes.n, status = -1;
-    bool any = false;
     state s = {.t = t, .old = old};
     s.plans = fr__calloc((size_t)n + 1, sizeof *s.plans);
     s.to = fr__malloc(sizeof *s.to * (size_t)(n + 1));
-    if (!s.plans || !s.to)
+    s.first = fr__malloc(sizeof *s.first * (size_t)(n + 1));
+    if (!s.plans || !s.to || !s.first)
         goto unchanged;
     for (int i = 0; i < n; i++) {
         s.plans[i] =
             (plan){.c = {-1, 0, false}, .what = PLAIN, .base = -1, .first = -1, .next = -1};
-        if (fr__ops[old[i].op].class == FR__REDUCE && old[i].ndim < FR_MAX_NDIM)
-            s.plans[i].c = choose(&old[i], &old[old[i].in[0]]);
-        any |= s.plans[i].c.axis >= 0;
+        s.first[i] = -1;
+        bool whole = fr__ops[old[i].op].class == FR__REDUCE && old[i].npar == 1;
+        const fr__tnode *x = &old[old[i].in[0]];
+        if (whole && old[i].ndim < FR_MAX_NDIM && !again)
+            s.plans[i].c = choose(&old[i], x);
+        if (whole && old[i].ndim < FR_MAX_NDIM && t->place && !s.plans[i].c.row)
+            s.plans[i].c = choose_on_gpu(&old[i], x, &s.first[i]);
+        *any |= s.plans[i].c.axis >= 0 || s.first[i] >= 0;
         if (s.plans[i].c.axis >= 0 && fr__fusion_on())
             recognise(&s, &s.plans[i], &old[i]);
     }
     status = 0;
-    if (!any)
+    if (!*any)
         goto unchanged;
     t->nodes.at = NULL;
     t->nodes.n = t->nodes.room = 0;
@@ -343,6 +411,8 @@ int fr__split(fr__trace *t)
             t->leaves.at[node.slot].node = t->nodes.n;
         if (s.plans[i].c.axis >= 0)
             s.to[i] = split_one(&s, i);
+        else if (s.first[i] >= 0)
+            s.to[i] = axis_first(&s, i, s.first[i]);
         else
             s.to[i] = fr__vec_push(&t->nodes, node) ? -1 : t->nodes.n - 1;
         status = s.to[i] < 0 ? -1 : 0;
@@ -355,5 +425,18 @@ int fr__split(fr__trace *t)
 unchanged:
     fr__free(s.plans);
     fr__free(s.to);
+    fr__free(s.first);
+    return status;
+}
+
+int fr__split(fr__trace *t)
+{
+    enum { MOST = 8 }; /* a column of 2^40 elements is cut five times */
+    bool any = true;
+    int status = 0;
+    for (int k = 0; !status && any && k < (t->place ? MOST : 1); k++) {
+        any = false;
+        status = split_once(t, k > 0, &any);
+    }
     return status;
 }

@@ -167,6 +167,43 @@ TEST(routines)
     fr_scope_close(s);
 }
 
+/* Reductions of a [10, 20, 30, 4] array over these axes, here or there. */
+static void reduced(fr_stream s, int which, double *to)
+{
+    static const int axes[][3] = {{0, 1, 2}, {1, 2, 2}, {0, 2, 2},
+                                  {0, 1, 3}, {0, 3, 3}, {2, 2, 2}};
+    fr_reduce_options o = {.axes = axes[which % 6],
+                           .naxes = axes[which % 6][1] == axes[which % 6][2]
+                                        ? 1 + (axes[which % 6][0] != axes[which % 6][1])
+                                        : 3};
+    fr_stream_set(s);
+    fr_array *x =
+        fr_reshape(fr_sin(fr_arange(0, 24000, 1, FR_FLOAT32)), (int64_t[]){10, 20, 30, 4}, 4);
+    if (which >= 6) /* one long column */
+        x = fr_reshape(x, (int64_t[]){1, 1, 6000, 4}, 4);
+    fr_array *y[3] = {fr_sum(x, &o), fr_max(x, &o), fr_var(fr_astype(x, FR_FLOAT16), &o)};
+    for (int i = 0; i < 3; i++) {
+        fr_array *sum = fr_sum(fr_astype(y[i], FR_FLOAT64), NULL);
+        EXPECT_EQ(fr_item(sum, &to[i]), 0);
+    }
+    fr_stream_set((fr_stream){0});
+}
+
+TEST(columns_are_cut)
+{
+    for (int which = 0; which < 12; which++) {
+        fr_scope *s = fr_scope_open();
+        double here[3], there[3];
+        reduced((fr_stream){0}, which, here);
+        reduced(gpu(0), which, there);
+        for (int i = 0; i < 3; i++) {
+            double far = here[i] - there[i];
+            EXPECT(far * far <= 1e-6 * (1 + here[i] * here[i]));
+        }
+        fr_scope_close(s);
+    }
+}
+
 /* What the nth call of the driver fails is an error, and all is well when it is done again. */
 TEST(the_nth_driver_call_fails)
 {
