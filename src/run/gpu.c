@@ -97,17 +97,15 @@ out:
 static int run_native(fr__gpu_run *r, const fr__step *s)
 {
     const fr__native *n = s->native->routine;
+    char *data[FR__INPUTS + 2] = {NULL};
     bool done = false;
-    int status = 0;
-    if (n == &fr__native_contract || n == &fr__native_conv) {
-        char *data[FR__INPUTS + 2] = {NULL};
-        for (int i = 0; i < s->npatches; i++) {
-            const fr__patch *q = &s->patches[i];
-            data[q->word] =
-                (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
-        }
-        status = fr__gpu_product_run(r, s->native, data, &done);
+    for (int i = 0; i < s->npatches; i++) {
+        const fr__patch *q = &s->patches[i];
+        data[q->word] = (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
     }
+    bool product = n == &fr__native_contract || n == &fr__native_conv;
+    int status = product ? fr__gpu_product_run(r, s->native, data, &done)
+                         : fr__gpu_routine_run(r, s->native, data, &done);
     if (status || done)
         return status;
     if (r->kept)

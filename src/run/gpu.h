@@ -35,6 +35,10 @@ int fr__gpu_run_steps(fr__gpu_run *r);
 int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                         bool *done);
 
+/* gpu_routines.c: SCAN and other routines that were written for GPUs. As fr__gpu_product_run. */
+int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
+                        bool *done);
+
 /* gpu_graph.c: runs the plan's steps, from a recording where there is one for these very addresses
  * and numbers; records where they come back. 0 or -1. */
 int fr__gpu_replay(fr__gpu_run *r);

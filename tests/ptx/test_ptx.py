@@ -5,6 +5,7 @@ skipped. FERRULE_BUILD names the build folder, build/release unless set.
 """
 
 import os
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -89,3 +90,35 @@ def test_ptxas_would_complain(emitted, tmp_path):
     broken = tmp_path / "broken.ptx"
     broken.write_text((folder / lines[0][0]).read_text().replace("ret;", "return;"))
     assert assemble(str(broken), lines[0][1])
+
+
+def module_texts(folder):
+    """The routines' modules as files, from the header that the library is built with."""
+    header = os.path.join(ROOT, "src", "device", "cuda", "routines_ptx.h")
+    texts, name = {}, None
+    with open(header) as file:
+        for line in file:
+            if line.startswith('{"'):
+                name = line.split('"')[1]
+                texts[name] = []
+            elif line.startswith('"'):
+                texts[name].append(line.strip()[1:-1].replace('\\"', '"').replace("\\n", "\n"))
+    for name, lines in texts.items():
+        (folder / f"{name}.ptx").write_text("".join(lines))
+    return sorted(texts)
+
+
+def test_ptxas_takes_the_routines(tmp_path):
+    names = module_texts(tmp_path)
+    assert "scan_sum_f32" in names
+    files = [(str(tmp_path / f"{name}.ptx"), sm) for name in names for sm in DEVICES]
+    assert assemble_all(files) == []
+
+
+@pytest.mark.skipif(
+    not (os.environ.get("FERRULE_CLANG") or shutil.which("clang-19")), reason="no clang-19"
+)
+def test_routines_are_what_their_source_gives():
+    command = [os.path.join(ROOT, "tools", "routines"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -9,7 +9,7 @@
 
 struct fr__gpu_code {
     fr__gpu *gpu;
-    CUmodule module;
+    CUmodule module; /* NULL: another code's */
     CUfunction function;
     int threads;               /* most in a block */
     _Atomic unsigned opted;    /* dynamic shared bytes that were asked for */
@@ -50,10 +50,10 @@ static int jit_failed(fr__gpu *g, CUresult r, const char *call, jit *j)
 
 /* ---- modules ------------------------------------------------------------------------ */
 
-static int find_entry(fr__gpu_code *c, const char *entry)
+static int find_entry(fr__gpu_code *c, CUmodule module, const char *entry)
 {
     /* Asking for the attribute loads the function where the driver is lazy about it. */
-    return FR__GPU(c->gpu, NULL, cuModuleGetFunction, (&c->function, c->module, entry)) ||
+    return FR__GPU(c->gpu, NULL, cuModuleGetFunction, (&c->function, module, entry)) ||
                    FR__GPU(c->gpu, NULL, cuFuncGetAttribute,
                            (&c->threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, c->function))
                ? -1
@@ -76,13 +76,31 @@ fr__gpu_code *fr__gpu_load(fr__gpu *g, const void *image, size_t bytes, const ch
     int bad =
         jit_failed(g, fr__cuda.cuModuleLoadDataEx(&c->module, image, 2, j->options, j->values),
                    "cuModuleLoadDataEx", j);
-    if (!bad && (bad = find_entry(c, entry)))
+    if (!bad && (bad = find_entry(c, c->module, entry)))
         fr__cuda.cuModuleUnload(c->module);
     fr__gpu_leave(back);
     fr__free(j);
     if (!bad)
         return c;
     fr__error_context("loading %.100s", entry);
+    fr__free(c);
+    return NULL;
+}
+
+fr__gpu_code *fr__gpu_load_also(fr__gpu_code *of, const char *entry)
+{
+    CUcontext back;
+    fr__gpu_code *c = fr__calloc(1, sizeof *c);
+    if (!c || fr__gpu_enter(of->gpu, &back)) {
+        fr__free(c);
+        return NULL;
+    }
+    c->gpu = of->gpu;
+    int bad = find_entry(c, of->module, entry);
+    fr__gpu_leave(back);
+    if (!bad)
+        return c;
+    fr__error_context("finding %.100s", entry);
     fr__free(c);
     return NULL;
 }
@@ -119,7 +137,8 @@ void fr__gpu_unload_put_off(fr__gpu *g)
     fr__error_restore(&e);
     while (c) {
         fr__gpu_code *next = c->next;
-        fr__cuda.cuModuleUnload(c->module);
+        if (c->module)
+            fr__cuda.cuModuleUnload(c->module);
         fr__free(c);
         c = next;
     }
