@@ -52,7 +52,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_values_and_gradients(case, compiled):
+def test_values_and_gradients(case, compiled, looser):
     b, h, g, n, m, d, e, kind, causal = case
     rng = np.random.default_rng(1)
     q, k, v = make(rng, b, h, n, d), make(rng, b, g, m, d), make(rng, b, g, m, e)
@@ -80,7 +80,7 @@ def test_values_and_gradients(case, compiled):
         return (composed(*arrays, scale, given, causal) * weights).sum()
 
     wrap = mx.compile if compiled else lambda f: f
-    np.testing.assert_allclose(np.array(wrap(full)(*arrays)), wanted, atol=3e-6)
+    np.testing.assert_allclose(np.array(wrap(full)(*arrays)), wanted, atol=looser * 3e-6)
     have = wrap(mx.grad(loss, argnums=(0, 1, 2)))(*arrays)
     want = mx.grad(plain, argnums=(0, 1, 2))(*arrays)
     for x, y in zip(have, want):
@@ -120,6 +120,7 @@ def test_other_dtypes(dtype):
     np.testing.assert_allclose(np.array(y.astype(mx.float32)), wanted, atol=slack)
 
 
+@pytest.mark.cpu_only("one routine, where a GPU has two products")
 def test_transposed_operands_are_read_where_they_lie():
     rng = np.random.default_rng(4)
     q, k, v = (mx.array(make(rng, 2, 40, 3, 8)) for _ in range(3))

@@ -15,6 +15,10 @@ import ferrule.core as mx
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.cpu_only(
+    "arguments are checked before a device has anything to do, and copies on devices stay"
+)
+
 with open(os.path.join(os.path.dirname(ferrule.__file__), "core.pyi"), encoding="utf-8") as file:
     STUBS = ast.parse(file.read()).body
 

@@ -11,6 +11,7 @@ table = {"a": [mx.array([3.0, 4.0])]}
 scale = mx.array([1.0, 2.0])
 
 
+@pytest.mark.cpu_only("what is queued has no time of its own yet")
 def test_kernels():
     f = mx.compile(lambda x: mx.softmax(mx.exp(x) * 2, axis=-1).sum())
     x = mx.ones((64, 1000))
@@ -73,6 +74,7 @@ def run(**environment):
     )
 
 
+@pytest.mark.cpu_only("what is queued is no event on the host")
 def test_a_file_of_events(tmp_path):
     path = tmp_path / "events.json"
     done = run(FERRULE_TRACE=str(path))

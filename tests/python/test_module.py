@@ -56,6 +56,7 @@ def test_only_functions_that_python_39_has():
         assert not found, f"{name}: {found.group()} is not in Python 3.9"
 
 
+@pytest.mark.cpu_only("the default device, where nobody has chosen one")
 def test_devices():
     assert repr(mx.default_device()) == "Device(cpu, 0)"
     assert mx.default_device() == mx.cpu and mx.default_device() == mx.Device(mx.cpu, 0)

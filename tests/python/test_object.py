@@ -574,6 +574,7 @@ def test_constants():
     assert math.isnan(mx.nan) and mx.euler_gamma == pytest.approx(0.5772156649015329, abs=0)
 
 
+@pytest.mark.cpu_only("the default device, where nobody has chosen one")
 def test_devices():
     assert mx.device_count(mx.cpu) == 1 and mx.is_available(mx.cpu)
     info = mx.device_info()
@@ -599,6 +600,7 @@ def test_async_eval():
     assert x.item() == 2 and y.item() == 6 and mx.depends(x, [y]) is x
 
 
+@pytest.mark.cpu_only("limits are the host's")
 def test_memory_functions():
     limit = mx.get_memory_limit()
     assert mx.set_memory_limit(limit) == limit == mx.get_memory_limit()
@@ -620,6 +622,7 @@ def test_memory_functions():
             function("1")
 
 
+@pytest.mark.cpu_only("the default device, where nobody has chosen one")
 def test_array_api_info():
     info = mx.__array_namespace_info__()
     assert info.default_device() == mx.cpu and info.default_dtypes()["integral"] == mx.int32

@@ -305,14 +305,14 @@ def test_segmented_mm():
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 32, 64, 512])
-def test_hadamard_transform(n):
+def test_hadamard_transform(n, looser):
     h = np.array([[1.0]])
     while len(h) < n:
         h = np.block([[h, h], [h, -h]])
     v = values((3, n))
     same(mx.hadamard_transform(mx.array(v), scale=1.0), v @ h)
     got = np.array(mx.hadamard_transform(mx.array(v)))
-    np.testing.assert_allclose(got, v @ h / np.sqrt(n), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(got, v @ h / np.sqrt(n), rtol=looser * 1e-6, atol=looser * 1e-6)
     assert mx.hadamard_transform(mx.array(v).astype(mx.int32)).dtype == mx.float32
     with pytest.raises(ValueError, match="hadamard_transform"):
         mx.hadamard_transform(mx.zeros((2, 3)))

@@ -13,6 +13,10 @@ import ferrule.core as mx
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.cpu_only(
+    "signals, forks and memory of a process that has opened no driver"
+)
+
 
 def run(code, env=None, interrupt_after=None, timeout=60):
     """Runs a program; gives its output, exit status and seconds."""
