@@ -83,10 +83,10 @@ enum {
     GPU_COLUMN = 2,
     GPU_PIECE = 2,
 #else
-    GPU_COLUMN = 64,
-    GPU_PIECE = 32,
+    GPU_COLUMN = 16,
+    GPU_PIECE = 8,
 #endif
-    GPU_THREADS = 1 << 17,
+    GPU_THREADS = 1 << 20,
 };
 
 /* *first: the axis to be reduced before the others, or -1. */
