@@ -4,7 +4,8 @@
  *
  * needs   a simplified trace
  * gives   an output whose elements would be read across memory and written along it is the view of
- *         one that is written as it is read: x.T + 1 is (x + 1).T
+ *         one that is written as it is read: x.T + 1 is (x + 1).T; reductions go over what they reduce
+ *         as it lies
  * breaks  nothing: results keep every bit, only their strides differ
  *
  * Every node has an order: its dimensions (those of size 1 left out) as the memory goes that it is
@@ -114,6 +115,15 @@ static order of_put(const fr__tnode *n, const fr__tnode *part, const order *orde
     return below && below != o ? row_major(n) : o;
 }
 
+/* What is left of its operand's order. */
+static order of_reduction(const fr__tnode *n, const fr__tnode *x, order o)
+{
+    int to[MOST], kept = 0;
+    for (int d = 0; d < x->ndim && x->ndim <= MOST; d++)
+        to[d] = fr__reduces(n, d) ? -1 : kept++;
+    return renamed(o, to, n->shape);
+}
+
 /* orders: of the nodes before i. */
 static order order_of(const fr__trace *t, int i, const order *orders)
 {
@@ -126,11 +136,15 @@ static order order_of(const fr__trace *t, int i, const order *orders)
         return 0;
     if (fr__is_view(n))
         return of_view(n, &t->nodes.at[n->in[0]], orders[n->in[0]]);
+    if (fr__ops[n->op].class == FR__REDUCE && n->npar == 1 && orders[n->in[0]] &&
+        !(n->flags & FR__T_ROWS))
+        return of_reduction(n, &t->nodes.at[n->in[0]], orders[n->in[0]]);
     if (n->op == FR__OP_FRESH)
         return orders[n->in[0]];
     if (n->op == FR__OP_PUT)
         return of_put(n, &t->nodes.at[n->in[0]], orders);
-    if (n->op != FR__OP_CAST && fr__ops[n->op].class != FR__ELEMENTWISE)
+    if ((n->op != FR__OP_CAST && fr__ops[n->op].class != FR__ELEMENTWISE) ||
+        n->flags & FR__T_ROWS)
         return row_major(n);
     order o = 0;
     for (int j = 0; j < n->nin; j++) {
@@ -141,6 +155,16 @@ static order order_of(const fr__trace *t, int i, const order *orders)
     }
     return o;
 }
+
+/* ---- the new list ----------------------------------------------------------------------------- */
+
+typedef struct {
+    fr__trace *t;
+    const fr__tnode *old;
+    const order *orders;
+    int32_t *plain;  /* old number -> new, with the dimensions as they were, -1: not made */
+    int32_t *turned; /* old number -> new, with the dimensions in its order, -1: not made */
+} state;
 
 /* One node more, a copy of like with another operation, shape and words; its number, or -1. */
 static int push(fr__trace *t, fr__tnode like, int op, int in, const int64_t *shape, int npar,
@@ -158,137 +182,213 @@ static int push(fr__trace *t, fr__tnode like, int op, int in, const int64_t *sha
     return fr__vec_push(&t->nodes, like) ? -1 : t->nodes.n - 1;
 }
 
-/* Node i with its dimensions as `there` names them. A chain of PUTs, over a FRESH perhaps, becomes
- * one of turned parts. */
-static int put_turned(fr__trace *t, int i, const int64_t *shape, const int64_t *there)
+/* All dimensions of n in this order, those of size 1 first. */
+static void dimensions(const fr__tnode *n, order o, int64_t *there)
 {
-    fr__tnode n = t->nodes.at[i];
-    if (n.op != FR__OP_PUT) {
-        int turned = push(t, n, FR__OP_TRANSPOSE, i, shape, n.ndim, there);
-        return turned < 0 ? -1 : push(t, n, FR__OP_COPY, turned, shape, 0, NULL);
+    int at = 0;
+    for (int d = 0; d < n->ndim; d++)
+        if (n->shape[d] == 1)
+            there[at++] = d;
+    for (int k = 0; k < MOST && dimension(o, k) >= 0; k++)
+        there[at++] = dimension(o, k);
+}
+
+/* The old node n with its dimensions in order o: which is which, its shape, and the way back. */
+typedef struct {
+    int64_t *there, *shape, *back;
+} turn;
+
+static int turn_of(fr__trace *t, const fr__tnode *n, order o, turn *to)
+{
+    int64_t *words = fr__arena_alloc(&t->arena, sizeof *words * 3 * (size_t)(n->ndim + 1));
+    if (!words)
+        return -1;
+    *to = (turn){words, words + n->ndim, words + 2 * n->ndim};
+    dimensions(n, o, to->there);
+    for (int d = 0; d < n->ndim; d++) {
+        to->shape[d] = n->shape[to->there[d]];
+        to->back[to->there[d]] = d;
     }
+    return 0;
+}
+
+static int plain(state *s, int i)
+{
+    const fr__tnode *n = &s->old[i];
+    turn to;
+    if (s->plain[i] >= 0)
+        return s->plain[i];
+    if (turn_of(s->t, n, s->orders[i], &to))
+        return -1;
+    return s->plain[i] =
+               push(s->t, *n, FR__OP_TRANSPOSE, s->turned[i], n->shape, n->ndim, to.back);
+}
+
+/* i in order o, which is its own or, where it has none, that of what it is used with. */
+static int turned(state *s, int i, order o)
+{
+    bool own = s->orders[i] == o;
+    turn to;
+    if (own && s->turned[i] >= 0)
+        return s->turned[i];
+    int in = plain(s, i);
+    if (in < 0 || turn_of(s->t, &s->old[i], o, &to))
+        return -1;
+    int y = push(s->t, s->old[i], FR__OP_TRANSPOSE, in, to.shape, s->old[i].ndim, to.there);
+    return own ? s->turned[i] = y : y;
+}
+
+static int element_by_element(state *s, int i)
+{
+    fr__tnode n = s->old[i];
+    turn to;
+    if (turn_of(s->t, &n, s->orders[i], &to))
+        return -1;
+    for (int j = 0; j < n.nin; j++)
+        if ((n.in[j] = s->old[n.in[j]].ndim == n.ndim ? turned(s, n.in[j], s->orders[i])
+                                                      : plain(s, n.in[j])) < 0)
+            return -1;
+    n.shape = to.shape;
+    n.flags &= (uint8_t)~FR__T_OUTPUT;
+    if (fr__vec_push(&s->t->nodes, n))
+        return -1;
+    return s->turned[i] = s->t->nodes.n - 1;
+}
+
+static int reduction(state *s, int i)
+{
+    fr__tnode n = s->old[i];
+    const fr__tnode *x = &s->old[n.in[0]];
+    turn to, result;
+    int64_t *mask = fr__arena_zalloc(&s->t->arena, sizeof *mask);
+    if (!mask || turn_of(s->t, x, s->orders[n.in[0]], &to) ||
+        turn_of(s->t, &n, s->orders[i], &result))
+        return -1;
+    for (int k = 0; k < x->ndim; k++)
+        if (fr__reduces(&n, (int)to.there[k]))
+            *mask |= (int64_t)1 << k;
+    bool same = s->orders[i] == row_major(&n);
+    n.in[0] = turned(s, n.in[0], s->orders[n.in[0]]);
+    n.shape = same ? n.shape : result.shape;
+    n.par = mask;
+    n.flags &= (uint8_t) ~(same ? 0 : FR__T_OUTPUT);
+    if (n.in[0] < 0 || fr__vec_push(&s->t->nodes, n))
+        return -1;
+    return *(same ? &s->plain[i] : &s->turned[i]) = s->t->nodes.n - 1;
+}
+
+/* A chain of PUTs, over a FRESH perhaps, as one of turned parts. */
+static int put_together(state *s, int i)
+{
+    const fr__tnode *n = &s->old[i];
+    order o = s->orders[i];
     int length = 1, last = -1, below = i;
-    while (t->nodes.at[below].nin > 1 && t->nodes.at[t->nodes.at[below].in[1]].op == n.op) {
-        below = t->nodes.at[below].in[1];
+    turn to;
+    while (s->old[below].nin > 1 && s->old[s->old[below].in[1]].op == FR__OP_PUT) {
+        below = s->old[below].in[1];
         length++;
     }
-    int32_t *chain = fr__arena_alloc(&t->arena, sizeof *chain * (size_t)length);
-    if (!chain)
+    int32_t *chain = fr__arena_alloc(&s->t->arena, sizeof *chain * (size_t)length);
+    if (!chain || turn_of(s->t, n, o, &to))
         return -1;
-    for (int k = i, at = 0; at < length; at++, k = t->nodes.at[k].in[1])
+    for (int k = i, at = 0; at < length; at++, k = s->old[k].in[1])
         chain[at] = k;
-    if (t->nodes.at[below].nin > 1) {
-        int fresh = t->nodes.at[below].in[1];
-        last = push(t, n, FR__OP_TRANSPOSE, t->nodes.at[fresh].in[0], shape, n.ndim, there);
-        last = last < 0 ? -1 : push(t, n, FR__OP_FRESH, last, shape, 0, NULL);
+    if (s->old[below].nin > 1) {
+        last = turned(s, s->old[s->old[below].in[1]].in[0], o);
+        last = last < 0 ? -1 : push(s->t, *n, FR__OP_FRESH, last, to.shape, 0, NULL);
         if (last < 0)
             return -1;
     }
     while (length--) {
-        fr__tnode old = t->nodes.at[chain[length]], part = t->nodes.at[old.in[0]];
-        int64_t *par = fr__arena_alloc(&t->arena, sizeof *par * (size_t)(3 * n.ndim + 1));
-        if (!par)
+        const fr__tnode *old = &s->old[chain[length]], *part = &s->old[old->in[0]];
+        int64_t *par = fr__arena_alloc(&s->t->arena, sizeof *par * (size_t)(3 * n->ndim + 1));
+        int in = plain(s, old->in[0]);
+        if (!par || in < 0)
             return -1;
-        for (int d = 0; d < n.ndim; d++) {
-            par[d] = old.par[there[d]];
-            par[n.ndim + d] = old.par[n.ndim + there[d]];
-            par[2 * n.ndim + 1 + d] = part.shape[there[d]];
+        int64_t *shape = par + 2 * n->ndim + 1;
+        for (int d = 0; d < n->ndim; d++) {
+            par[d] = old->par[to.there[d]];
+            par[n->ndim + d] = old->par[n->ndim + to.there[d]];
+            shape[d] = part->shape[to.there[d]];
         }
-        par[2 * n.ndim] = old.par[2 * n.ndim];
-        int turned =
-            push(t, part, FR__OP_TRANSPOSE, old.in[0], par + 2 * n.ndim + 1, n.ndim, there);
-        int put = turned < 0 ? -1 : push(t, old, FR__OP_PUT, turned, shape, old.npar, par);
+        par[2 * n->ndim] = old->par[2 * n->ndim];
+        in = push(s->t, *part, FR__OP_TRANSPOSE, in, shape, n->ndim, to.there);
+        int put = in < 0 ? -1 : push(s->t, *old, FR__OP_PUT, in, to.shape, old->npar, par);
         if (put < 0)
             return -1;
         if (last >= 0) {
-            t->nodes.at[put].nin = 2;
-            t->nodes.at[put].in[1] = last;
+            s->t->nodes.at[put].nin = 2;
+            s->t->nodes.at[put].in[1] = last;
         }
         last = put;
     }
-    return last;
+    return s->turned[i] = last;
 }
 
-/* The view of node i, stored in this order, in the place of i; the new number, or -1. */
-static int put_stored(fr__trace *t, int i, order o)
+static bool is_turned(const fr__tnode *n, order o)
 {
-    fr__tnode n = t->nodes.at[i];
-    int64_t *shape = fr__arena_alloc(&t->arena, sizeof *shape * 3 * (size_t)n.ndim);
-    if (!shape)
+    return o && n->size > 1 && o != row_major(n);
+}
+
+/* Node i of the old list: 0, or -1. */
+static int one(state *s, int i, bool output)
+{
+    fr__tnode n = s->old[i];
+    int class = fr__ops[n.op].class;
+    if (n.op == FR__OP_PUT && is_turned(&n, s->orders[i])) {
+        if (output) /* others are parts of one: made with it, or as they were */
+            return put_together(s, i) < 0 ? -1 : 0;
+    } else if ((n.op == FR__OP_CAST || class == FR__ELEMENTWISE) &&
+               is_turned(&n, s->orders[i])) {
+        return element_by_element(s, i) < 0 ? -1 : 0;
+    } else if (class == FR__REDUCE && n.npar == 1 && !(n.flags & FR__T_ROWS) &&
+               is_turned(&s->old[n.in[0]], s->orders[n.in[0]])) {
+        return reduction(s, i) < 0 ? -1 : 0;
+    }
+    for (int j = 0; j < n.nin; j++)
+        if ((n.in[j] = plain(s, n.in[j])) < 0)
+            return -1;
+    if (fr__is_leaf(&n))
+        s->t->leaves.at[n.slot].node = s->t->nodes.n;
+    if (fr__vec_push(&s->t->nodes, n))
         return -1;
-    int64_t *there = shape + n.ndim, *back = there + n.ndim;
-    int at = 0;
-    for (int d = 0; d < n.ndim; d++)
-        if (n.shape[d] == 1)
-            there[at++] = d;
-    for (int k = 0; k < MOST && dimension(o, k) >= 0; k++)
-        there[at++] = dimension(o, k);
-    for (int d = 0; d < n.ndim; d++) {
-        shape[d] = n.shape[there[d]];
-        back[there[d]] = d;
-    }
-    t->nodes.at[i].flags = 0;
-    int stored = put_turned(t, i, shape, there);
-    int view = stored < 0 ? -1 : push(t, n, FR__OP_TRANSPOSE, stored, n.shape, n.ndim, back);
-    if (view >= 0)
-        t->nodes.at[view].flags = n.flags;
-    return view;
-}
-
-/* Marks the outputs that are to be stored in an order of their own. */
-static bool choose(const fr__trace *t, const order *orders, bool *turn)
-{
-    bool any = false;
-    for (int k = 0; k < t->outs.n; k++) {
-        int i = t->outs.at[k].node;
-        const fr__tnode *n = &t->nodes.at[i];
-        turn[i] = n->ndim > 1 && n->size > 1 && !(n->flags & FR__T_ROWS) && orders[i] &&
-                  orders[i] != row_major(n) && !fr__is_leaf(n) && !fr__is_view(n);
-        any |= turn[i];
-    }
-    for (int i = 0; any && i < t->nodes.n; i++) {
-        const fr__tnode *n = &t->nodes.at[i]; /* of other strides there is no such view */
-        if (n->op == FR__OP_RESHAPE)
-            turn[n->in[0]] = false;
-        if (n->op == FR__OP_PUT && n->nin > 1)
-            turn[n->in[1]] = false;
-    }
-    return any;
+    s->plain[i] = s->t->nodes.n - 1;
+    return 0;
 }
 
 int fr__layout(fr__trace *t)
 {
     int n = t->nodes.n, status = -1;
-    order *orders = fr__malloc(sizeof *orders * (size_t)(n + 1));
-    bool *turn = fr__calloc((size_t)n + 1, sizeof *turn);
-    int32_t *to = fr__malloc(sizeof *to * (size_t)(n + 1));
-    if (!orders || !turn || !to)
-        goto out;
-    for (int i = 0; i < n; i++)
-        orders[i] = order_of(t, i, orders);
-    status = 0;
-    if (!fr__fusion_on() || !choose(t, orders, turn))
-        goto out;
     fr__tnode *old = t->nodes.at;
+    order *orders = fr__malloc(sizeof *orders * (size_t)(n + 1));
+    int32_t *to = fr__malloc(sizeof *to * 2 * (size_t)(n + 1));
+    state s = {t, old, orders, to, to + n};
+    bool any = false;
+    if (!orders || !to)
+        goto out;
+    memset(to, -1, sizeof *to * 2 * (size_t)(n + 1));
+    for (int i = 0; i < n; i++) {
+        orders[i] = order_of(t, i, orders);
+        any |= !fr__is_view(&old[i]) && is_turned(&old[i], orders[i]);
+        any |= fr__ops[old[i].op].class == FR__REDUCE &&
+               is_turned(&old[old[i].in[0]], orders[old[i].in[0]]);
+    }
+    status = 0;
+    if (!fr__fusion_on() || !any)
+        goto out;
     t->nodes.at = NULL;
     t->nodes.n = t->nodes.room = 0;
-    for (int i = 0; !status && i < n; i++) {
-        fr__tnode node = old[i];
-        for (int j = 0; j < node.nin; j++)
-            node.in[j] = to[node.in[j]];
-        if (fr__is_leaf(&node))
-            t->leaves.at[node.slot].node = t->nodes.n;
-        to[i] = fr__vec_push(&t->nodes, node) ? -1 : t->nodes.n - 1;
-        if (to[i] >= 0 && turn[i])
-            to[i] = put_stored(t, to[i], orders[i]);
-        status = to[i] < 0 ? -1 : 0;
+    for (int i = 0; !status && i < n; i++)
+        status = one(&s, i, old[i].flags & FR__T_OUTPUT);
+    for (int i = 0; !status && i < t->outs.n; i++) {
+        int y = plain(&s, t->outs.at[i].node);
+        status = y < 0 ? -1 : 0;
+        if (!status)
+            t->nodes.at[t->outs.at[i].node = y].flags |= FR__T_OUTPUT;
     }
-    for (int i = 0; !status && i < t->outs.n; i++)
-        t->outs.at[i].node = to[t->outs.at[i].node];
     fr__free(old);
 out:
     fr__free(orders);
-    fr__free(turn);
     fr__free(to);
     return status;
 }

@@ -89,3 +89,22 @@ def test_row_major_where_operands_disagree_or_it_is_asked_for():
         assert strides(row_major) == (16, 4)
     assert strides(mx.contiguous(a.T)) == (16, 4)
     assert strides((a.T + 1).T) == (24, 4)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2, (0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_reductions_go_over_what_they_reduce_as_it_lies(order, axis):
+    a = np.transpose(cube, order)
+    ours = mx.transpose(mx.array(cube), order)
+    for name in ("sum", "max", "prod"):
+        for keepdims in (False, True):
+            got = getattr(mx, name)(ours % 5 + 1, axis=axis, keepdims=keepdims)
+            want = getattr(np, name)(a % 5 + 1, axis=axis, keepdims=keepdims)
+            if name != "prod":
+                assert np.array_equal(np.array(got), want)
+            assert got.shape == want.shape
+            assert strides(mx.contiguous(got + 1)) == np.zeros(want.shape, np.int32).strides
+    if not isinstance(axis, tuple):
+        assert np.array_equal(np.array(mx.argmax(-ours, axis)), np.argmax(-a, axis))
+    got = ours - mx.mean(ours, axis=axis, keepdims=True)
+    np.testing.assert_allclose(np.array(got), a - a.mean(axis, keepdims=True), rtol=1e-5, atol=1e-4)
