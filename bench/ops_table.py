@@ -1,277 +1,230 @@
 """ops_table.py - every operation at 64 B, 64 KiB and 64 MiB beside numpy, jax.jit and torch.
 
-    PYTHONPATH=build/stage python bench/ops_table.py [--only WORD,...] [--seconds S] [--out FILE]
+    bench/ops_table.py [--only WORD,...] [--sizes SIZE,...] [--seconds S] [--peers-python PATH]
+                       [--out FILE]
 
-Run it by a Python that has the peers; what isn't installed is left out, and said so. Each cell is
-the median of rounds in which all libraries take turns; the ratio is to the best of the peers. Writes
-a table (bench/OPS.md) that begins with the ten worst; reasons-ops.txt may give their reasons, a line
-`operation size layout | reason` each. Arrays are float32 unless the row says otherwise, two-dimensional; transposed means
-that the operation reads x.T.
+The rows are operations.py's. Each library is a process of its own, stopped while another one
+measures; a library that isn't installed is left out. Each cell is the median of turns that alternate. A library that
+is far behind the best at its first call has one turn only. Ferrule stands there twice: with the
+operation under compile, as jax.jit has it, and evaluated lazily, as numpy and torch do it; the
+ratio is the compiled one's to the best of the others. Writes OPS.md, which begins with the ten worst;
+reasons-ops.txt may give their reasons, a line `operation size layout | reason` each. Arrays are square, with as many
+elements as float32 has in so many bytes; transposed means that the operation reads x.T.
 """
 
 import argparse
+import json
+import math
 import os
 import statistics
 import sys
 import time
 
-import ferrule.core as mx
 import machine
-import numpy as np
+import operations
+import peers as processes
 
-SIZES = {"64 B": (4, 4), "64 KiB": (128, 128), "64 MiB": (4096, 4096)}
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-
-# What stands for F, by library; x, y: floats in (0, 1); i, j: int32 in 1 .. 100; b, c: bool.
-UNARY = (
-    "abs ceil exp expm1 floor log log10 log1p log2 negative round sign sin cos tan sinh cosh tanh"
-)
-UNARY += " arcsin arccos arctan arcsinh arctanh square sqrt isnan isinf isfinite"
-BINARY = (
-    "add subtract multiply divide floor_divide remainder maximum minimum power logaddexp arctan2"
-)
-BINARY += " equal not_equal less less_equal greater greater_equal"
-TORCH = {"abs": "abs", "negative": "neg", "equal": "eq", "not_equal": "ne"}
-TORCH |= {"floor_divide": "floor_divide", "power": "pow"}
-
-ROWS = {name: f"F.{name}(x)" for name in UNARY.split()}
-ROWS |= {name: f"F.{name}(x, y)" for name in BINARY.split()}
-ROWS |= {
-    "add a number": "x + 2.5",
-    "multiply-add": "x * 2 + y",
-    "int add": "i + j",
-    "int multiply": "i * j",
-    "int divide": "i // j",
-    "bitwise and": "i & j",
-    "bitwise xor": "i ^ j",
-    "shift": "i << 3",
-    "logical_and": "F.logical_and(b, c)",
-    "logical_not": "F.logical_not(b)",
-    "where": "F.where(b, x, y)",
-    "clip": {"torch": "F.clip(x, 0.25, 0.75)", "*": "F.clip(x, 0.25, 0.75)"},
-    "reciprocal": {"numpy": "1 / x", "jax": "1 / x", "*": "F.reciprocal(x)"},
-    "rsqrt": {"numpy": "1 / F.sqrt(x)", "jax": "1 / F.sqrt(x)", "*": "F.rsqrt(x)"},
-    "sigmoid": {"numpy": "1 / (1 + F.exp(-x))", "jax": "1 / (1 + F.exp(-x))", "*": "F.sigmoid(x)"},
-    "erf": {"numpy": None, "jax": "jax.scipy.special.erf(x)", "*": "F.erf(x)"},
-    "cast to int32": {
-        "ferrule": "x.astype(F.int32)",
-        "torch": "x.to(F.int32)",
-        "*": "x.astype(F.int32)",
-    },
-    "cast to float16": {"torch": "x.to(F.float16)", "*": "x.astype(F.float16)"},
-    "copy": {
-        "numpy": "x.copy()",
-        "torch": "x.clone(memory_format=F.contiguous_format)",
-        "jax": "F.copy(x)",
-        "*": "F.contiguous(x) + 0",
-    },
+SIDES = {"64 B": 4, "64 KiB": 128, "64 MiB": 4096}
+LIBRARIES = {
+    "ferrule": "ferrule",
+    "lazy": "ferrule",
+    "numpy": "numpy",
+    "torch": "torch",
+    "jax": "jax",
 }
-for name in ("sum", "mean", "prod", "var", "std"):
-    ROWS |= {name: f"F.{name}(x)"}
-    for axis in (0, 1):
-        ROWS |= {
-            f"{name} axis {axis}": {
-                "torch": f"F.{name}(x, dim={axis})",
-                "*": f"F.{name}(x, axis={axis})",
-            }
-        }
-for name in ("max", "min"):
-    ROWS |= {name: f"F.{name}(x)"}
-    for axis in (0, 1):
-        ROWS |= {
-            f"{name} axis {axis}": {
-                "torch": f"F.a{name}(x, dim={axis})",
-                "*": f"F.{name}(x, axis={axis})",
-            }
-        }
-for axis in (0, 1):
-    ROWS |= {
-        f"softmax axis {axis}": {
-            "numpy": f"(lambda e: e / e.sum({axis}, keepdims=True))(F.exp(x - x.max({axis}, keepdims=True)))",
-            "torch": f"F.softmax(x, dim={axis})",
-            "jax": f"jax.nn.softmax(x, axis={axis})",
-            "*": f"F.softmax(x, axis={axis})",
-        },
-        f"logsumexp axis {axis}": {
-            "numpy": f"F.log(F.exp(x - x.max({axis}, keepdims=True)).sum({axis}))",
-            "torch": f"F.logsumexp(x, dim={axis})",
-            "jax": f"jax.nn.logsumexp(x, axis={axis})",
-            "*": f"F.logsumexp(x, axis={axis})",
-        },
-    }
-    for name in ("argmax", "argmin"):
-        ROWS |= {
-            f"{name} axis {axis}": {
-                "torch": f"F.{name}(x, dim={axis})",
-                "*": f"F.{name}(x, axis={axis})",
-            }
-        }
-    for name in ("cumsum", "cumprod", "sort", "argsort"):
-        result = f"F.{name}(x, dim={axis})" + (".values" if name == "sort" else "")
-        ROWS |= {f"{name} axis {axis}": {"torch": result, "*": f"F.{name}(x, axis={axis})"}}
-    ROWS |= {
-        f"concatenate axis {axis}": {
-            "torch": f"F.cat([x, y], {axis})",
-            "*": f"F.concatenate([x, y], {axis})",
-        },
-        f"roll axis {axis}": {"torch": f"F.roll(x, 3, {axis})", "*": f"F.roll(x, 3, {axis})"},
-        f"take axis {axis}": {
-            "torch": f"F.index_select(x, {axis}, k)",
-            "*": f"F.take(x, k, axis={axis})",
-        },
-    }
-ROWS |= {
-    "any": "F.any(b)",
-    "all": "F.all(b)",
-    "flip": {
-        "numpy": "F.flip(x, 0) + 0",
-        "torch": "F.flip(x, (0,))",
-        "*": "F.flip(x, 0) + 0",
-    },
-    "tril": "F.tril(x)",
-    "pad": {
-        "torch": "F.nn.functional.pad(x, (1, 1, 1, 1))",
-        "*": "F.pad(x, 1)",
-    },
-    "tile": {"torch": "F.tile(x, (1, 2))", "*": "F.tile(x, (1, 2))"},
-    "repeat": {"torch": "F.repeat_interleave(x, 2, 1)", "*": "F.repeat(x, 2, 1)"},
-    "strided slice": {"torch": "x[::2, ::2] + 0", "*": "x[::2, ::2] + 0"},
-    "broadcast add": "x + x[0]",
-    "outer product": "x[0][:, None] * x[1][None, :]",
-    "matmul": "x @ y",
-    "matrix times vector": "x @ y[0]",
-}
+AHEAD = 1.6  # a library so much slower than the best peer has one turn
 
 
-def libraries():
-    """name -> (what F is, numpy to its array, function to a function that computes)."""
-    found = {"ferrule": (mx, mx.array, lambda f: lambda *a: mx.eval(f(*a)), {})}
-    found["numpy"] = (np, lambda a: a, lambda f: f, {})
-    try:
+# ---- in the process of a library ----------------------------------------------------------------
+
+
+class Library:
+    """Loads rows and measures them."""
+
+    def __init__(self, name):
+        import numpy
+
+        self.name = LIBRARIES[name]
+        self.loaded, self.values = {}, {}
+        numpy.seterr(all="ignore")
+        getattr(self, "open_" + name)()
+
+    def open_ferrule(self):
+        import ferrule.core as mx
+
+        self.scope = {"F": mx}
+        self.array = mx.array
+        self.brain = lambda values: values.astype(mx.bfloat16)
+        self.variants = {"ferrule": mx.compile, "lazy": lambda f: lambda *a: mx.eval(f(*a))}
+        self.version = getattr(mx, "__version__", "")
+        self.ready = mx.eval
+
+    def open_numpy(self):
+        import numpy
+
+        self.scope = {"F": numpy, "added": operations.added, "changed": operations.changed}
+        self.array = lambda values: values
+        self.variants = {"numpy": lambda f: f}
+        self.version = numpy.__version__
+        self.ready = lambda values: values
+
+    def open_torch(self):
         import torch
 
-        torch.set_num_threads(mx.num_threads())
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         torch.set_grad_enabled(False)
-        found["torch"] = (torch, torch.from_numpy, lambda f: f, {})
-    except ImportError:
-        print("torch is not installed", file=sys.stderr)
-    try:
-        import jax
-        import jax.numpy as jnp
+        self.scope = {"F": torch}
+        self.array = torch.from_numpy
+        self.brain = lambda values: values.to(torch.bfloat16)
+        self.variants = {"torch": lambda f: f}
+        self.version = torch.__version__
+        self.ready = lambda values: values
 
-        def compiled(f):
-            fast = jax.jit(f)
+    def open_jax(self):
+        import jax
+        import jax.numpy
+
+        jax.config.update("jax_enable_x64", True)
+        self.scope = {"F": jax.numpy, "jax": jax}
+        self.array = jax.numpy.asarray
+        self.brain = lambda values: values.astype(jax.numpy.bfloat16)
+
+        def compiled(function):
+            fast = jax.jit(function)
             return lambda *a: jax.block_until_ready(fast(*a))
 
-        found["jax"] = (jnp, jnp.asarray, compiled, {"jax": jax})
-    except ImportError:
-        print("jax is not installed", file=sys.stderr)
-    return found
+        self.variants = {"jax": compiled}
+        self.version = jax.__version__
+        self.ready = jax.block_until_ready
 
+    def operand(self, name, side):
+        if self.values.get("side") != side:
+            self.values = {"side": side, "numpy": operations.operands(side)}
+        if name not in self.values:
+            value = self.array(self.values["numpy"][name])
+            value = self.brain(value) if name == "g" else value
+            self.ready(value)
+            self.values[name] = value
+        return self.values[name]
 
-def expression(row, library):
-    text = row if isinstance(row, str) else row.get(library, row["*"])
-    if library == "torch" and text and isinstance(row, str):
-        for name, other in TORCH.items():
-            text = text.replace(f"F.{name}(", f"F.{other}(")
-    return text
-
-
-def operands(shape):
-    rng = np.random.default_rng(0)
-    x, y = (rng.random(shape, dtype=np.float32) * 0.98 + 0.01 for _ in range(2))
-    i, j = (rng.integers(1, 100, shape, dtype=np.int32) for _ in range(2))
-    return {
-        "x": x,
-        "y": y,
-        "i": i,
-        "j": j,
-        "b": x > 0.5,
-        "c": y > 0.5,
-        "k": rng.permutation(shape[0]).astype(np.int32),
-    }
-
-
-def make(row, library, tools, values, transposed):
-    """A call without arguments, and None if the library has no such function."""
-    module, _, computing, more = tools
-    text = expression(row, library)
-    if not text:
-        return None
-    names = [n for n in values if n in text_names(text)]
-    body = text
-    if transposed:
-        turned = ", ".join(n if n == "k" else f"{n}.T" for n in names)
-        body = f"(lambda {', '.join(names)}: {text})({turned})"
-    function = eval(f"lambda {', '.join(names)}: {body}", {"F": module, **more})
-    run = computing(function)
-    arguments = [values[n] for n in names]
-    try:
-        run(*arguments)
-    except Exception as error:  # noqa: BLE001
-        print(f"{library}: {text}: {type(error).__name__}: {str(error)[:90]}", file=sys.stderr)
-        return None
-    return lambda: run(*arguments)
-
-
-def text_names(text):
-    return set(compile(text, "row", "eval").co_names)
-
-
-def measure(calls, seconds):
-    """Medians in microseconds; the libraries take turns."""
-    loops, times = {}, {name: [] for name in calls}
-    for name, call in calls.items():
-        start = time.perf_counter()
-        call()
-        once = time.perf_counter() - start
-        loops[name] = max(1, int(1e-4 / max(once, 1e-7)))
-    end = time.perf_counter() + seconds * len(calls)
-    while True:
-        for name, call in calls.items():
-            n = loops[name]
+    def load(self, row, side, transposed):
+        """Seconds of the second call, by variant."""
+        self.loaded = {}
+        function, names = operations.function(row, self.name, transposed, self.scope)
+        if not function:
+            return {}
+        arguments = [self.operand(name, side) for name in names]
+        seconds = {}
+        for variant, computing in self.variants.items():
+            run = computing(function)
+            start = end = time.perf_counter()
+            for _ in range(2000):  # until it is machine code
+                run(*arguments)
+                if variant != "lazy" or end > start + 0.02:
+                    break
+                end = time.perf_counter()
             start = time.perf_counter()
-            for _ in range(n):
-                call()
-            times[name].append((time.perf_counter() - start) / n)
-        enough = min(len(t) for t in times.values())
-        if enough >= 5 and (time.perf_counter() > end or enough >= 200):
-            return {name: 1e6 * statistics.median(t) for name, t in times.items()}
+            result = run(*arguments)
+            seconds[variant] = time.perf_counter() - start
+            self.loaded[variant] = run, arguments
+        del result
+        return seconds
+
+    def turn(self, variant, seconds):
+        """Seconds of calls, as many as fit."""
+        run, arguments = self.loaded[variant]
+        clock = time.perf_counter
+        start = clock()
+        run(*arguments)  # wakes what has slept
+        once = clock() - start
+        calls = max(1, int(5e-5 / max(once, 1e-7)))
+        end = clock() + seconds
+        times = []
+        while not times or clock() + once < end:
+            start = clock()
+            for _ in range(calls):
+                run(*arguments)
+            times.append((clock() - start) / calls)
+        return times
 
 
-def table(options):
-    found = libraries()
+def serve(name):
+    answer_to, library = os.fdopen(os.dup(1), "w"), None
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            if asked["do"] == "hello":
+                library = Library(name)
+                answer = {"version": library.version}
+            elif asked["do"] == "load":
+                answer = {"seconds": library.load(asked["row"], asked["side"], asked["turned"])}
+            else:
+                answer = {"times": library.turn(asked["variant"], asked["seconds"])}
+        except Exception as error:  # noqa: BLE001
+            answer = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
+        print(json.dumps(answer), file=answer_to, flush=True)
+
+
+# ---- in the process that asks ---------------------------------------------------------------------
+
+
+def measure(peers, row, side, turned, budget):
+    """Variant -> median in microseconds; what a peer can't do is said."""
+    first, owner = {}, {}
+    for key, peer in peers.items():
+        answer = peer.ask(do="load", row=row, side=side, turned=turned)
+        if "error" in answer:
+            print(f"{key}: {row}: {answer['error']}", file=sys.stderr)
+        for variant, seconds in answer.get("seconds", {}).items():
+            first[variant], owner[variant] = seconds, peer
+    if "ferrule" not in first or not set(first) - {"ferrule", "lazy"}:
+        return None
+    best = min(seconds for variant, seconds in first.items() if owner[variant].key != "ferrule")
+    times = {variant: [] for variant in first}
+    turn, spent = min(0.004, budget / 5), 0.0
+    for number in range(40):
+        for variant, peer in owner.items():
+            if number and peer.key != "ferrule":
+                own = statistics.median(times[variant])
+                if own > AHEAD * best:
+                    continue
+            seconds = turn if first[variant] < AHEAD * best or first[variant] < 1e-3 else 0
+            start = time.perf_counter()
+            answer = peer.ask(do="turn", variant=variant, seconds=seconds)
+            spent += time.perf_counter() - start
+            times[variant] += answer["times"]
+        best = min(statistics.median(t) for v, t in times.items() if owner[v].key != "ferrule")
+        if number >= 2 and spent > budget * len(first):
+            break
+    return {variant: 1e6 * statistics.median(t) for variant, t in times.items()}
+
+
+def table(peers, options):
     results = []
     words = options.only.split(",") if options.only else []
-    for size, shape in SIZES.items():
+    for size, side in SIDES.items():
         if options.sizes and size not in options.sizes.split(","):
             continue
-        plain = operands(shape)
-        values = {name: {n: tools[1](v) for n, v in plain.items()} for name, tools in found.items()}
-        mx.eval(values["ferrule"])
-        for name, row in ROWS.items():
-            if words and not any(word in name for word in words):
+        for row in operations.ROWS:
+            if words and not any(word in row for word in words):
                 continue
             for layout in ("contiguous", "transposed"):
-                calls = {
-                    library: make(row, library, tools, values[library], layout == "transposed")
-                    for library, tools in found.items()
-                }
-                calls = {library: call for library, call in calls.items() if call}
-                if "ferrule" not in calls or len(calls) < 2:
-                    continue
-                times = measure(calls, options.seconds)
-                results.append((name, size, layout, times))
-                print(name, size, layout, {k: round(v, 2) for k, v in times.items()}, flush=True)
+                times = measure(peers, row, side, layout == "transposed", options.seconds)
+                if times:
+                    results.append((row, size, layout, times))
+                    shown = {k: round(v, 2) for k, v in times.items()}
+                    print(f"{ratio(results[-1]):5.2f}", row, size, layout, shown, flush=True)
     return results
 
 
 def best_peer(times):
-    return min((t, name) for name, t in times.items() if name != "ferrule")
+    return min((t, name) for name, t in times.items() if name not in ("ferrule", "lazy"))
 
 
-def ratio(result):
-    return result[3]["ferrule"] / best_peer(result[3])[0]
+def ratio(result, ours="ferrule"):
+    return result[3][ours] / best_peer(result[3])[0]
 
 
 def read_reasons():
@@ -283,20 +236,40 @@ def read_reasons():
         return {key.strip(): reason.strip() for key, reason in pairs}
 
 
-def write(results, path):
-    peers = sorted({name for r in results for name in r[3]} - {"ferrule"})
+def summary(results):
+    """A line for each size and for all: cells, medians of ratios, how many are at most 1.1."""
+    lines = [
+        "| size | cells | compiled: geometric mean | at most 1.1 | lazily: geometric mean | at most 1.1 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for size in (*SIDES, "all"):
+        some = [r for r in results if size in (r[1], "all")]
+        if not some:
+            continue
+        line = f"| {size} | {len(some)}"
+        for ours in ("ferrule", "lazy"):
+            ratios = [ratio(r, ours) for r in some]
+            mean = math.exp(statistics.fmean(map(math.log, ratios)))
+            line += f" | {mean:.2f} | {sum(r <= 1.1 for r in ratios)}"
+        lines.append(line + " |")
+    return lines
+
+
+def write(results, versions, threads, path):
+    columns = [name for name in LIBRARIES if any(name in r[3] for r in results)]
     reasons = read_reasons()
-    about = machine.describe(mx.num_threads())
-    ratios = sorted(ratio(r) for r in results)
     lines = [
         "<!-- Made by bench/ops_table.py: run that instead of changing this. -->",
-        "# Operations beside " + ", ".join(peers),
+        "# Operations beside " + ", ".join(c for c in columns if c not in ("ferrule", "lazy")),
         "",
-        f"{about['processor']}, {about['threads']} threads. Medians in microseconds; the ratio is to the",
-        "best of the others: below 1 Ferrule is faster.",
+        *[f"- {name}: {value}" for name, value in machine.describe(threads).items()],
+        "- versions: " + ", ".join(f"{k} {v}" for k, v in versions.items()),
         "",
-        f"{len(results)} cells; ratio: median {statistics.median(ratios):.2f}, "
-        f"at most 1.1 in {sum(r <= 1.1 for r in ratios)}.",
+        "Medians in microseconds; the ratio is that of ferrule (compiled, as jax is) to the best of the",
+        "others: below 1 Ferrule is faster. `lazy` builds and evaluates the graph at each call. The rows,",
+        "as each library writes them: [operations.py](operations.py).",
+        "",
+        *summary(results),
         "",
         "## The ten worst",
         "",
@@ -310,10 +283,10 @@ def write(results, path):
             f"| {r[0]} | {r[1]} | {r[2]} | {r[3]['ferrule']:.4g} | {time_:.4g} {peer} "
             f"| {ratio(r):.2f} | {reason} |"
         )
-    head = " | ".join(["operation", "size", "layout", "ferrule", *peers, "ratio"])
-    lines += ["", "## All", "", f"| {head} |", "| --- " * 3 + "| ---: " * (len(peers) + 2) + "|"]
+    head = " | ".join(["operation", "size", "layout", *columns, "ratio"])
+    lines += ["", "## All", "", f"| {head} |", "| --- " * 3 + "| ---: " * (len(columns) + 1) + "|"]
     for r in results:
-        cells = [f"{r[3][p]:.4g}" if p in r[3] else "-" for p in ["ferrule", *peers]]
+        cells = [f"{r[3][p]:.4g}" if p in r[3] else "-" for p in columns]
         lines.append(f"| {' | '.join([*r[:3], *cells])} | {ratio(r):.2f} |")
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
@@ -321,17 +294,38 @@ def write(results, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    default = os.environ.get("FERRULE_BENCH_PYTHON") or sys.executable
+    parser.add_argument("--peers-python", default=default, metavar="PATH")
     parser.add_argument("--only", help="words; operations that contain one of them")
-    parser.add_argument("--sizes", help="of " + ", ".join(SIZES))
-    parser.add_argument("--seconds", type=float, default=0.1, help="for each library and cell")
+    parser.add_argument("--sizes", help="of " + ", ".join(SIDES))
+    parser.add_argument("--seconds", type=float, default=0.02, help="for each library and cell")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default=os.path.join(FOLDER, "OPS.md"))
     options = parser.parse_args()
-    with np.errstate(all="ignore"):
-        results = table(options)
+    threads = machine.use_threads(options.threads)
+    peers = {}
+    for key in dict.fromkeys(LIBRARIES.values()):
+        python = sys.executable if key == "ferrule" else options.peers_python
+        env = processes.environment(threads, key == "ferrule", processes.PEERS[key][2])
+        peer = processes.Peer(key, key, python, env, os.path.abspath(__file__))
+        if peer.missing:
+            print(f"{key} is left out: {peer.missing}", file=sys.stderr)
+            peer.close()
+        else:
+            peers[key] = peer
+    try:
+        results = table(peers, options)
+    finally:
+        for peer in peers.values():
+            peer.close()
     if not results:
         sys.exit("nothing was measured")
-    write(results, options.out)
+    versions = {key: peer.version for key, peer in peers.items()}
+    write(results, versions, threads, options.out)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        serve(sys.argv[2])
+    else:
+        main()

@@ -76,12 +76,12 @@ def cache_environment(folder, persistent):
 class Peer:
     """A running worker. `ask` continues it, waits for its answer and stops it again."""
 
-    def __init__(self, key, library, python, env):
+    def __init__(self, key, library, python, env, worker=WORKER):
         self.key = key
         self.env = env
         self.python = python
         self.process = subprocess.Popen(
-            [python, WORKER, "serve", library],
+            [python, worker, "serve", library],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -95,6 +95,8 @@ int fr__math_log1p(fr__kb *b, int x);
 int fr__math_log2(fr__kb *b, int x);
 int fr__math_log10(fr__kb *b, int x);
 int fr__math_logaddexp(fr__kb *b, int x, int y);
+int fr__math_near_exp(fr__kb *b, int x); /* float64, to 42 bits */
+int fr__math_near_log(fr__kb *b, int x);
 int fr__math_sinh(fr__kb *b, int x);
 int fr__math_cosh(fr__kb *b, int x);
 int fr__math_arcsinh(fr__kb *b, int x);

@@ -189,6 +189,32 @@ int fr__math_log1p(fr__kb *kb, int x)
     return SEL(LT(x, LIKE(x, -1)), LIKE(x, (double)NAN), y);
 }
 
+/* ---- float64 for results that become float32: to some 42 bits, in normal numbers ------------- */
+
+/* e^x for |x| <= 700. */
+int fr__math_near_exp(fr__kb *kb, int x)
+{
+    static const double c[] = {1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120,
+                               1.0 / 24,     1.0 / 6,     1.0 / 2,    1,         1};
+    int n = RINT(times_log2e(kb, x)), r = FMA(n, D(-LN2), x);
+    return MUL(fr__math_poly(kb, r, 10, c), two_to(kb, n));
+}
+
+/* log of x > 0, a normal number. */
+int fr__math_near_log(fr__kb *kb, int x)
+{
+    static const double c[] = {2.0 / 17, 2.0 / 15, 2.0 / 13, 2.0 / 11, 2.0 / 9,
+                               2.0 / 7,  2.0 / 5,  2.0 / 3,  2};
+    int t = ADD(fr__k(kb, FR__K_BITCAST, FR__KU64, x, -1, -1, 0),
+                WORD(FR__KU64, 0x3ff0000000000000 - 0x3fe6a09e00000000));
+    int m = ADD(AND(t, WORD(FR__KU64, 0xfffffffffffff)), WORD(FR__KU64, 0x3fe6a09e00000000));
+    m = fr__k(kb, FR__K_BITCAST, FR__KF64, m, -1, -1, 0);
+    int e = ADD(SHR(t, WORD(FR__KU64, 52)), WORD(FR__KU64, 0x4330000000000000));
+    e = SUB(fr__k(kb, FR__K_BITCAST, FR__KF64, e, -1, -1, 0), D(0x1p52 + 1023));
+    int s = DIV(SUB(m, D(1)), ADD(m, D(1)));
+    return FMA(e, D(LN2), MUL(s, fr__math_poly(kb, MUL(s, s), 9, c)));
+}
+
 /* In float64 for both widths: x and log1p can cancel. */
 int fr__math_logaddexp(fr__kb *kb, int x, int y)
 {

@@ -94,9 +94,10 @@ static int float_power(fr__kb *kb, int x, int y)
     if (type == FR__KF64) {
         r = power_of_positive(kb, a, e);
     } else {
-        int l = fr__math_log_core(kb, fr__kcast(kb, a, FR__KF64), -1);
-        r = fr__kcast(kb, fr__math_exp_scaled(kb, MUL(fr__kcast(kb, e, FR__KF64), l), -1, 0),
-                      type);
+        int p =
+            MUL(fr__kcast(kb, e, FR__KF64), fr__math_near_log(kb, fr__kcast(kb, a, FR__KF64)));
+        p = SEL(LT(D(120), p), D(120), SEL(LT(p, D(-120)), D(-120), p)); /* 0 or infinite */
+        r = fr__kcast(kb, fr__math_near_exp(kb, p), type);
     }
     int falls = LT(y, zero);
     r = SEL(EQ(a, zero), SEL(falls, inf, zero), r);
