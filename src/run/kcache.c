@@ -46,10 +46,12 @@ static void free_entry(fr__kentry *e)
     fr__free(e);
 }
 
+bool fr__kcache_keeps;
+
 /* Locked. Takes the least recently used entry that no program holds out of the table. */
 static fr__kentry *evict(void)
 {
-    fr__kentry *e = (fr__kentry *)entries.oldest;
+    fr__kentry *e = fr__kcache_keeps ? NULL : (fr__kentry *)entries.oldest;
     while (e && atomic_load(&e->refs))
         e = (fr__kentry *)e->link.newer;
     if (e) {

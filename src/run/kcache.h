@@ -33,6 +33,8 @@ void fr__kcache_release(fr__kentry *e);
 fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm);
 /* Its code on this device, loaded; NULL with an error. */
 fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g);
+/* True: nothing is evicted, for tests that look kernels up by name when the device comes to them. */
+extern bool fr__kcache_keeps;
 /* The entry whose code on a GPU has this name, with a reference; NULL: none. For tests. */
 fr__kentry *fr__kcache_named(const char *name);
 /* Frees every entry that no program holds: for tests. */
