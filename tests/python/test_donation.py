@@ -12,6 +12,7 @@ import pytest
 from ferrule.utils import tree_flatten
 
 N = 1 << 16
+on_the_cpu = pytest.mark.cpu_only("nothing is donated on a GPU")
 
 
 def donations(f):
@@ -38,6 +39,7 @@ def counter(n=N, extra=None):
     return mx.compile(step, inputs=state, outputs=state), state
 
 
+@on_the_cpu
 def test_in_place():
     step, state = counter()
     one = mx.array(1.0)
@@ -52,6 +54,7 @@ def test_in_place():
     assert "donated" in mx.explain(step)
 
 
+@on_the_cpu
 def test_peak_of_a_step():
     """Parameters, gradients and state, and nothing for the update."""
     n = 1 << 20
@@ -77,6 +80,7 @@ def test_peak_of_a_step():
     assert mx.get_active_memory() <= before
 
 
+@on_the_cpu
 def test_peak_with_gradients_in_memory():
     """Products give the gradients: they are there at once, a second set of parameters is not."""
     n = 512
@@ -158,6 +162,7 @@ def test_held(name):
         np.testing.assert_array_equal(np.array(state["w"]), expected + 2 * i + 1)
 
 
+@on_the_cpu
 def test_held_is_not_donated_and_then_is():
     step, state = counter()
     one = mx.array(1.0)
@@ -220,6 +225,7 @@ def test_the_same_array_twice():
     np.testing.assert_array_equal(np.array(state["b"]), base * 4)
 
 
+@on_the_cpu
 def test_also_an_argument():
     step, state = counter()
     for i in range(4):
@@ -321,6 +327,7 @@ def test_numpy_in_the_state():
     np.testing.assert_array_equal(mine, np.arange(N, dtype=np.float32))
 
 
+@on_the_cpu
 def test_an_uncollected_cycle_is_a_holder():
     step, state = counter()
     cycle = [state["w"]]
@@ -516,6 +523,7 @@ def test_an_error_changes_nothing():
     np.testing.assert_array_equal(np.array(state["w"]), np.arange(N, dtype=np.float32) + 2)
 
 
+@on_the_cpu
 def test_no_memory_changes_nothing():
     n = 1 << 22
     state = {"w": mx.zeros((n,)) + 1.0}
@@ -538,6 +546,7 @@ def test_no_memory_changes_nothing():
     assert np.array(state["w"])[0] == 3
 
 
+@on_the_cpu
 def test_numbers_that_vary():
     state = {"w": ramp()}
 
@@ -586,6 +595,7 @@ def test_check_and_debug_nans_see_the_old_values():
     assert np.array(state["w"])[1] == 31
 
 
+@on_the_cpu
 def test_another_thread_reads_meanwhile():
     """It finds an old value or a new one, whole."""
     state = {"w": mx.zeros((1 << 20,)) + 0.0}
@@ -650,6 +660,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@on_the_cpu
 def test_optimizers(name):
     mx.random.seed(0)
     plain, make = name == "sgd", OPTIMIZERS[name]

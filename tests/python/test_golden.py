@@ -10,6 +10,7 @@ import pathlib
 import ferrule.core as mx
 import pytest
 
+pytestmark = pytest.mark.cpu_only("the texts are what is made for a CPU")
 FOLDER = pathlib.Path(__file__).parent.parent / "golden"
 
 
