@@ -4,7 +4,6 @@
  * [k] of the axis in the middle, or one for each update. Axes beside those that are indexed are outer
  * or inner.
  */
-#include "core/place.h"
 #include "core/scope.h"
 #include "op/gather.h"
 #include "op/op.h"
@@ -31,24 +30,6 @@ static fr_array *stored_once(fr_array *x, int dtype)
     return y;
 }
 
-/* On a GPU sums for which that isn't too much are made by looking at every update for each element:
- * in the order of the updates, without waiting for others. NULL without an error: not here. */
-static fr_array *by_comparison(fr_array *x, fr_array *at, fr_array *updates, int mode)
-{
-    enum { MOST_WORK = INT32_MAX };
-    double work = (double)x->size * (double)updates->dims[1];
-    if (mode != FR_SCATTER_ADD || at->ndim != 1 || work > (double)MOST_WORK || !fr__on_gpu())
-        return NULL;
-    int64_t n = x->dims[1], k = updates->dims[1];
-    fr_array *place =
-                 fr_reshape(fr_arange(0, (double)n, 1, FR_INT32), (int64_t[]){1, n, 1, 1}, 4),
-             *index = fr_reshape(at, (int64_t[]){1, 1, k, 1}, 4),
-             *all = fr_expand_dims(updates, (int[]){1}, 1);
-    fr_array *sum = fr_sum(fr_where(fr_eq(place, index), all, 0.0),
-                           &(fr_reduce_options){.axes = (int[]){2}, .naxes = 1});
-    return fr_add(x, fr_astype(sum, (fr_dtype)x->dtype));
-}
-
 fr_array *fr__scatter(fr_array *x, fr_array *at, fr_array *updates, int mode)
 {
     if (!x || !at || !updates)
@@ -60,10 +41,8 @@ fr_array *fr__scatter(fr_array *x, fr_array *at, fr_array *updates, int mode)
     at = stored_once(at, at->dtype == FR_INT32 ? FR_INT32 : FR_INT64);
     if (!to || !at || !updates)
         return NULL;
-    fr_array *y = by_comparison(to, at, updates, mode);
-    if (y || fr__failed())
-        return fr_astype(y, (fr_dtype)x->dtype);
-    y = fr__node(FR__OP_SCATTER, dtype, 3, to->dims, 3, (fr_array *[]){to, at, updates}, 1);
+    fr_array *y =
+        fr__node(FR__OP_SCATTER, dtype, 3, to->dims, 3, (fr_array *[]){to, at, updates}, 1);
     if (!y)
         return NULL;
     y->par[0] = mode;

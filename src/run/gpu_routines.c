@@ -169,17 +169,211 @@ static int run_scan(fr__gpu_run *r, const fr__native_call *call, char *const *da
     return scan_in(r, module, &a, columns);
 }
 
+/* ---- SEARCH ------------------------------------------------------------------------- */
+
+static int run_search(fr__gpu_run *r, const fr__native_call *call, char *const *data)
+{
+    const fr__native_array *a = &call->in[0], *v = &call->in[1];
+    fr__search_args s = {.sorted = data[0],
+                         .values = data[1],
+                         .y = (uint32_t *)data[2],
+                         .rows = v->shape[0],
+                         .n = a->shape[1],
+                         .m = v->shape[1],
+                         .row = a->strides[0],
+                         .step = a->strides[1],
+                         .value_row = v->strides[0],
+                         .value_step = v->strides[1],
+                         .form = (uint32_t)form_of(a->dtype),
+                         .right = call->par[0] != 0};
+    return start(r, "search", "find", v->size, &s);
+}
+
+/* ---- SORT, SELECT ------------------------------------------------------------------- */
+
+static const int64_t MOST_SORTED = UINT32_MAX; /* elements of a row, whose places are uint32 */
+
+static const char *sort_module(const fr__sort_args *a, int key)
+{
+    static const char *const names[] = {"sort_narrow", "sort_wide", "argsort_narrow",
+                                        "argsort_wide"};
+    return names[2 * (a->indices != 0) + (key == 8)];
+}
+
+/* Two keys and two indices a place, and counts of each block. */
+static size_t sort_space(const fr__sort_args *a, int key, size_t part[4])
+{
+    size_t n = (size_t)(a->rows * a->n), step = 256 - 1;
+    part[0] = 0;
+    part[1] = part[0] + ((n * (size_t)key + step) & ~step);
+    part[2] = part[1] + ((n * (size_t)key + step) & ~step);
+    part[3] = part[2] + (a->indices ? (2 * n * sizeof(uint32_t) + step) & ~step : 0);
+    return part[3] + (size_t)(a->rows * a->blocks) * 256 * sizeof(uint32_t);
+}
+
+/* Of every row: to what comes before each. */
+static int sum_counts(fr__gpu_run *r, const fr__sort_args *a)
+{
+    int64_t n = 256 * a->blocks;
+    fr__scan_args s = {.x = (char *)a->counts,
+                       .y = (char *)a->counts,
+                       .outer = a->rows,
+                       .n = n,
+                       .inner = 1,
+                       .xrow = n,
+                       .xn = 1,
+                       .form = FR__FORM_U32,
+                       .exclusive = 1};
+    cut(&s, a->rows, (int64_t)processors(r) * 32, ROW_PIECE, 128);
+    return scan_in(r, "scan_sum_whole", &s, false);
+}
+
+static int sort_long(fr__gpu_run *r, const char *module, fr__sort_args *a, int key, int passes)
+{
+    size_t part[4], bytes;
+    a->blocks = fr__ceil_div(a->n, FR__SORT_BLOCK);
+    bytes = sort_space(a, key, part);
+    char *space = fr__gpu_take(r, bytes);
+    int64_t all = a->rows * a->n, blocks = a->rows * a->blocks * THREADS;
+    if (!space)
+        return -1;
+    a->keys = space + part[0];
+    a->keys_to = space + part[1];
+    a->order = (uint32_t *)(space + part[2]);
+    a->order_to = a->order + all;
+    a->counts = (uint32_t *)(space + part[3]);
+    int status = start(r, module, "load", all, a);
+    for (int p = 0; p < passes && !status; p++) {
+        a->shift = 8 * (uint32_t)p;
+        status = start(r, module, "count", blocks, a);
+        status = status ? status : sum_counts(r, a);
+        status = status ? status : start(r, module, "scatter", blocks, a);
+        char *keys = a->keys;
+        uint32_t *order = a->order;
+        a->keys = a->keys_to;
+        a->keys_to = keys;
+        a->order = a->order_to;
+        a->order_to = order;
+    }
+    if (!status)
+        status = start(r, module, "store", a->rows * (a->n - a->from), a);
+    fr__gpu_give(r, space, bytes);
+    return status;
+}
+
+static int sort_rows(fr__gpu_run *r, fr__sort_args *a, int size)
+{
+    int key = size == 8 ? 8 : 4;
+    const char *module = sort_module(a, key);
+    if (a->n > FR__SORT_FEW)
+        return sort_long(r, module, a, key, size);
+    for (a->padded = 2; a->padded < a->n;)
+        a->padded *= 2;
+    int64_t beside = FR__SORT_FEW / a->padded;
+    return start(r, module, "few", fr__ceil_div(a->rows, beside) * THREADS, a);
+}
+
+/* What SELECT wants in its place is there when all are in order. */
+static int run_sort(fr__gpu_run *r, const fr__native_call *call, char *const *data)
+{
+    const fr__native_array *x = &call->in[0];
+    bool indices = call->par[0] != 0;
+    fr__sort_args a = {.x = data[0],
+                       .y = data[1],
+                       .rows = x->shape[0],
+                       .n = x->shape[1],
+                       .xrow = x->strides[0],
+                       .xn = x->strides[1],
+                       .from = call->routine == &fr__native_select ? call->par[2] : 0,
+                       .form = (uint32_t)form_of(x->dtype),
+                       .exact = !indices,
+                       .indices = indices};
+    return sort_rows(r, &a, (int)fr__dsize(x->dtype));
+}
+
+/* ---- SCATTER ------------------------------------------------------------------------ */
+
+enum { LOOKED_THROUGH = 64 }; /* updates: more of them are sorted by their indices */
+
+static fr__scatter_args scatter_args(const fr__native_call *call, char *const *data)
+{
+    const fr__native_array *x = &call->in[0], *at = &call->in[1], *u = &call->in[2];
+    fr__scatter_args a = {.x = data[0],
+                          .at = data[1],
+                          .updates = data[2],
+                          .y = data[3],
+                          .outer = x->shape[0],
+                          .n = x->shape[1],
+                          .inner = x->shape[2],
+                          .k = u->shape[1],
+                          .rows = 1,
+                          .x_outer = x->strides[0],
+                          .x_step = x->strides[1],
+                          .x_inner = x->strides[2],
+                          .u_outer = u->strides[0],
+                          .u_step = u->strides[1],
+                          .u_inner = u->strides[2],
+                          .at_step = at->strides[at->ndim == 3 ? 1 : 0],
+                          .form = (uint32_t)form_of(x->dtype),
+                          .size = (uint32_t)fr__dsize(x->dtype),
+                          .mode = (uint32_t)call->par[0],
+                          .is_bool = x->dtype == FR_BOOL,
+                          .wide = at->dtype == FR_INT64};
+    if (at->ndim == 3) {
+        a.rows = a.outer * a.inner;
+        a.at_outer = at->strides[0];
+        a.at_inner = at->strides[2];
+    }
+    return a;
+}
+
+static int run_scatter(fr__gpu_run *r, const fr__native_call *call, char *const *data)
+{
+    fr__scatter_args a = scatter_args(call, data);
+    int64_t updates = a.outer * a.k * a.inner;
+    int status = start(r, "scatter", "copy", call->out.size, &a), bytes = 1;
+    if (status || !updates)
+        return status;
+    if (a.k <= LOOKED_THROUGH)
+        return start(r, "scatter", "few", updates, &a);
+    size_t space = 2 * sizeof(uint32_t) * (size_t)(a.rows * a.k);
+    if (!(a.keys = (uint32_t *)fr__gpu_take(r, space)))
+        return -1;
+    a.order = a.keys + a.rows * a.k;
+    fr__sort_args s = {.x = (char *)a.keys,
+                       .y = (char *)a.order,
+                       .rows = a.rows,
+                       .n = a.k,
+                       .xrow = a.k,
+                       .xn = 1,
+                       .form = FR__FORM_U32,
+                       .indices = 1};
+    while (bytes < 4 && a.n >> (8 * bytes)) /* of the greatest key, n */
+        bytes++;
+    status = start(r, "scatter", "keys", a.rows * a.k, &a);
+    status = status ? status : sort_rows(r, &s, bytes);
+    status = status ? status : start(r, "scatter", "sorted", updates, &a);
+    fr__gpu_give(r, (char *)a.keys, space);
+    return status;
+}
+
 /* ---- all ------------------------------------------------------------------------------ */
 
 int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                         bool *done)
 {
-    *done = false;
-    if (!call->out.size) {
-        *done = true;
+    const fr__native *n = call->routine;
+    *done = true;
+    if (!call->out.size)
         return 0;
-    }
-    if (call->routine == &fr__native_scan)
-        return run_scan(r, call, data, done);
-    return 0;
+    if (n == &fr__native_search)
+        return run_search(r, call, data);
+    if ((n == &fr__native_sort || n == &fr__native_select) &&
+        call->in[0].shape[1] <= MOST_SORTED)
+        return run_sort(r, call, data);
+    if (n == &fr__native_scatter && call->in[0].shape[1] < UINT32_MAX &&
+        call->in[2].shape[1] <= MOST_SORTED)
+        return run_scatter(r, call, data);
+    *done = false;
+    return n == &fr__native_scan ? run_scan(r, call, data, done) : 0;
 }
