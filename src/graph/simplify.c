@@ -232,8 +232,9 @@ static int rewrite(state *s, fr__tnode n)
             return put_reshape(s, n.in[0], &n); /* over axes of size 1 */
         break;
     }
+    bool chooses = n.op == FR__OP_maximum || n.op == FR__OP_minimum; /* of 0 and -0 the first */
     if (fr__ops[n.op].class == FR__ELEMENTWISE && fr__ops[n.op].traits & FR__COMMUTES &&
-        n.in[0] > n.in[1]) {
+        n.in[0] > n.in[1] && !(chooses && is_float)) {
         int32_t first = n.in[1]; /* one order, so that equal ones are seen to be */
         n.in[1] = n.in[0];
         n.in[0] = first;

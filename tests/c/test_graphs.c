@@ -977,8 +977,8 @@ static bool check_seed(uint64_t seed)
 }
 
 /* Found something once, in nights' work: parts of an array moved up past their readers; NaN of
- * whole numbers; medians of halves. */
-static const uint64_t memorable[] = {5018427, 5015268, 5003533, 5023385};
+ * whole numbers; medians of halves; the larger of 0 and -0. */
+static const uint64_t memorable[] = {5018427, 5015268, 5003533, 5023385, 5068962};
 
 TEST(graphs)
 {
