@@ -3,6 +3,7 @@
     worker.py serve LIBRARY            JSON requests on standard input, answers on output
     worker.py first LIBRARY VARIANT    the first call of gelu in this process; one answer
     worker.py peak LIBRARY VARIANT N   peak memory of gelu of N floats; one answer
+    worker.py step LIBRARY VARIANT ROW WAY   peak memory of a program of steps.py; one answer
     worker.py import MODULE            what importing the module costs; one answer
 
 Needs only the library itself and the Python it was installed for.
@@ -287,6 +288,41 @@ def peak(name, variant, count):
     return answer
 
 
+def step_peak(name, variant, row, way):
+    """Peak memory of three calls of a program of steps.py, of what the process has more than before
+    its data was made, and as the library tells it. way: "function" of arrays, whose old and new state
+    are there together, or "state", which the program may update in place."""
+    library = open_library(name)
+    adapter = library.adapter(variant)
+    before = resident("VmRSS")
+    program, state, kept = steps.make(adapter)[row]()
+    answer = {}
+    if hasattr(library, "analysis"):
+        answer["told_bytes"] = library.analysis(program, state, kept if way == "state" else 0)
+    if way == "state":
+        call = library.in_place(program, state, kept)
+    else:
+        program = adapter.wrap(program)
+
+        def call():
+            results = program(*state)
+            adapter.wait(results)
+            state[:kept] = results[:kept]
+
+    for _ in range(2):
+        call()
+    time.sleep(0.5)
+    reset_peak()
+    if hasattr(library, "peak_bytes"):
+        library.peak_bytes(reset=True)
+    for _ in range(3):
+        call()
+    answer["bytes"] = resident("VmHWM") - before
+    if hasattr(library, "peak_bytes"):
+        answer["told_bytes"] = library.peak_bytes()
+    return answer
+
+
 def main():
     command, name, *rest = sys.argv[1:]
     if command == "serve":
@@ -295,7 +331,10 @@ def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        answer = first(name, *rest) if command == "first" else peak(name, rest[0], int(rest[1]))
+        if command == "step":
+            answer = step_peak(name, *rest)
+        else:
+            answer = first(name, *rest) if command == "first" else peak(name, rest[0], int(rest[1]))
     except ImportError as error:
         answer = {"missing": str(error)}
     except Exception as error:

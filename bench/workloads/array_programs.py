@@ -122,3 +122,21 @@ def adapter(mx, compiled):
             mx.eval(results)
 
     return Adapter
+
+
+def in_place(mx, program, state, kept):
+    """A call of the program, its first arguments and results captured state."""
+    held, rest = state[:kept], state[kept:]
+    del state[:]
+
+    def step(*rest):
+        results = program(*held, *rest)
+        held[:] = results[:kept]
+        return results[kept:]
+
+    step = mx.compile(step, inputs=held, outputs=held)
+
+    def call():
+        mx.eval(step(*rest), held)
+
+    return call

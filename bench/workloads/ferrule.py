@@ -26,3 +26,7 @@ def peak_bytes(reset=False):
 
 def adapter(variant):
     return array_programs.adapter(mx, variant == "compile")
+
+
+def in_place(program, state, kept):
+    return array_programs.in_place(mx, program, state, kept)

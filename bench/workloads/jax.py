@@ -128,3 +128,25 @@ def adapter(_):
             jax.block_until_ready(results)
 
     return Adapter
+
+
+def analysis(program, state, donated):
+    """Bytes that the compiled program has at once, as XLA's plan tells it."""
+    compiled = jax.jit(program, donate_argnums=range(donated)).lower(*state).compile()
+    plan = compiled.memory_analysis()
+    return (
+        plan.argument_size_in_bytes
+        + plan.output_size_in_bytes
+        + plan.temp_size_in_bytes
+        - plan.alias_size_in_bytes
+    )
+
+
+def in_place(program, state, kept):
+    program = jax.jit(program, donate_argnums=range(kept))
+
+    def call():
+        results = jax.block_until_ready(program(*state))
+        state[:kept] = results[:kept]
+
+    return call
