@@ -4,6 +4,8 @@ import ferrule.core as mx
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.cpu_only("a recorded program keeps its temporaries")
+
 N = 512
 MATRIX = 4 * N * N
 LAYERS = 8
