@@ -208,7 +208,9 @@ TEST(columns_are_cut)
 TEST(the_nth_driver_call_fails)
 {
     int failures = 0;
+    fr_scope *first = fr_scope_open();
     EXPECT(is_line(line(gpu(0), 300), 300));
+    fr_scope_close(first);
     for (long n = 1; n < 40; n++) {
         fr_scope *s = fr_scope_open();
         fr_array *y = line(gpu(0), 300 + (int)n);

@@ -97,19 +97,24 @@ static void run_thread(void)
     ended[current] = true;
 }
 
+/* By itself: getcontext might spoil what a loop around it keeps in registers. */
+static __attribute__((noinline)) void prepare_thread(unsigned t)
+{
+    ended[t] = false;
+    getcontext(&contexts[t]);
+    contexts[t].uc_stack.ss_sp = stacks + (size_t)t * STACK;
+    contexts[t].uc_stack.ss_size = STACK;
+    contexts[t].uc_link = &main_context;
+    makecontext(&contexts[t], run_thread, 0);
+}
+
 static void run_block(void)
 {
     whole = (meeting){threads, 0, 0};
     for (unsigned w = 0; w < threads / WARP; w++)
         warps[w] = (meeting){WARP, 0, 0};
-    for (unsigned t = 0; t < threads; t++) {
-        ended[t] = false;
-        getcontext(&contexts[t]);
-        contexts[t].uc_stack.ss_sp = stacks + (size_t)t * STACK;
-        contexts[t].uc_stack.ss_size = STACK;
-        contexts[t].uc_link = &main_context;
-        makecontext(&contexts[t], run_thread, 0);
-    }
+    for (unsigned t = 0; t < threads; t++)
+        prepare_thread(t);
     for (unsigned left = threads; left;)
         for (unsigned t = 0; t < threads; t++) {
             if (ended[t])

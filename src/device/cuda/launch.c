@@ -37,12 +37,27 @@ static unsigned threads_for(const fr__gpu_kernel *l)
     return threads > THREADS ? THREADS : (unsigned)threads;
 }
 
+/* No more threads than the kernel's registers leave room for; up to THREADS there always is. */
+static int fit_registers(const fr__gpu_kernel *l, unsigned *threads)
+{
+    fr__gpu_code_info about;
+    if (*threads <= THREADS)
+        return 0;
+    if (fr__gpu_code_about(l->code, &about))
+        return -1;
+    while (*threads > THREADS && *threads > (unsigned)about.threads)
+        *threads /= 2;
+    return 0;
+}
+
 int fr__gpu_kernel_run(fr__gpu_stream *s, const fr__gpu_kernel *l)
 {
     const fr__gpu_info *about = fr__gpu_about(fr__gpu_of(s));
     if (l->range <= 0)
         return 0;
     fr__gpu_shape shape = {.threads = threads_for(l)};
+    if (fit_registers(l, &shape.threads))
+        return -1;
     int64_t each = fr__ptx_per_block(l->kernel, (int)shape.threads),
             blocks = (l->range + each - 1) / each, most = INT32_MAX;
     uint64_t begin = 0, end = (uint64_t)l->range, scratch = 0,
