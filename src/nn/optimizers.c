@@ -54,6 +54,13 @@ int fr_sgd(int n, fr_array **params, fr_array *const *grads, fr_array **v, fr_ar
     return assign(all, to, made);
 }
 
+/* What Adam computes with: in half precision eps would be nothing, and a root of small squares too. */
+static fr_array *wide(fr_array *x)
+{
+    fr_dtype dtype = fr_dtype_of(x);
+    return dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 ? fr_astype(x, FR_FLOAT32) : x;
+}
+
 int fr_adam(int n, fr_array **params, fr_array *const *grads, fr_array **m, fr_array **v,
             fr_array **step, fr_array *rate, const fr_adam_options *options)
 {
@@ -77,19 +84,20 @@ int fr_adam(int n, fr_array **params, fr_array *const *grads, fr_array **m, fr_a
     to[all] = step;
     made[all++] = next;
     for (int i = 0; i < n; i++) {
-        fr_array *p = params[i], *g = grads[i];
+        fr_array *p = wide(params[i]), *g = wide(grads[i]);
         if (o.weight_decay != 0)
             p = fr_mul(p, fr_sub(1.0, as(fr_mul(rate, o.weight_decay), p)));
-        fr_array *mean = fr_add(fr_mul(m[i], b1), fr_mul(g, 1 - b1));
-        fr_array *square = fr_add(fr_mul(v[i], b2), fr_mul(fr_square(g), 1 - b2));
+        fr_array *mean = fr_add(fr_mul(wide(m[i]), b1), fr_mul(g, 1 - b1));
+        fr_array *square = fr_add(fr_mul(wide(v[i]), b2), fr_mul(fr_square(g), 1 - b2));
         fr_array *scale = fr_sqrt(square);
         scale = root ? fr_mul(scale, as(root, p)) : scale;
         to[all] = &m[i];
-        made[all++] = mean;
+        made[all++] = as(mean, m[i]);
         to[all] = &v[i];
-        made[all++] = square;
+        made[all++] = as(square, v[i]);
         to[all] = &params[i];
-        made[all++] = fr_sub(p, fr_div(fr_mul(as(size, p), mean), fr_add(scale, eps)));
+        made[all++] =
+            as(fr_sub(p, fr_div(fr_mul(as(size, p), mean), fr_add(scale, eps))), params[i]);
     }
     return assign(all, to, made);
 }
