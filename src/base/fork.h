@@ -23,6 +23,7 @@ typedef enum fr__lock_rank { /* who holds one may take those below it */
                              FR__RANK_SMALL,
                              FR__RANK_LARGE,
                              FR__RANK_EVENTS,
+                             FR__RANK_STREAMS,
                              FR__RANK_ENV,
                              FR__RANKS
 } fr__lock_rank;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/fork.h"
 #include "core/place.h"
 
 enum { UNDECIDED = UINT16_MAX };
@@ -14,6 +15,11 @@ static _Thread_local uint16_t stream_now = UNDECIDED;
 static _Atomic int streams = 1;
 static fr__stream_about table[FR__MAX_STREAMS]; /* written before `streams` says so */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+__attribute__((constructor)) static void at_load(void)
+{
+    fr__fork_guard(&lock, FR__RANK_STREAMS);
+}
 
 fr__stream_about fr__stream_where(uint16_t stream)
 {
