@@ -177,30 +177,40 @@ static void on_diagnostic(LLVMDiagnosticInfoRef info, void *context)
     fr__llvm.DisposeMessage(text);
 }
 
-/* Machines for the host that are not in use: making one anew costs a fifth of a compilation. */
+/* Machines that are not in use: making one anew costs a fifth of a compilation. */
 static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
 __attribute__((constructor)) static void at_load(void)
 {
     fr__fork_guard(&idle_lock, FR__RANK_LLVM);
 }
 
-static LLVMTargetMachineRef idle[8];
+static struct {
+    const char *cpu; /* what it was made for, a text that stays */
+    LLVMTargetMachineRef machine;
+} idle[64];
 static int nidle;
 
-static LLVMTargetMachineRef take_idle(void)
+static LLVMTargetMachineRef take_idle(const char *cpu)
 {
+    LLVMTargetMachineRef machine = NULL;
     pthread_mutex_lock(&idle_lock);
-    LLVMTargetMachineRef machine = nidle ? idle[--nidle] : NULL;
+    for (int i = nidle - 1; i >= 0 && !machine; i--)
+        if (idle[i].cpu == cpu) {
+            machine = idle[i].machine;
+            idle[i] = idle[--nidle];
+        }
     pthread_mutex_unlock(&idle_lock);
     return machine;
 }
 
-static void put_idle(LLVMTargetMachineRef machine)
+static void put_idle(LLVMTargetMachineRef machine, const char *cpu)
 {
     pthread_mutex_lock(&idle_lock);
     bool room = nidle < FR__COUNT(idle);
-    if (room)
-        idle[nidle++] = machine;
+    if (room) {
+        idle[nidle].cpu = cpu;
+        idle[nidle++].machine = machine;
+    }
     pthread_mutex_unlock(&idle_lock);
     if (!room)
         fr__llvm.DisposeTargetMachine(machine);
@@ -226,10 +236,10 @@ static LLVMTargetMachineRef make_machine(const char *triple, const char *cpu,
 }
 
 int fr__llvm_open(fr__llvm_session *s, const char *triple, const char *cpu,
-                  const char *features)
+                  const char *features, bool lasting)
 {
-    *s = (fr__llvm_session){.pooled = features == host.features};
-    s->machine = s->pooled ? take_idle() : NULL;
+    *s = (fr__llvm_session){.pooled = lasting ? cpu : NULL};
+    s->machine = lasting ? take_idle(cpu) : NULL;
     if (!s->machine)
         s->machine = make_machine(triple, cpu, features);
     if (!s->machine)
@@ -253,7 +263,7 @@ void fr__llvm_close(fr__llvm_session *s)
     if (s->context)
         fr__llvm.ContextDispose(s->context);
     if (s->machine && s->pooled)
-        put_idle(s->machine);
+        put_idle(s->machine, s->pooled);
     else if (s->machine)
         fr__llvm.DisposeTargetMachine(s->machine);
     fr__free(s->complaint);
@@ -319,8 +329,8 @@ static char *compile(const fr__kernel *k, const char *name, int sm, int as, size
         return fr__fail(FR__E_DEVICE, "no machine code without LLVM: %s", fr__llvm_why());
     fr__llvm_session s;
     const fr__llvm_machine *m = fr__llvm_host();
-    int failed =
-        sm ? fr__llvm_open_ptx(&s, sm) : fr__llvm_open(&s, m->triple, m->cpu, m->features);
+    int failed = sm ? fr__llvm_open_ptx(&s, sm)
+                    : fr__llvm_open(&s, m->triple, m->cpu, m->features, m == &host);
     if (!failed)
         failed = sm ? fr__llvm_build_ptx(&s, k, name) : fr__llvm_build_cpu(&s, k, name);
     char *made = failed ? NULL : fr__llvm_write(&s, as, bytes);

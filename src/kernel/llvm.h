@@ -96,11 +96,12 @@ typedef struct fr__llvm_session {
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMTargetMachineRef machine;
-    bool pooled;     /* the machine goes back to a pool of host machines */
-    char *complaint; /* the first error that LLVM reported, from fr__malloc */
+    const char *pooled; /* the processor of a machine that goes back to a pool, or NULL */
+    char *complaint;    /* the first error that LLVM reported, from fr__malloc */
 } fr__llvm_session;
+/* lasting: `cpu` is the very pointer at every call for it, so its machine may be used again. */
 int fr__llvm_open(fr__llvm_session *s, const char *triple, const char *cpu,
-                  const char *features);
+                  const char *features, bool lasting);
 void fr__llvm_close(fr__llvm_session *s);
 /* The module as object code, assembly or IR text: fr__malloc'ed, with a NUL after it. */
 enum { FR__LLVM_OBJECT, FR__LLVM_ASSEMBLY, FR__LLVM_TEXT };

@@ -648,5 +648,5 @@ int fr__llvm_open_ptx(fr__llvm_session *s, int sm)
                             "a GPU of compute capability %d.%d is too old: "
                             "6.0 is the least",
                             sm / 10, sm % 10);
-    return fr__llvm_open(s, "nvptx64-nvidia-cuda", known[best].cpu, known[best].features);
+    return fr__llvm_open(s, "nvptx64-nvidia-cuda", known[best].cpu, known[best].features, true);
 }

@@ -141,12 +141,37 @@ static int find_leaves(fr__gpu_run *r)
     return 0;
 }
 
+/* Of a first call: all that is missing, at once. */
+static int make_code(fr__gpu_run *r)
+{
+    const fr__plan *p = r->p;
+    int n = 0;
+    fr__kentry **e = fr__malloc(sizeof *e * (size_t)p->nsteps + 1);
+    if (!e)
+        return -1;
+    for (int i = 0; i < p->nsteps; i++)
+        if (!p->steps[i].native)
+            e[n++] = p->steps[i].kernel;
+    int status = fr__kcache_make(n, e, fr__gpu_of(r->home));
+    fr__free(e);
+    return status;
+}
+
 static int find_code(fr__gpu_run *r)
 {
+    fr__gpu *g = fr__gpu_of(r->home);
+    bool made = false;
     for (int i = 0; i < r->p->nsteps; i++) {
         const fr__step *s = &r->p->steps[i];
         r->code[i] = NULL;
-        if (!s->native && !(r->code[i] = fr__kcache_gpu_code(s->kernel, fr__gpu_of(r->home))))
+        if (s->native)
+            continue;
+        if (!made && !fr__kcache_has(s->kernel, g)) {
+            if (make_code(r))
+                return -1;
+            made = true;
+        }
+        if (!(r->code[i] = fr__kcache_gpu_code(s->kernel, g)))
             return -1;
     }
     return 0;

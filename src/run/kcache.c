@@ -3,8 +3,10 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/fork.h"
+#include "base/pool.h"
 #include "core/array.h"
 #include "run/diskcache.h"
 
@@ -225,40 +227,47 @@ static fr__code *from_llvm(const fr__kernel *k, const fr__text *key)
     return code;
 }
 
+/* With `maker` held, or by a thread that works for who holds it. Leaves the thread's error alone. */
+static void make_code(fr__kentry *e, bool llvm)
+{
+    const fr__host_info *h = fr__host();
+    fr__saved_error error;
+    fr__text key = {0};
+    fr__error_save(&error);
+    fr__text_add(&key, e->kernel->text);
+    fr__text_f(&key, "\n%s %016llx llvm %s emitter %d", h->cpu,
+               (unsigned long long)h->features_hash, fr__llvm_version(), FR__EMITTER_VERSION);
+    fr__code *code = key.failed ? NULL : from_disk(&key);
+    if (!code && llvm && !key.failed)
+        code = from_llvm(e->kernel, &key);
+    if (code) {
+        e->code = code;
+        atomic_store_explicit(&e->fn, fr__code_entry(code), memory_order_release);
+    } else if (llvm && fr__error_now != FR__E_MEMORY) {
+        atomic_store_explicit(&e->hopeless, true, memory_order_relaxed);
+        if (fr__failed())
+            fr__warn("no machine code for a kernel: %s. It runs in the interpreter",
+                     fr__error_text());
+    }
+    fr__text_free(&key);
+    fr__error_restore(&error);
+}
+
+static bool has_code(const fr__kentry *e)
+{
+    return atomic_load_explicit(&e->fn, memory_order_acquire) ||
+           atomic_load_explicit(&e->hopeless, memory_order_relaxed);
+}
+
 fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
 {
-    fr__kfn *fn = atomic_load_explicit(&e->fn, memory_order_acquire);
-    if (fn || atomic_load_explicit(&e->hopeless, memory_order_relaxed))
-        return fn;
-    fr__saved_error error;
-    fr__error_save(&error);
-    pthread_mutex_lock(&maker);
-    fn = atomic_load_explicit(&e->fn, memory_order_acquire);
-    if (!fn) {
-        fr__text key = {0};
-        const fr__host_info *h = fr__host();
-        fr__text_add(&key, e->kernel->text);
-        fr__text_f(&key, "\n%s %016llx llvm %s emitter %d", h->cpu,
-                   (unsigned long long)h->features_hash, fr__llvm_version(),
-                   FR__EMITTER_VERSION);
-        fr__code *code = key.failed ? NULL : from_disk(&key);
-        if (!code && llvm && !key.failed)
-            code = from_llvm(e->kernel, &key);
-        if (code) {
-            e->code = code;
-            fn = fr__code_entry(code);
-            atomic_store_explicit(&e->fn, fn, memory_order_release);
-        } else if (llvm && fr__error_now != FR__E_MEMORY) {
-            atomic_store_explicit(&e->hopeless, true, memory_order_relaxed);
-            if (fr__failed())
-                fr__warn("no machine code for a kernel: %s. It runs in the interpreter",
-                         fr__error_text());
-        }
-        fr__text_free(&key);
+    if (!has_code(e)) {
+        pthread_mutex_lock(&maker);
+        if (!has_code(e))
+            make_code(e, llvm);
+        pthread_mutex_unlock(&maker);
     }
-    pthread_mutex_unlock(&maker);
-    fr__error_restore(&error);
-    return fn;
+    return atomic_load_explicit(&e->fn, memory_order_acquire);
 }
 
 /* ---- on a GPU ----------------------------------------------------------------------- */
@@ -303,24 +312,129 @@ out:
     return cubin;
 }
 
-fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g)
+/* As make_code; but a failure stays this thread's error. */
+static int make_gpu_code(fr__kentry *e, fr__gpu *g)
+{
+    size_t bytes = 0;
+    char *cubin = cubin_of(e, g, &bytes);
+    fr__gpu_code *c = cubin ? fr__gpu_load(g, cubin, bytes, e->name) : NULL;
+    atomic_store_explicit(&e->gpu[fr__gpu_about(g)->index], c, memory_order_release);
+    fr__free(cubin);
+    return c ? 0 : -1;
+}
+
+static int gpu_slot(fr__gpu *g)
 {
     int device = fr__gpu_about(g)->index;
-    if (device >= FR__KCACHE_GPUS)
-        return fr__fail(FR__E_LIMIT, "code for GPU %d: the first %d can be used", device,
+    if (device < FR__KCACHE_GPUS)
+        return device;
+    return fr__fail_int(FR__E_LIMIT, "code for GPU %d: the first %d can be used", device,
                         FR__KCACHE_GPUS);
+}
+
+fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g)
+{
+    int device = gpu_slot(g);
+    if (device < 0)
+        return NULL;
     fr__gpu_code *c = atomic_load_explicit(&e->gpu[device], memory_order_acquire);
     if (FR__LIKELY(c != NULL))
         return c;
     pthread_mutex_lock(&maker);
+    if (!atomic_load_explicit(&e->gpu[device], memory_order_acquire))
+        make_gpu_code(e, g);
     c = atomic_load_explicit(&e->gpu[device], memory_order_acquire);
-    size_t bytes = 0;
-    char *cubin = c ? NULL : cubin_of(e, g, &bytes);
-    if (cubin) {
-        c = fr__gpu_load(g, cubin, bytes, e->name);
-        atomic_store_explicit(&e->gpu[device], c, memory_order_release);
-    }
     pthread_mutex_unlock(&maker);
-    fr__free(cubin);
     return c;
+}
+
+bool fr__kcache_has(const fr__kentry *e, fr__gpu *g)
+{
+    int device = fr__gpu_about(g)->index;
+    return device < FR__KCACHE_GPUS &&
+           atomic_load_explicit(&e->gpu[device], memory_order_acquire);
+}
+
+/* ---- of many kernels at once -------------------------------------------------------- */
+
+typedef struct {
+    fr__kentry **of;
+    fr__gpu *gpu; /* NULL: machine code of the host */
+    pthread_mutex_t lock;
+    int64_t first;         /* the first that failed; later ones aren't begun any more */
+    fr__saved_error error; /* of that one */
+} batch;
+
+static bool failed_before(batch *b, int64_t i)
+{
+    pthread_mutex_lock(&b->lock);
+    bool before = b->first < i;
+    pthread_mutex_unlock(&b->lock);
+    return before;
+}
+
+/* Which kernel's error is told doesn't depend on the threads' luck. */
+static void note_failure(batch *b, int64_t i)
+{
+    pthread_mutex_lock(&b->lock);
+    if (i < b->first) {
+        b->first = i;
+        fr__error_save(&b->error);
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void make_some(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    batch *b = ctx;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        fr__saved_error before;
+        if (!b->gpu) {
+            make_code(b->of[i], true);
+            continue;
+        }
+        if (failed_before(b, i))
+            continue;
+        fr__error_save(&before);
+        if (make_gpu_code(b->of[i], b->gpu))
+            note_failure(b, i);
+        fr__error_restore(&before);
+    }
+}
+
+/* What takes longest comes first: no thread begins it when the others are done. */
+static int longest_first(const void *a, const void *b)
+{
+    const fr__kentry *x = *(fr__kentry *const *)a, *y = *(fr__kentry *const *)b;
+    int n = x->kernel->nins, m = y->kernel->nins;
+    return n != m ? m - n : (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+int fr__kcache_make(int n, fr__kentry *const *e, fr__gpu *g)
+{
+    batch b = {.of = fr__malloc(sizeof *b.of * (size_t)n + 1), .gpu = g, .first = INT64_MAX};
+    int device = g ? gpu_slot(g) : 0, wanted = 0;
+    if (!b.of || device < 0) {
+        fr__free(b.of);
+        return -1;
+    }
+    pthread_mutex_init(&b.lock, NULL);
+    pthread_mutex_lock(&maker); /* all the time: a fork waits for the threads, too */
+    for (int i = 0; i < n; i++)
+        if (!e[i]->chosen && !(g ? e[i]->gpu[device] != NULL : has_code(e[i]))) {
+            e[i]->chosen = true;
+            b.of[wanted++] = e[i];
+        }
+    for (int i = 0; i < wanted; i++)
+        b.of[i]->chosen = false;
+    qsort(b.of, (size_t)wanted, sizeof *b.of, longest_first);
+    fr__pool_run(wanted, 1, make_some, &b);
+    pthread_mutex_unlock(&maker);
+    pthread_mutex_destroy(&b.lock);
+    fr__free(b.of);
+    if (b.first == INT64_MAX)
+        return 0;
+    fr__error_restore(&b.error);
+    return -1;
 }

@@ -19,6 +19,7 @@ typedef struct fr__kentry {
     _Atomic(fr__kfn *) fn;       /* NULL: none yet, or none to be had */
     _Atomic int64_t interpreted; /* scalar operations the interpreter did for it */
     _Atomic bool hopeless;       /* no machine code to be had: not tried again */
+    bool chosen;                 /* code for it is about to be made, with others' */
     fr__code *code;
     char name[24];                                /* of its entry on a GPU */
     _Atomic(fr__gpu_code *) gpu[FR__KCACHE_GPUS]; /* its code, by device */
@@ -33,6 +34,11 @@ void fr__kcache_release(fr__kentry *e);
 fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm);
 /* Its code on this device, loaded; NULL with an error. */
 fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g);
+/* Is it there? */
+bool fr__kcache_has(const fr__kentry *e, fr__gpu *g);
+/* Code for all of these that have none yet, each once, made by the pool's threads: machine code of the
+ * host (g NULL; what can't be had is no error), or a device's. 0, or -1 with the error of one of them. */
+int fr__kcache_make(int n, fr__kentry *const *e, fr__gpu *g);
 /* True: nothing is evicted, for tests that look kernels up by name when the device comes to them. */
 extern bool fr__kcache_keeps;
 /* The entry whose code on a GPU has this name, with a reference; NULL: none. For tests. */

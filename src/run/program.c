@@ -36,21 +36,41 @@ static fr__tier forced_tier(void)
     return (fr__tier)t;
 }
 
-static fr__kfn *code_for(const fr__step *s, bool hot)
+/* What there is; or *make: LLVM is to make it. */
+static fr__kfn *code_for(const fr__step *s, bool hot, bool *make)
 {
-    fr__kfn *fn = atomic_load_explicit(&s->kernel->fn, memory_order_acquire);
+    fr__kentry *e = s->kernel;
+    fr__kfn *fn = atomic_load_explicit(&e->fn, memory_order_acquire);
     fr__tier t = forced_tier();
     if (t == FR__TIER_INTERPRETER)
         return NULL;
-    if (fn)
+    if (FR__LIKELY(fn != NULL) || atomic_load_explicit(&e->hopeless, memory_order_relaxed))
         return fn;
     int64_t done =
-        atomic_fetch_add_explicit(&s->kernel->interpreted, s->work, memory_order_relaxed) +
-        s->work;
-    bool llvm = hot || t == FR__TIER_LLVM || done >= LLVM_FROM;
-    return llvm || (done >= DISK_FROM && done - s->work < DISK_FROM)
-               ? fr__kcache_code(s->kernel, llvm)
-               : NULL;
+        atomic_fetch_add_explicit(&e->interpreted, s->work, memory_order_relaxed) + s->work;
+    *make = hot || t == FR__TIER_LLVM || done >= LLVM_FROM;
+    return !*make && done >= DISK_FROM && done - s->work < DISK_FROM ? fr__kcache_code(e, false)
+                                                                     : NULL;
+}
+
+/* Code of every step, as far as it is worth it; NULL: a routine, or the interpreter runs it. */
+static int find_code(const fr__plan *p, bool hot, fr__kfn **fns)
+{
+    FR__VEC(fr__kentry *) missing = {0};
+    int status = 0;
+    for (int i = 0; i < p->nsteps && !status; i++) {
+        bool make = false;
+        fns[i] = p->steps[i].native ? NULL : code_for(&p->steps[i], hot, &make);
+        if (FR__UNLIKELY(make))
+            status = fr__vec_push(&missing, p->steps[i].kernel);
+    }
+    if (FR__UNLIKELY(missing.n) && !status &&
+        !(status = fr__kcache_make(missing.n, missing.at, NULL)))
+        for (int i = 0; i < p->nsteps; i++)
+            if (!p->steps[i].native && !fns[i])
+                fns[i] = atomic_load_explicit(&p->steps[i].kernel->fn, memory_order_acquire);
+    fr__vec_free(&missing);
+    return status;
 }
 
 static uint64_t literal_word(int64_t bits, int dtype, int ktype)
@@ -230,9 +250,10 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
     if (p->max_words > STACK_WORDS &&
         !(words = fr__malloc(sizeof *words * (size_t)p->max_words)))
         goto out;
+    if (find_code(p, hot, fns))
+        goto out;
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
-        fns[i] = s->native ? NULL : code_for(s, hot);
         if (!fns[i] && !s->native && !fr__interp_space(s->kernel->kernel))
             goto out;
         if (!fns[i] || s->scratch) {
