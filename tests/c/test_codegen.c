@@ -91,8 +91,6 @@ static bool possible(void)
     return false;
 }
 
-static bool on_gpu(void) { return fr_stream_device(fr_stream_current()) == FR_GPU; }
-
 TEST(equal_kernels_are_made_once)
 {
     int seed = 0;
@@ -178,6 +176,8 @@ TEST(memory_is_out_anywhere)
 
 #ifndef __SANITIZE_THREAD__ /* which can't fork with threads */
 static _Atomic bool enough;
+
+static bool on_gpu(void) { return fr_stream_device(fr_stream_current()) == FR_GPU; }
 
 static void *make_all_the_time(void *ctx)
 {
