@@ -3,7 +3,8 @@
  * All of B is packed first, into panels as wide as a tile, in blocks of k. Then units of C go in
  * parallel: for a block of k, some rows of A are packed (they stay in L2), and each panel of B
  * (it stays in L1) meets all of them. Where C is so small that packing costs more than it gains,
- * operands are read where they lie.
+ * operands are read where they lie. So are the windows of a convolution of few filters: the rows of
+ * a tile are pixels side by side, and k goes over runs of what lies together.
  */
 #include "native/gemm.h"
 
@@ -12,7 +13,11 @@
 enum {
     FEW_ROWS = 24,    /* of C: fewer than that and B, if it lies row-major, is not packed */
     FEW_COLUMNS = 64, /* of C: fewer than that and A is not packed */
-    L2_ROWS = 192,    /* of A, packed, in L2 */
+    FEW_FILTERS =
+        192, /* columns of C where A isn't lines: fewer, and A is not packed if its rows
+                          and the elements of a row lie together by so many: */
+    TOGETHER = 5,
+    L2_ROWS = 192, /* of A, packed, in L2 */
 #ifdef FERRULE_HARD
     UNIT_WORK = 1 << 9,
 #else
@@ -92,6 +97,19 @@ static void offsets_of(const fr__gemm_dims *d, int64_t from, int64_t n, int64_t 
     }
 }
 
+/* How many rows of A lie equally far apart, where it is to be read in place; else 0. */
+static int64_t rows_together(const fr__gemm *g)
+{
+    const fr__gemm_dims *rows = &g->a.outer, *k = &g->a.k;
+    if (is_half(g->dtype))
+        return 0;
+    if (is_line(rows) && is_line(k))
+        return g->n < FEW_COLUMNS ? g->m : 0;
+    int64_t side = rows->n ? rows->size[rows->n - 1] : g->m,
+            run = k->n ? k->size[k->n - 1] : g->k;
+    return g->n < FEW_FILTERS && side >= TOGETHER && run >= TOGETHER ? side : 0;
+}
+
 void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
                          int64_t n, int64_t k, int64_t block, int64_t width, char *to)
 {
@@ -115,8 +133,8 @@ fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
     fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, nr)};
     cut.pack_b = is_half(g->dtype) || !is_line(&g->b.outer) || !is_line(&g->b.k) ||
                  step_of(&g->b.outer) != 1 || g->m >= FEW_ROWS || g->n % nr != 0;
-    cut.pack_a =
-        is_half(g->dtype) || !is_line(&g->a.outer) || !is_line(&g->a.k) || g->n >= FEW_COLUMNS;
+    cut.together = rows_together(g);
+    cut.pack_a = !cut.together;
     /* A unit has enough to do, and there are several for each thread where there is enough. */
     int64_t work = g->m * g->n * g->k, want = 4 * (int64_t)threads;
     int64_t most = fr__max64(work * g->batches / UNIT_WORK, 1);
@@ -130,6 +148,10 @@ fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
     rows = fr__ceil_div(row_panels, cut.row_units);
     cut.row_units = fr__ceil_div(row_panels, rows);
     cut.rows = rows * mr;
+    if (cut.together && cut.together < cut.rows) {
+        cut.rows = cut.rows / cut.together * cut.together;
+        cut.row_units = fr__ceil_div(g->m, cut.rows);
+    }
     cut.col_units = fr__min64(fr__max64(want / cut.row_units, 1), cut.panels);
     cut.cols = fr__ceil_div(cut.panels, cut.col_units);
     cut.col_units = fr__ceil_div(cut.panels, cut.cols);
@@ -199,56 +221,98 @@ typedef struct {
     char *packed_a, *tile;
 } unit;
 
-/* A panel of B against all rows of the unit, for one block of k. */
-static void panel_run(const unit *u, int64_t panel, const char *a, int64_t ars, int64_t acs,
-                      int64_t k, int64_t block)
+/* A block of k, of A where it lies: as runs of elements equally far apart. */
+typedef struct {
+    int64_t k, n, runs;
+    fr__gemm_part run[FR__GEMM_KC];
+} block;
+
+static void find_runs(const fr__gemm_dims *k, block *b)
+{
+    int64_t steps[FR__GEMM_KC], step = k->n ? k->stride[k->n - 1] : 1;
+    offsets_of(k, b->k, b->n, steps);
+    b->runs = 0;
+    for (int64_t i = 0; i < b->n; i++)
+        if (i && steps[i] == steps[i - 1] + step)
+            b->run[b->runs - 1].n++;
+        else
+            b->run[b->runs++] = (fr__gemm_part){steps[i], 1};
+}
+
+/* The tile of C at row r of the unit, `rows` of them, in a panel of B. */
+static void tile_run(const unit *u, const block *k, const char *b, int64_t brs, int64_t width,
+                     int64_t r, int64_t rows, char *to)
 {
     const fr__gemm *g = u->g;
-    int64_t width = fr__min64(u->nr, g->n - panel * u->nr), brs = u->nr;
+    const fr__gemm_part whole = {0, k->n};
+    int64_t runs = 1, rs = 1, cs = u->mr;
+    const fr__gemm_part *run = &whole;
+    const char *a;
+    if (u->cut->pack_a) {
+        a = u->packed_a + u->size * r * k->n;
+    } else {
+        const fr__gemm_dims *outer = &g->a.outer, *inner = &g->a.k;
+        a = g->a.data +
+            u->size * (offset_of(&g->a.batch, u->product) + offset_of(outer, u->row + r));
+        rs = outer->n ? outer->stride[outer->n - 1] : 1;
+        cs = inner->n ? inner->stride[inner->n - 1] : 1;
+        runs = k->runs;
+        run = k->run;
+    }
+    int lanes = isa()->lanes[u->type], vectors = width > lanes ? 2 : 1;
+    bool add = k->k > 0;
+    if (width == vectors * lanes) {
+        isa()->tile[u->type](runs, run, a, rs, cs, b, brs, to, u->ldc, (int)rows, vectors, add);
+        return;
+    }
+    size_t bytes = (size_t)(width * u->size);
+    char *tile = u->tile;
+    for (int i = 0; add && i < rows; i++)
+        memcpy(tile + i * u->nr * u->size, to + i * u->ldc * u->size, bytes);
+    isa()->tile[u->type](runs, run, a, rs, cs, b, brs, tile, u->nr, (int)rows, vectors, add);
+    for (int i = 0; i < rows; i++)
+        memcpy(to + i * u->ldc * u->size, tile + i * u->nr * u->size, bytes);
+}
+
+/* A panel of B against all rows of the unit, for one block of k. */
+static void panel_run(const unit *u, int64_t panel, const block *k)
+{
+    const fr__gemm *g = u->g;
+    int64_t width = fr__min64(u->nr, g->n - panel * u->nr), brs = u->nr, rows;
     const char *b;
     if (u->cut->pack_b) {
-        b = panel_at(g, u->cut, u->product, k, panel);
+        b = panel_at(g, u->cut, u->product, k->k, panel);
     } else {
         brs = step_of(&g->b.k);
         b = g->b.data +
-            u->size * (offset_of(&g->b.batch, u->product) + k * brs + panel * u->nr);
+            u->size * (offset_of(&g->b.batch, u->product) + k->k * brs + panel * u->nr);
     }
-    int lanes = isa()->lanes[u->type], vectors = width > lanes ? 2 : 1;
-    bool whole = width == vectors * lanes, add = k > 0;
     char *c = u->c + u->size * (panel - u->panel) * u->nr;
-    for (int64_t r = 0; r < u->rows; r += u->mr) {
-        int rows = (int)fr__min64(u->mr, u->rows - r);
-        const char *at = u->cut->pack_a ? a + u->size * r * block : a + u->size * r * ars;
-        int64_t rs = u->cut->pack_a ? 1 : ars, cs = u->cut->pack_a ? u->mr : acs;
-        char *to = c + u->size * r * u->ldc;
-        if (whole) {
-            isa()->tile[u->type](block, at, rs, cs, b, brs, to, u->ldc, rows, vectors, add);
-            continue;
+    for (int64_t r = 0; r < u->rows; r += rows) {
+        rows = fr__min64(u->mr, u->rows - r);
+        if (u->cut->together) { /* tiles of about the same size, up to where the side ends */
+            int64_t left = u->cut->together - (u->row + r) % u->cut->together;
+            left = fr__min64(left, u->rows - r);
+            rows = fr__ceil_div(left, fr__ceil_div(left, u->mr));
         }
-        size_t bytes = (size_t)(width * u->size);
-        char *tile = u->tile;
-        for (int i = 0; add && i < rows; i++)
-            memcpy(tile + i * u->nr * u->size, to + i * u->ldc * u->size, bytes);
-        isa()->tile[u->type](block, at, rs, cs, b, brs, tile, u->nr, rows, vectors, add);
-        for (int i = 0; i < rows; i++)
-            memcpy(to + i * u->ldc * u->size, tile + i * u->nr * u->size, bytes);
+        tile_run(u, k, b, brs, width, r, rows, c + u->size * r * u->ldc);
     }
 }
 
 static void unit_run(unit *u)
 {
     const fr__gemm *g = u->g;
-    int64_t ars = step_of(&g->a.outer), acs = step_of(&g->a.k);
-    const char *a = g->a.data + u->size * (offset_of(&g->a.batch, u->product) + u->row * ars);
-    for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
-        int64_t block = fr__min64(g->k - k, FR__GEMM_KC);
+    block b;
+    for (b.k = 0; b.k < g->k; b.k += FR__GEMM_KC) {
+        b.n = fr__min64(g->k - b.k, FR__GEMM_KC);
+        if (!u->cut->pack_a)
+            find_runs(&g->a.k, &b);
         for (int64_t r = 0; u->cut->pack_a && r < u->rows; r += u->mr)
             fr__gemm_pack_lines(g->dtype, &g->a, u->product, u->row + r,
-                                fr__min64(u->mr, u->rows - r), k, block, u->mr,
-                                u->packed_a + u->size * r * block);
+                                fr__min64(u->mr, u->rows - r), b.k, b.n, u->mr,
+                                u->packed_a + u->size * r * b.n);
         for (int64_t panel = u->panel; panel < u->panel + u->panels; panel++)
-            panel_run(u, panel, u->cut->pack_a ? u->packed_a : a + u->size * k * acs, ars, acs,
-                      k, block);
+            panel_run(u, panel, &b);
     }
 }
 

@@ -59,6 +59,7 @@ const fr__gemm *fr__contract_gemm(const struct fr__native_call *c);
 /* How the work is cut up; by shapes and the number of threads alone. */
 typedef struct fr__gemm_cut {
     bool pack_a, pack_b;
+    int64_t together;   /* rows of A that lie equally far apart, where it is not packed */
     int64_t panels;     /* of B, in one product */
     int64_t rows, cols; /* of a unit: rows of C, panels of B */
     int64_t row_units, col_units;
@@ -79,9 +80,16 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int
 
 /* ---- what is compiled once for each instruction set: gemm_tiles.h ------------------------ */
 
-/* rows x columns of C (row stride ldc) = or += a[r * ars + k * acs] * b[k * brs + c], c < nr. */
-typedef void fr__gemm_tile(int64_t k, const void *a, int64_t ars, int64_t acs, const void *b,
-                           int64_t brs, void *c, int64_t ldc, int rows, int vectors, bool add);
+/* A run of k: so many elements, from so many after the first. */
+typedef struct fr__gemm_part {
+    int64_t from, n;
+} fr__gemm_part;
+
+/* rows x columns of C (row stride ldc) = or += a[r * ars + run.from + i * acs] * b[k * brs + c],
+ * c < nr: the runs of k follow one another in b. */
+typedef void fr__gemm_tile(int64_t runs, const fr__gemm_part *run, const void *a, int64_t ars,
+                           int64_t acs, const void *b, int64_t brs, void *c, int64_t ldc,
+                           int rows, int vectors, bool add);
 typedef void fr__gemm_pack_fn(const void *from, int64_t stride, int64_t step, int64_t n,
                               int64_t k, int64_t width, void *to);
 typedef void fr__gemm_pick_fn(const void *from, const int64_t *lines, const int64_t *steps,

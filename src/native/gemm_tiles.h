@@ -25,8 +25,9 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
 
 #define TILE(name, T, V, U, LANES, FMA)                                                        \
     static inline __attribute__((always_inline)) void name##_fixed(                            \
-        int64_t k, const T *a, int64_t ars, int64_t acs, const T *b, int64_t brs, T *c,        \
-        int64_t ldc, const int rows, const int vectors, bool add)                              \
+        int64_t runs, const fr__gemm_part *run, const T *a, int64_t ars, int64_t acs,          \
+        const T *b, int64_t brs, T *c, int64_t ldc, const int rows, const int vectors,         \
+        bool add)                                                                              \
     {                                                                                          \
         V acc[MR][2];                                                                          \
         _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                \
@@ -34,19 +35,22 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
             acc[r][0] = (V){0};                                                                \
             acc[r][1] = (V){0};                                                                \
         }                                                                                      \
-        for (int64_t i = 0; i < k; i++) {                                                      \
-            V b0 = (V) * (const U *)b, b1 = (V){0};                                            \
-            if (vectors > 1)                                                                   \
-                b1 = (V) * (const U *)(b + LANES);                                             \
-            _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                            \
-            {                                                                                  \
-                V x = a[r * ars] - (V){0};                                                     \
-                acc[r][0] = FMA(x, b0, acc[r][0]);                                             \
+        for (int64_t q = 0; q < runs; q++) {                                                   \
+            const T *at = a + run[q].from;                                                     \
+            for (int64_t i = run[q].n; i > 0; i--) {                                           \
+                V b0 = (V) * (const U *)b, b1 = (V){0};                                        \
                 if (vectors > 1)                                                               \
-                    acc[r][1] = FMA(x, b1, acc[r][1]);                                         \
+                    b1 = (V) * (const U *)(b + LANES);                                         \
+                _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                        \
+                {                                                                              \
+                    V x = at[r * ars] - (V){0};                                                \
+                    acc[r][0] = FMA(x, b0, acc[r][0]);                                         \
+                    if (vectors > 1)                                                           \
+                        acc[r][1] = FMA(x, b1, acc[r][1]);                                     \
+                }                                                                              \
+                at += acs;                                                                     \
+                b += brs;                                                                      \
             }                                                                                  \
-            a += acs;                                                                          \
-            b += brs;                                                                          \
         }                                                                                      \
         _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                \
         {                                                                                      \
@@ -61,11 +65,13 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
             }                                                                                  \
         }                                                                                      \
     }                                                                                          \
-    static void name(int64_t k, const void *a, int64_t ars, int64_t acs, const void *b,        \
-                     int64_t brs, void *c, int64_t ldc, int rows, int vectors, bool add)       \
+    static void name(int64_t runs, const fr__gemm_part *run, const void *a, int64_t ars,       \
+                     int64_t acs, const void *b, int64_t brs, void *c, int64_t ldc, int rows,  \
+                     int vectors, bool add)                                                    \
     {                                                                                          \
-        if (rows == MR && vectors == 2 && ars == 1 && acs == MR) {                             \
-            name##_fixed(k, a, 1, MR, b, brs, c, ldc, MR, 2, add);                             \
+        if (rows == MR && vectors == 2 && runs == 1 && ars == 1 && acs == MR) {                \
+            name##_fixed(1, &(fr__gemm_part){0, run->n}, a, 1, MR, b, brs, c, ldc, MR, 2,      \
+                         add);                                                                 \
             return;                                                                            \
         }                                                                                      \
         switch (rows * 2 + vectors - 1) {                                                      \
@@ -73,9 +79,9 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
         }                                                                                      \
     }
 #define CASE(name, r)                                                                          \
-    case 2 * (r): name##_fixed(k, a, ars, acs, b, brs, c, ldc, r, 1, add); break;              \
+    case 2 * (r): name##_fixed(runs, run, a, ars, acs, b, brs, c, ldc, r, 1, add); break;      \
     case 2 * (r) + 1:                                                                          \
-        name##_fixed(k, a, ars, acs, b, brs, c, ldc, r, 2, add);                               \
+        name##_fixed(runs, run, a, ars, acs, b, brs, c, ldc, r, 2, add);                       \
         break;
 #if MR == 12
 #define CASES(name)                                                                            \
@@ -96,76 +102,7 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
 TILE(tile_f32, float, f32v, f32u, LANES_F, FMA_F)
 TILE(tile_f64, double, f64v, f64u, LANES_D, FMA_D)
 
-/* ---- packing ---------------------------------------------------------------------------- */
-
-static inline float from_f32(float x) { return x; }
-static inline double from_f64(double x) { return x; }
-static inline float from_f16(uint16_t h)
-{
-#ifdef F16C
-    return _cvtsh_ss(h);
-#else
-    return fr__from_f16(h);
-#endif
-}
-
-#define PACK(name, S, T, CONVERT)                                                              \
-    static void name(const void *from, int64_t stride, int64_t step, int64_t n, int64_t k,     \
-                     int64_t width, void *out)                                                 \
-    {                                                                                          \
-        const S *at = from;                                                                    \
-        T *to = out;                                                                           \
-        if (stride == 1) { /* lines lie side by side */                                        \
-            for (int64_t i = 0; i < k; i++, at += step, to += width) {                         \
-                for (int64_t j = 0; j < n; j++)                                                \
-                    to[j] = CONVERT(at[j]);                                                    \
-                for (int64_t j = n; j < width; j++)                                            \
-                    to[j] = 0;                                                                 \
-            }                                                                                  \
-            return;                                                                            \
-        }                                                                                      \
-        enum { BLOCK = 16 }; /* of each line at a time: a cache line of it */                  \
-        for (int64_t i = 0; i < k; i += BLOCK) {                                               \
-            int64_t end = k - i < BLOCK ? k - i : BLOCK;                                       \
-            for (int64_t j = 0; j < n; j++) {                                                  \
-                const S *x = at + j * stride + i * step;                                       \
-                T *y = to + i * width + j;                                                     \
-                for (int64_t q = 0; q < end; q++)                                              \
-                    y[q * width] = CONVERT(x[q * step]);                                       \
-            }                                                                                  \
-            for (int64_t j = n; j < width; j++)                                                \
-                for (int64_t q = 0; q < end; q++)                                              \
-                    to[(i + q) * width + j] = 0;                                               \
-        }                                                                                      \
-    }
-#define PICK(name, S, T, CONVERT)                                                              \
-    static void name(const void *from, const int64_t *lines, const int64_t *steps, int64_t n,  \
-                     int64_t k, int64_t width, void *out)                                      \
-    {                                                                                          \
-        const S *at = from;                                                                    \
-        T *to = out;                                                                           \
-        enum { BLOCK = 16 };                                                                   \
-        for (int64_t i = 0; i < k; i += BLOCK) {                                               \
-            int64_t end = k - i < BLOCK ? k - i : BLOCK;                                       \
-            for (int64_t j = 0; j < n; j++) {                                                  \
-                const S *x = at + lines[j];                                                    \
-                T *y = to + i * width + j;                                                     \
-                for (int64_t q = 0; q < end; q++)                                              \
-                    y[q * width] = CONVERT(x[steps[i + q]]);                                   \
-            }                                                                                  \
-            for (int64_t j = n; j < width; j++)                                                \
-                for (int64_t q = 0; q < end; q++)                                              \
-                    to[(i + q) * width + j] = 0;                                               \
-        }                                                                                      \
-    }
-PACK(pack_f16, uint16_t, float, from_f16)
-PACK(pack_bf16, uint16_t, float, fr__from_bf16)
-PACK(pack_f32, float, float, from_f32)
-PACK(pack_f64, double, double, from_f64)
-PICK(pick_f16, uint16_t, float, from_f16)
-PICK(pick_bf16, uint16_t, float, fr__from_bf16)
-PICK(pick_f32, float, float, from_f32)
-PICK(pick_f64, double, double, from_f64)
+#include "native/gemm_pack.h"
 
 /* ---- results of half precision ----------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
  */
 #include "xform/rules.h"
 
+#include "core/place.h"
 #include "core/scope.h"
 #include "core/tape.h"
 #include "op/attention.h"
@@ -169,8 +170,50 @@ static fr_array *swapped(fr_array *x, int64_t groups, bool first, bool to_first)
     return fr_reshape(y, to, n);
 }
 
+/* The window's gradient as a product: [groups, taps, channels | examples, places] of x's windows by
+ * [groups | examples, places | filters] of g. Both are read where they lie. */
+static fr_array *window_grad(const fr_array *y, fr_array *g, fr_array *x, fr_array *like_this,
+                             const fr__window *w)
+{
+    int n = y->ndim - 2, axes[FR_MAX_NDIM], k = 0;
+    int64_t shape[FR_MAX_NDIM], groups = w->groups;
+    int64_t start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM], count[FR_MAX_NDIM];
+    for (int d = 0; d < n + 2; d++) { /* what no window reaches is left out */
+        step[d] = 1;
+        count[d] = x->dims[d];
+        if (d > 0 && d <= n)
+            count[d] = (y->dims[d] - 1) * w->stride[d - 1] +
+                       (like_this->dims[d] - 1) * w->dilation[d - 1] + 1;
+    }
+    x = fr_slice(x, start, step, count);
+    for (int d = n; d > 0 && x; d--)
+        x = fr_windows(x, d, like_this->dims[d], w->stride[d - 1], w->dilation[d - 1]);
+    if (!x) /* [N, (place, tap) ..., C] */
+        return NULL;
+    memcpy(shape, x->dims, sizeof *shape * x->ndim);
+    shape[2 * n + 1] = groups;
+    shape[2 * n + 2] = like_this->dims[n + 1];
+    x = fr_reshape(x, shape, 2 * n + 3);
+    axes[k++] = 2 * n + 1;
+    for (int d = 0; d < n; d++)
+        axes[k++] = 2 * d + 2;
+    axes[k++] = 2 * n + 2;
+    axes[k++] = 0;
+    for (int d = 0; d < n; d++)
+        axes[k++] = 2 * d + 1;
+    x = x ? fr_transpose(x, axes, k) : NULL;
+    memcpy(shape, g->dims, sizeof *shape * g->ndim);
+    shape[n + 1] = groups;
+    shape[n + 2] = g->dims[n + 1] / groups;
+    g = fr_reshape(g, shape, n + 3);
+    g = g ? fr_moveaxis(g, n + 1, 0) : NULL;
+    fr_array *r = x && g ? fr__contract(x, g, 1, n + 1) : NULL;
+    r = r ? fr_moveaxis(r, -1, 1) : NULL;
+    return r ? fr_reshape(r, like_this->dims, like_this->ndim) : NULL;
+}
+
 /* Both gradients are windows again: the flipped one over g, spread by the stride; and g, spread so,
- * over x, with examples in the place of channels. */
+ * over x, with examples in the place of channels (which on the CPU is better done as a product). */
 static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
                      fr_array **to)
 {
@@ -195,6 +238,10 @@ static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t nee
     }
     if (!(need & 2))
         return;
+    if (!fr__on_gpu()) {
+        to[1] = window_grad(y, g, in[0], in[1], &w);
+        return;
+    }
     fr__window over = {.groups = w.groups};
     for (int d = 0; d < n; d++) {
         over.stride[d] = w.dilation[d];
