@@ -28,21 +28,24 @@ static pthread_mutex_t *lock_of(const fr__buffer *b)
 
 fr__buffer *fr__buffer_on(uint16_t stream, size_t bytes)
 {
-    int place = fr__place_of_stream(stream);
-    if (place == FR__HOST)
+    if (fr__place_of_stream(stream) == FR__HOST)
         return fr__buffer_new(bytes);
+    char *data = fr__gpus.alloc(stream, bytes);
+    return data ? fr__buffer_around(stream, bytes, data) : NULL;
+}
+
+fr__buffer *fr__buffer_around(uint16_t stream, size_t bytes, char *data)
+{
     fr__buffer *b = fr__malloc(sizeof *b);
-    if (!b)
-        return NULL;
-    *b = (fr__buffer){.refs = 1,
-                      .bytes = bytes,
-                      .place = (uint8_t)place,
-                      .stream = stream,
-                      .data = fr__gpus.alloc(stream, bytes)};
-    if (!b->data) {
-        fr__free(b);
+    if (!b) {
+        fr__gpus.free(stream, data, bytes);
         return NULL;
     }
+    *b = (fr__buffer){.refs = 1,
+                      .bytes = bytes,
+                      .place = (uint8_t)fr__place_of_stream(stream),
+                      .stream = stream,
+                      .data = data};
     return b;
 }
 

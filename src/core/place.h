@@ -58,6 +58,8 @@ extern const fr__gpu_ops fr__gpus; /* src/device/cuda/place.c */
 
 /* A new buffer where this stream's results lie. NULL with an error. */
 fr__buffer *fr__buffer_on(uint16_t stream, size_t bytes);
+/* One of a GPU's memory that was taken for this stream; takes it over, also on failure. */
+fr__buffer *fr__buffer_around(uint16_t stream, size_t bytes, char *data);
 /* The address of its bytes for work on this stream (0: for the host, who waits for them); copied
  * there if they aren't there yet. NULL with an error. */
 char *fr__buffer_at(fr__buffer *b, uint16_t stream);

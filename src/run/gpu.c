@@ -223,7 +223,7 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
                      .arrays = arrays,
                      .literals = literals};
     size_t pointers = (size_t)(p->nleaves + p->nstored + p->nsteps);
-    int made = 0, status = -1;
+    int status = -1;
     if (!home)
         return -1;
     r.leaves =
@@ -233,23 +233,14 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
     r.stored = r.leaves + p->nleaves;
     r.code = (fr__gpu_code **)(r.stored + p->nstored);
     r.words = (uint64_t *)(r.code + p->nsteps);
-    if (find_code(&r) || find_leaves(&r))
-        goto out;
-    for (int i = 0; i < p->nstored; i++) {
-        const fr__stored *s = &p->stored[i];
-        r.stored[i] = NULL;
-        if (s->output < 0)
-            continue;
-        if (!(buffers[made] = fr__buffer_on(stream, s->bytes))) /* numbered in this order */
-            goto out;
-        r.stored[i] = buffers[made++]->data;
+    bool again = hot && p->nsteps > 1;
+    if (!find_code(&r) && !find_leaves(&r) && !fr__gpu_results(&r, again, buffers)) {
+        status = again ? fr__gpu_replay(&r) : fr__gpu_run_steps(&r);
+        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps,
+                                  memory_order_relaxed);
+        for (int i = 0; status && i < p->owned; i++)
+            fr__buffer_release(buffers[i]);
     }
-    status = hot && p->nsteps > 1 ? fr__gpu_replay(&r) : fr__gpu_run_steps(&r);
-    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
-out:
-    if (status)
-        while (made)
-            fr__buffer_release(buffers[--made]);
     fr__free(r.leaves);
     return status;
 }

@@ -308,6 +308,7 @@ void fr__plan_release(fr__plan *p)
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
     fr__gpu_recordings_free(p->recordings); /* before the code that they use */
+    fr__gpu_history_free(p->history);
     for (int i = 0; i < p->nsteps && p->steps; i++)
         if (p->steps[i].kernel)
             fr__kcache_release(p->steps[i].kernel);

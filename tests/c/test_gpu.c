@@ -305,6 +305,59 @@ TEST(recorded_graphs)
     fr__plan_clear_cache();
 }
 
+enum { STATE = 9 };
+
+/* Each but the last is another step of its argument; the last is a number of its own. */
+static int stepped(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    fr_array *sum = fr_full(NULL, 0, 0.0, FR_FLOAT32);
+    for (int i = 0; i < STATE; i++) {
+        fr_array *product = fr_matmul(in[i], in[i]);
+        out[i] = fr_add(fr_mul(product, 0.0), fr_add(in[i], 1.0));
+        sum = fr_add(sum, fr_sum(out[i], NULL));
+    }
+    out[STATE] = sum;
+    return 0;
+}
+
+/* A loop that hands its results on as arguments: all of one size, dropped in any order, they come back
+ * to the same addresses, so that a recording serves. */
+TEST(a_loop_is_recorded)
+{
+    enum { CALLS = 20, SIDE = 16 };
+    fr_function *f = fr_compile(stepped, NULL, NULL);
+    fr_array *state[STATE + 1];
+    fr_stream_set(gpu(0));
+    fr_scope *s = fr_scope_open();
+    for (int i = 0; i < STATE; i++)
+        state[i] = fr_keep(fr_contiguous(fr_full((int64_t[]){SIDE, SIDE}, 2, i, FR_FLOAT32)));
+    EXPECT_EQ(fr_eval_all(STATE, state), 0);
+    fr_scope_close(s);
+    state[STATE] = NULL;
+    long before = standin_count("cuGraphLaunch");
+    for (int call = 1; call <= CALLS; call++) {
+        fr_array *out[STATE + 1];
+        s = fr_scope_open();
+        EXPECT_EQ(fr_call(f, STATE, state, STATE + 1, out), 0);
+        for (int i = 0; i <= STATE; i++) {
+            int k = (i * 3 + call) % (STATE + 1);
+            fr_free(state[k]);
+            state[k] = fr_keep(out[k]);
+        }
+        fr_scope_close(s);
+        double sum = 0;
+        EXPECT_EQ(fr_item(state[STATE], &sum), 0);
+        EXPECT_EQ((int)sum, SIDE * SIDE * (STATE * (STATE - 1) / 2 + STATE * call));
+    }
+    EXPECT(standin_count("cuGraphLaunch") - before >= CALLS - 4);
+    for (int i = 0; i <= STATE; i++)
+        fr_free(state[i]);
+    fr_stream_set((fr_stream){0});
+    fr_function_free(f);
+    fr__plan_clear_cache();
+}
+
 static void *work(void *ctx)
 {
     fr_stream s = fr_stream_on(FR_GPU, (int)(intptr_t)ctx % 2);

@@ -12,7 +12,8 @@
  *   large   in steps of 128 KiB, from segments of 20 MiB; from 10 MiB on segments of their own size
  *
  * Free blocks stand in bins, eight a power of two; the smallest bin that has one is found by two bit
- * masks. A block that another stream uses waits, freed, in a list until the events that were recorded
+ * masks. What was freed lately stays as it is, unmerged and known by its address, so that a program called
+ * again finds its results' memory where it was; it is merged when nothing else fits. A block that another stream uses waits, freed, in a list until the events that were recorded
  * then have passed. While a stream records nothing of its segments goes back to the driver: the graph
  * has their addresses.
  */
@@ -35,9 +36,14 @@ enum {
     OWN_SEGMENT = LARGE_SEGMENT / 2,
     SMALL_STEP = 256,
     POWERS = 64 - 8,
-    LOOKS = 8, /* blocks of a bin that are looked at for one that fits exactly */
-    POLLS = 4, /* waiting blocks that an alloc asks about when it has found one */
-    CHUNK = 64 /* blocks' records from one allocation */
+    LOOKS = 8,  /* blocks of a bin that are looked at for one that fits exactly */
+    POLLS = 4,  /* waiting blocks that an alloc asks about when it has found one */
+    CHUNK = 64, /* blocks' records from one allocation */
+#ifdef FERRULE_HARD
+    RECENT = 2,
+#else
+    RECENT = 1 << 15, /* blocks that stay unmerged */
+#endif
 };
 
 typedef struct use { /* of a block by a stream that isn't its own */
@@ -47,17 +53,19 @@ typedef struct use { /* of a block by a stream that isn't its own */
     struct use *next;
 } use;
 
-typedef enum block_state { ACTIVE, FREE, WAITING } block_state;
+typedef enum block_state { ACTIVE, FREE, FREE_LATELY, WAITING } block_state;
 
 typedef struct block {
     char *at;
     size_t bytes;
     fr__gpu_stream *owner;
     struct pool *pool;
-    struct block *before, *after;        /* neighbours in the segment */
-    struct block *next, **link;          /* of its bin, or of those that wait */
-    struct block *chain;                 /* active ones of its hash */
-    struct block *idle_next, *idle_prev; /* whole segments that are free, oldest first */
+    struct block *before, *after; /* neighbours in the segment */
+    struct block *next, **link;   /* of its bin, or of those that wait */
+    struct block *chain;          /* active and lately freed ones of its hash */
+    struct block *idle_next,
+        *idle_prev; /* whole segments that are free, or lately freed blocks:
+                                            oldest first */
     use *uses;
     block_state state;
 } block;
@@ -72,6 +80,10 @@ typedef struct stream_pools {
     pool small, large;
 } stream_pools;
 
+typedef struct list {
+    block *first, *last;
+} list;
+
 struct fr__gpu_heap {
     pthread_mutex_t lock;
     stream_pools *of[FR__GPU_STREAMS];
@@ -80,7 +92,8 @@ struct fr__gpu_heap {
     block *records; /* to be used */
     use *uses;      /* with events of this device, to be used */
     block *waiting, **waiting_end;
-    block *idle, *idle_last;
+    list idle, lately;
+    int nlately;
     size_t active, peak, held, limit; /* held: from the driver */
 };
 
@@ -140,12 +153,18 @@ static void enter_table(struct fr__gpu_heap *h, block *b)
     *to = b;
 }
 
-static block *find_active(const struct fr__gpu_heap *h, const char *at)
+static block *find_known(const struct fr__gpu_heap *h, const char *at)
 {
     for (block *b = h->table[slot(h, at)]; b; b = b->chain)
         if (b->at == at)
             return b;
     return NULL;
+}
+
+static block *find_active(const struct fr__gpu_heap *h, const char *at)
+{
+    block *b = find_known(h, at);
+    return b && b->state == ACTIVE ? b : NULL;
 }
 
 static void leave_table(struct fr__gpu_heap *h, block *b)
@@ -254,34 +273,39 @@ static block *bin_find(const pool *p, size_t bytes)
 
 static bool whole(const block *b) { return !b->before && !b->after; }
 
-static void idle_add(struct fr__gpu_heap *h, block *b)
+static void list_add(list *l, block *b)
 {
     b->idle_next = NULL;
-    b->idle_prev = h->idle_last;
-    if (h->idle_last)
-        h->idle_last->idle_next = b;
+    b->idle_prev = l->last;
+    if (l->last)
+        l->last->idle_next = b;
     else
-        h->idle = b;
-    h->idle_last = b;
+        l->first = b;
+    l->last = b;
 }
 
-static void idle_remove(struct fr__gpu_heap *h, block *b)
+static void list_remove(list *l, block *b)
 {
     if (b->idle_prev)
         b->idle_prev->idle_next = b->idle_next;
     else
-        h->idle = b->idle_next;
+        l->first = b->idle_next;
     if (b->idle_next)
         b->idle_next->idle_prev = b->idle_prev;
     else
-        h->idle_last = b->idle_prev;
+        l->last = b->idle_prev;
 }
 
 static void take_free(struct fr__gpu_heap *h, block *b)
 {
     bin_remove(b);
-    if (whole(b))
-        idle_remove(h, b);
+    if (b->state == FREE_LATELY) {
+        list_remove(&h->lately, b);
+        h->nlately--;
+        leave_table(h, b);
+    } else if (whole(b)) {
+        list_remove(&h->idle, b);
+    }
 }
 
 /* Into the bins, one with its free neighbours. */
@@ -309,7 +333,27 @@ static void put_free(struct fr__gpu_heap *h, block *b)
     b->state = FREE;
     bin_add(b);
     if (whole(b))
-        idle_add(h, b);
+        list_add(&h->idle, b);
+}
+
+static void merge_lately(struct fr__gpu_heap *h, int keep)
+{
+    while (h->nlately > keep) {
+        block *b = h->lately.first;
+        take_free(h, b);
+        put_free(h, b);
+    }
+}
+
+/* As it is, for whoever wants it again. */
+static void put_lately(struct fr__gpu_heap *h, block *b)
+{
+    b->state = FREE_LATELY;
+    bin_add(b);
+    enter_table(h, b);
+    list_add(&h->lately, b);
+    h->nlately++;
+    merge_lately(h, RECENT);
 }
 
 /* What is more than was asked for goes back, where that is worth a block. */
@@ -464,7 +508,8 @@ static void release_idle(fr__gpu *g, size_t keep)
 {
     struct fr__gpu_heap *h = g->heap;
     fr__gpu_stream *waited = NULL;
-    for (block *b = h->idle, *next; b && h->held - h->active > keep; b = next) {
+    merge_lately(h, 0);
+    for (block *b = h->idle.first, *next; b && h->held - h->active > keep; b = next) {
         next = b->idle_next;
         if (atomic_load(&b->owner->recording))
             continue;
@@ -591,6 +636,10 @@ static block *find_block(fr__gpu_stream *s, pool *p, size_t bytes)
     if (FR__UNLIKELY(h->waiting))
         poll_waiting(g, POLLS);
     block *b = bin_find(p, bytes);
+    if (h->nlately && (!b || (b->state == FREE_LATELY && b->bytes != bytes))) {
+        merge_lately(h, 0);
+        b = bin_find(p, bytes);
+    }
     if (!b && h->waiting) {
         poll_waiting(g, INT32_MAX);
         b = bin_find(p, bytes);
@@ -601,7 +650,23 @@ static block *find_block(fr__gpu_stream *s, pool *p, size_t bytes)
     return b;
 }
 
+/* The block at this address, if it was freed lately by this stream and is as large. */
+static block *find_wanted(fr__gpu_stream *s, const char *want, size_t bytes)
+{
+    struct fr__gpu_heap *h = s->gpu->heap;
+    block *b = find_known(h, want);
+    if (!b || b->state != FREE_LATELY || b->owner != s || b->bytes != bytes)
+        return NULL;
+    take_free(h, b);
+    return b;
+}
+
 char *fr__gpu_alloc(fr__gpu_stream *s, size_t asked)
+{
+    return fr__gpu_alloc_at(s, asked, NULL, NULL);
+}
+
+char *fr__gpu_alloc_at(fr__gpu_stream *s, size_t asked, const char *want, const char *or_else)
 {
     CUcontext back;
     fr__gpu *g = s->gpu;
@@ -613,9 +678,11 @@ char *fr__gpu_alloc(fr__gpu_stream *s, size_t asked)
         return NULL;
     }
     pthread_mutex_lock(&h->lock);
-    block *b = NULL;
     pool *p = round_up(asked, &bytes) ? pool_of(s, bytes) : NULL;
-    if (p)
+    block *b = p && want ? find_wanted(s, want, bytes) : NULL;
+    if (p && !b && or_else)
+        b = find_wanted(s, or_else, bytes);
+    if (p && !b)
         b = find_block(s, p, bytes);
     if (b) {
         b->state = ACTIVE;
@@ -664,7 +731,7 @@ void fr__gpu_free(fr__gpu_stream *s, char *at, size_t bytes)
         for (use *u = b->uses; FR__UNLIKELY(u != NULL); u = u->next)
             record(u);
         if (FR__LIKELY(!b->uses) || all_passed(g, b))
-            put_free(h, b);
+            put_lately(h, b);
         else
             wait_free(h, b);
         if (FR__UNLIKELY(h->held - h->active > h->limit))
