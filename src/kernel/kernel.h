@@ -254,6 +254,14 @@ void *fr__llvm_object(const fr__kernel *k, const char *name, size_t *bytes);
  * combine in another order than on the CPU. */
 char *fr__llvm_ptx(const fr__kernel *k, const char *name, int sm, size_t *bytes);
 enum { FR__PTX_WORDS = 500 };
+/* The same for many launches of one kernel at once; the entry's parameters:
+ *   table    u64, address of a row for each: fr__ptx_row's FR__ROW_WORDS words, then the nword words
+ *   which    u64, address of u32s: of each block, the row whose part it does
+ *   rows     u64
+ *   scratch, scratch_bytes   as above, the same for all
+ * A block's number among its row's is that among all less the row's first. */
+char *fr__llvm_ptx_many(const fr__kernel *k, const char *name, int sm, size_t *bytes);
+enum { FR__ROW_RANGE, FR__ROW_FIRST, FR__ROW_BLOCKS, FR__ROW_WORDS };
 /* How much of the root axis a block of `threads` takes at once: the grid for [begin, end) is
  * (end - begin) / that, rounded up. */
 int64_t fr__ptx_per_block(const fr__kernel *k, int threads);

@@ -109,7 +109,7 @@ char *fr__llvm_write(fr__llvm_session *s, int as, size_t *bytes);
 
 /* The bodies of the two targets: build the function into s->module. 0 or -1. */
 int fr__llvm_build_cpu(fr__llvm_session *s, const fr__kernel *k, const char *name);
-int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *name);
+int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *name, bool many);
 int fr__llvm_open_ptx(fr__llvm_session *s, int sm);
 
 #endif

@@ -6,7 +6,8 @@
  *         in place of w the address of the words on the device (u64) when the kernel has more
  *         than FR__PTX_WORDS of them. To be launched with one-dimensional blocks, a multiple of
  *         32 threads, and about (end - begin) / fr__ptx_per_block() blocks: any number of
- *         blocks computes everything.
+ *         blocks computes everything. Or an entry for many launches (fr__llvm_ptx_many): a block finds
+ *         the row of a table that has its words, its range and its place among the row's blocks.
  *
  * Where the lanes of the kernel go:
  *     PARVEC root           to threads, `parts` neighbouring elements a thread
@@ -35,6 +36,7 @@ typedef struct emitter {
     fr__emit e;
     int parts;             /* of every vector loop */
     bool by_block;         /* a block an index */
+    bool many;             /* launches: words from a table */
     value thread, threads; /* of the block: i64 */
     value first, stride;   /* of the root loop, less `begin` */
     value shared;          /* one i64 a warp, for sums over the block */
@@ -547,8 +549,9 @@ static void declare(emitter *m, const char *name)
 {
     fr__emit *e = &m->e;
     LLVMTypeRef words = fr__llvm.ArrayType2(e->i64, (uint64_t)e->k->nword);
-    bool by_value = e->k->nword <= FR__PTX_WORDS;
-    LLVMTypeRef params[5] = {by_value ? e->pointer : e->data, e->i64, e->i64, e->i64, e->i64};
+    bool by_value = e->k->nword <= FR__PTX_WORDS && !m->many;
+    LLVMTypeRef params[5] = {by_value ? e->pointer : e->data, m->many ? e->data : e->i64,
+                             e->i64, e->i64, e->i64};
     e->function =
         fr__llvm.AddFunction(e->module, name, fr__llvm.FunctionType(e->nothing, params, 5, 0));
     fr__llvm.SetFunctionCallConv(e->function, 71); /* a PTX kernel */
@@ -562,9 +565,33 @@ static void declare(emitter *m, const char *name)
         fr__llvm.AddAttributeAtIndex(e->function, 1,
                                      fr__llvm.CreateEnumAttribute(e->context, align, 8));
     }
+    if (m->many)
+        return;
     e->word_base = fr__llvm.GetParam(e->function, 0);
     e->begin = fr__llvm.GetParam(e->function, 1);
     e->end = fr__llvm.GetParam(e->function, 2);
+}
+
+static value load_word(emitter *m, value row, int64_t at)
+{
+    value p = gep(&m->e, m->e.i64, row, c64(&m->e, at));
+    return fr__llvm.BuildLoad2(m->e.at, m->e.i64, p, "");
+}
+
+/* Of many launches: words and range of this block's, its number among that one's blocks. */
+static void find_row(emitter *m, value *block, value *blocks)
+{
+    fr__emit *e = &m->e;
+    value table = fr__llvm.GetParam(e->function, 0), which = fr__llvm.GetParam(e->function, 1);
+    value row = fr__llvm.BuildLoad2(e->at, e->i32, gep(e, e->i32, which, *block), "");
+    row =
+        mul(e, fr__llvm.BuildZExt(e->at, row, e->i64, ""), c64(e, FR__ROW_WORDS + e->k->nword));
+    row = gep(e, e->i64, table, row);
+    e->begin = c64(e, 0);
+    e->end = load_word(m, row, FR__ROW_RANGE);
+    *block = sub(e, *block, load_word(m, row, FR__ROW_FIRST));
+    *blocks = load_word(m, row, FR__ROW_BLOCKS);
+    e->word_base = gep(e, e->i64, row, c64(e, FR__ROW_WORDS));
 }
 
 static value shared_array(emitter *m, const char *name, LLVMTypeRef type, bool external)
@@ -584,7 +611,9 @@ static void place_thread(emitter *m)
     m->thread = special_register(m, "llvm.nvvm.read.ptx.sreg.tid.x");
     m->threads = special_register(m, "llvm.nvvm.read.ptx.sreg.ntid.x");
     value block = special_register(m, "llvm.nvvm.read.ptx.sreg.ctaid.x");
-    value blocks = special_register(m, "llvm.nvvm.read.ptx.sreg.nctaid.x");
+    value blocks = special_register(m, "llvm.nvvm.read.ptx.sreg.nctaid.x"), all_block = block;
+    if (m->many)
+        find_row(m, &block, &blocks);
     if (m->by_block) {
         m->first = block;
         m->stride = blocks;
@@ -601,15 +630,16 @@ static void place_thread(emitter *m)
     value given = fr__llvm.GetParam(e->function, 3), size = fr__llvm.GetParam(e->function, 4);
     value dynamic = shared_array(m, "fr_scratch", fr__llvm.ArrayType2(e->i8, 0), true);
     value own = fr__llvm.BuildAddrSpaceCast(e->at, dynamic, e->pointer, "");
-    value elsewhere = add(e, given, mul(e, block, size));
+    value elsewhere = add(e, given, mul(e, all_block, size));
     elsewhere = fr__llvm.BuildIntToPtr(e->at, elsewhere, e->pointer, "");
     value zero = c64(e, 0);
     e->scratch = choose(e, icmp(e, LLVMIntEQ, given, zero), own, elsewhere);
 }
 
-int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *name)
+int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *name, bool many)
 {
-    emitter m = {.parts = parts_of_kernel(k), .by_block = spread_by_block(k), .loop = -1};
+    emitter m = {
+        .parts = parts_of_kernel(k), .by_block = spread_by_block(k), .many = many, .loop = -1};
     int failed = fr__emit_start(&m.e, s, k);
     m.e.ptx = m.e.fma = m.e.half = true;
     m.e.data = fr__llvm.PointerTypeInContext(s->context, 1); /* global memory */

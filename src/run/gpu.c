@@ -115,10 +115,9 @@ static int run_native(fr__gpu_run *r, const fr__step *s)
 
 /* ---- a run ------------------------------------------------------------------------------ */
 
-static int queue_step(fr__gpu_run *r, int i)
+static int queue_one(fr__gpu_run *r, int i)
 {
     fr__step *s = &r->p->steps[i];
-    atomic_fetch_add_explicit(&s->runs, 1, memory_order_relaxed);
     if (s->native)
         return run_native(r, s);
     fr__step_words(r->p, s, r->leaves, r->literals, r->stored, r->words);
@@ -128,8 +127,61 @@ static int queue_step(fr__gpu_run *r, int i)
                                                        .nwords = s->nwords,
                                                        .range = s->range,
                                                        .scratch = s->scratch,
-                                                       .name = s->kernel->name});
+                                                       .name = s->kernel->name[FR__ONE]});
 }
+
+/* Brings the table and the numbers of its blocks to the device, by the stream that doesn't record. */
+static int queue_table(fr__gpu_run *r, fr__gpu_many *m)
+{
+    size_t row_bytes = sizeof *m->table * fr__gpu_row(m) * (size_t)m->rows, bytes = 0;
+    int64_t blocks = fr__gpu_many_blocks(m);
+    if (blocks < 0)
+        return -1;
+    bytes = row_bytes + sizeof(uint32_t) * (size_t)blocks;
+    char *here = fr__realloc(m->table, bytes), *there = here ? fr__gpu_take(r, bytes) : NULL;
+    m->table = here ? (uint64_t *)(void *)here : m->table;
+    if (!there)
+        return -1;
+    fr__gpu_many_which(m, (uint32_t *)(void *)(here + row_bytes));
+    int status = fr__gpu_upload(r->home, there, here, bytes) ||
+                         fr__gpu_many_run(r->to, m, blocks, there, there + row_bytes)
+                     ? -1
+                     : 0;
+    fr__gpu_give(r, there, bytes);
+    return status;
+}
+
+/* Steps of one kernel, as one launch. */
+static int queue_together(fr__gpu_run *r, int first)
+{
+    const fr__step *s = &r->p->steps[first];
+    fr__gpu_many m = {.kernel = s->kernel->kernel,
+                      .code = r->code[first],
+                      .rows = s->together,
+                      .scratch = s->scratch,
+                      .name = s->kernel->name[FR__MANY]};
+    m.table = fr__malloc(sizeof *m.table * fr__gpu_row(&m) * (size_t)m.rows);
+    if (!m.table)
+        return -1;
+    for (int i = 0; i < m.rows; i++) {
+        uint64_t *row = m.table + fr__gpu_row(&m) * (size_t)i;
+        row[FR__ROW_RANGE] = (uint64_t)s[i].range;
+        fr__step_words(r->p, &s[i], r->leaves, r->literals, r->stored, row + FR__ROW_WORDS);
+    }
+    int status = queue_table(r, &m);
+    fr__free(m.table);
+    return status;
+}
+
+static int queue_step(fr__gpu_run *r, int i)
+{
+    fr__step *s = &r->p->steps[i];
+    for (int k = 0; k < s->together; k++)
+        atomic_fetch_add_explicit(&s[k].runs, 1, memory_order_relaxed);
+    return s->together > 1 ? queue_together(r, i) : queue_one(r, i);
+}
+
+static fr__entry entry_of(const fr__step *s) { return s->together > 1 ? FR__MANY : FR__ONE; }
 
 static int find_leaves(fr__gpu_run *r)
 {
@@ -146,14 +198,14 @@ static int make_code(fr__gpu_run *r)
 {
     const fr__plan *p = r->p;
     int n = 0;
-    fr__kentry **e = fr__malloc(sizeof *e * (size_t)p->nsteps + 1);
-    if (!e)
+    fr__wanted *wanted = fr__malloc(sizeof *wanted * (size_t)p->nsteps + 1);
+    if (!wanted)
         return -1;
     for (int i = 0; i < p->nsteps; i++)
-        if (!p->steps[i].native)
-            e[n++] = p->steps[i].kernel;
-    int status = fr__kcache_make(n, e, fr__gpu_of(r->home));
-    fr__free(e);
+        if (!p->steps[i].native && p->steps[i].together)
+            wanted[n++] = (fr__wanted){p->steps[i].kernel, entry_of(&p->steps[i])};
+    int status = fr__kcache_make(n, wanted, fr__gpu_of(r->home));
+    fr__free(wanted);
     return status;
 }
 
@@ -164,14 +216,14 @@ static int find_code(fr__gpu_run *r)
     for (int i = 0; i < r->p->nsteps; i++) {
         const fr__step *s = &r->p->steps[i];
         r->code[i] = NULL;
-        if (s->native)
+        if (s->native || !s->together)
             continue;
-        if (!made && !fr__kcache_has(s->kernel, g)) {
+        if (!made && !fr__kcache_has(s->kernel, g, entry_of(s))) {
             if (make_code(r))
                 return -1;
             made = true;
         }
-        if (!(r->code[i] = fr__kcache_gpu_code(s->kernel, g)))
+        if (!(r->code[i] = fr__kcache_gpu_code(s->kernel, g, entry_of(s))))
             return -1;
     }
     return 0;
@@ -186,10 +238,11 @@ static int show_step(fr__gpu_run *r, int i)
     fr__gpu_mark *to = status ? NULL : fr__gpu_mark_new(r->home);
     double seconds = to ? fr__gpu_mark_seconds(from, to) : -1;
     if (seconds >= 0)
-        fr__debug_print("  %s %s on the GPU: range %lld, %zu bytes, %.1f us: %.100s\n",
-                        s->native ? "routine" : "kernel",
-                        s->native ? s->native->routine->name : s->kernel->name,
-                        (long long)s->range, s->reads + s->writes, 1e6 * seconds, s->ops);
+        fr__debug_print(
+            "  %s %s on the GPU: %d times, range %lld, %zu bytes, %.1f us: %.100s\n",
+            s->native ? "routine" : "kernel",
+            s->native ? s->native->routine->name : s->kernel->name[entry_of(s)], s->together,
+            (long long)s->range, s->reads + s->writes, 1e6 * seconds, s->ops);
     fr__gpu_mark_free(from);
     fr__gpu_mark_free(to);
     return seconds < 0 ? -1 : 0;
@@ -205,7 +258,7 @@ int fr__gpu_run_steps(fr__gpu_run *r)
     for (int i = 0; i < p->nstored; i++)
         if (p->stored[i].output < 0)
             r->stored[i] = temporary + p->stored[i].place;
-    for (int i = 0; i < p->nsteps && !status; i++)
+    for (int i = 0; i < p->nsteps && !status; i += p->steps[i].together)
         status =
             FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i) : queue_step(r, i);
     fr__gpu_give(r, temporary, p->temporary); /* what is queued later may have it at once */

@@ -39,6 +39,9 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
 int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                         bool *done);
 
+/* gpu_gather.c: puts steps of one kernel together. 0 or -1. */
+int fr__gpu_gather(fr__plan *p);
+
 /* gpu_results.c: buffers for all results, in r->stored and `buffers`; again: the program is likely to
  * come back, best to the same addresses. 0, or -1 with nothing taken. */
 int fr__gpu_results(fr__gpu_run *r, bool again, fr__buffer **buffers);

@@ -76,18 +76,19 @@ static fr__plan *copy_plan(int place, int dtype, int n, const int64_t *shape,
 static int run_copy(fr__gpu_run *r, fr__plan *p, const char *from, char *to)
 {
     const fr__step *step = &p->steps[0];
-    fr__gpu_code *code = fr__kcache_gpu_code(step->kernel, fr__gpu_of(r->home));
+    fr__gpu_code *code = fr__kcache_gpu_code(step->kernel, fr__gpu_of(r->home), FR__ONE);
     uint64_t *words = fr__malloc(sizeof *words * (size_t)p->max_words + 1);
     int status = -1;
     if (code && words) {
         fr__step_words(p, step, &(char *){(char *)(uintptr_t)from}, NULL, &to, words);
-        status = fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = step->kernel->kernel,
-                                                             .code = code,
-                                                             .words = words,
-                                                             .nwords = step->nwords,
-                                                             .range = step->range,
-                                                             .scratch = step->scratch,
-                                                             .name = step->kernel->name});
+        status =
+            fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = step->kernel->kernel,
+                                                        .code = code,
+                                                        .words = words,
+                                                        .nwords = step->nwords,
+                                                        .range = step->range,
+                                                        .scratch = step->scratch,
+                                                        .name = step->kernel->name[FR__ONE]});
     }
     fr__free(words);
     return status;

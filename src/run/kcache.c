@@ -40,9 +40,9 @@ static int limit(void)
 static void free_entry(fr__kentry *e)
 {
     fr__code_free(e->code);
-    for (int i = 0; i < FR__KCACHE_GPUS; i++)
-        if (e->gpu[i])
-            fr__gpu_unload(e->gpu[i]);
+    for (int i = 0; i < FR__ENTRIES * FR__KCACHE_GPUS; i++)
+        if (e->gpu[i / FR__KCACHE_GPUS][i % FR__KCACHE_GPUS])
+            fr__gpu_unload(e->gpu[i / FR__KCACHE_GPUS][i % FR__KCACHE_GPUS]);
     fr__kernel_free(e->kernel);
     fr__free(e->words);
     fr__free(e);
@@ -90,7 +90,9 @@ static fr__kentry *new_entry(fr__kernel *k, const uint64_t *words, size_t bytes,
     fr__free(k->text);
     k->text = text.at;
     k->hash = fr__hash(text.at, text.n, 0);
-    snprintf(e->name, sizeof e->name, "k_%016llx", (unsigned long long)k->hash);
+    for (int i = 0; i < FR__ENTRIES; i++)
+        snprintf(e->name[i], sizeof *e->name, "%c_%016llx", "km"[i],
+                 (unsigned long long)k -> hash);
     e->kernel = k;
     e->refs = 1;
     e->words = own;
@@ -162,7 +164,7 @@ fr__kentry *fr__kcache_named(const char *name)
 {
     pthread_mutex_lock(&lock);
     fr__kentry *e = (fr__kentry *)entries.newest;
-    while (e && strcmp(e->name, name))
+    while (e && strcmp(e->name[FR__ONE], name) && strcmp(e->name[FR__MANY], name))
         e = (fr__kentry *)e->link.older;
     if (e)
         atomic_fetch_add(&e->refs, 1);
@@ -273,13 +275,13 @@ fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
 /* ---- on a GPU ----------------------------------------------------------------------- */
 
 /* Assembled code from disk, or made now: by LLVM to PTX, by the driver from there. */
-static char *cubin_of(const fr__kentry *e, fr__gpu *g, size_t *bytes)
+static char *cubin_of(const fr__kentry *e, fr__gpu *g, fr__entry entry, size_t *bytes)
 {
     const fr__gpu_info *about = fr__gpu_about(g);
     fr__text key = {0};
     fr__text_add(&key, e->kernel->text);
-    fr__text_f(&key, "\ncuda sm_%d driver %d llvm %s emitter %d", about->sm, about->driver,
-               fr__llvm_version(), FR__EMITTER_VERSION);
+    fr__text_f(&key, "\ncuda sm_%d driver %d llvm %s emitter %d%s", about->sm, about->driver,
+               fr__llvm_version(), FR__EMITTER_VERSION, entry == FR__MANY ? " many" : "");
     char *cubin = key.failed ? NULL : fr__disk_get(key.at, key.n, bytes);
     if (cubin)
         atomic_fetch_add_explicit(&fr__counters[FR_COUNT_DISK_HITS], 1, memory_order_relaxed);
@@ -291,7 +293,8 @@ static char *cubin_of(const fr__kentry *e, fr__gpu *g, size_t *bytes)
         goto out;
     }
     double start = fr__now();
-    char *ptx = fr__llvm_ptx(e->kernel, e->name, about->sm, bytes);
+    char *ptx = (entry == FR__MANY ? fr__llvm_ptx_many
+                                   : fr__llvm_ptx)(e->kernel, e->name[entry], about->sm, bytes);
     double made = fr__now();
     cubin = ptx ? fr__gpu_assemble(g, ptx, bytes) : NULL;
     if (cubin) {
@@ -313,12 +316,12 @@ out:
 }
 
 /* As make_code; but a failure stays this thread's error. */
-static int make_gpu_code(fr__kentry *e, fr__gpu *g)
+static int make_gpu_code(fr__kentry *e, fr__gpu *g, fr__entry entry)
 {
     size_t bytes = 0;
-    char *cubin = cubin_of(e, g, &bytes);
-    fr__gpu_code *c = cubin ? fr__gpu_load(g, cubin, bytes, e->name) : NULL;
-    atomic_store_explicit(&e->gpu[fr__gpu_about(g)->index], c, memory_order_release);
+    char *cubin = cubin_of(e, g, entry, &bytes);
+    fr__gpu_code *c = cubin ? fr__gpu_load(g, cubin, bytes, e->name[entry]) : NULL;
+    atomic_store_explicit(&e->gpu[entry][fr__gpu_about(g)->index], c, memory_order_release);
     fr__free(cubin);
     return c ? 0 : -1;
 }
@@ -332,33 +335,33 @@ static int gpu_slot(fr__gpu *g)
                         FR__KCACHE_GPUS);
 }
 
-fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g)
+fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g, fr__entry entry)
 {
     int device = gpu_slot(g);
     if (device < 0)
         return NULL;
-    fr__gpu_code *c = atomic_load_explicit(&e->gpu[device], memory_order_acquire);
+    fr__gpu_code *c = atomic_load_explicit(&e->gpu[entry][device], memory_order_acquire);
     if (FR__LIKELY(c != NULL))
         return c;
     pthread_mutex_lock(&maker);
-    if (!atomic_load_explicit(&e->gpu[device], memory_order_acquire))
-        make_gpu_code(e, g);
-    c = atomic_load_explicit(&e->gpu[device], memory_order_acquire);
+    if (!atomic_load_explicit(&e->gpu[entry][device], memory_order_acquire))
+        make_gpu_code(e, g, entry);
+    c = atomic_load_explicit(&e->gpu[entry][device], memory_order_acquire);
     pthread_mutex_unlock(&maker);
     return c;
 }
 
-bool fr__kcache_has(const fr__kentry *e, fr__gpu *g)
+bool fr__kcache_has(const fr__kentry *e, fr__gpu *g, fr__entry entry)
 {
     int device = fr__gpu_about(g)->index;
     return device < FR__KCACHE_GPUS &&
-           atomic_load_explicit(&e->gpu[device], memory_order_acquire);
+           atomic_load_explicit(&e->gpu[entry][device], memory_order_acquire);
 }
 
 /* ---- of many kernels at once -------------------------------------------------------- */
 
 typedef struct {
-    fr__kentry **of;
+    fr__wanted *of;
     fr__gpu *gpu; /* NULL: machine code of the host */
     pthread_mutex_t lock;
     int64_t first;         /* the first that failed; later ones aren't begun any more */
@@ -391,13 +394,13 @@ static void make_some(void *ctx, int64_t begin, int64_t end, int thread)
     for (int64_t i = begin; i < end; i++) {
         fr__saved_error before;
         if (!b->gpu) {
-            make_code(b->of[i], true);
+            make_code(b->of[i].of, true);
             continue;
         }
         if (failed_before(b, i))
             continue;
         fr__error_save(&before);
-        if (make_gpu_code(b->of[i], b->gpu))
+        if (make_gpu_code(b->of[i].of, b->gpu, b->of[i].entry))
             note_failure(b, i);
         fr__error_restore(&before);
     }
@@ -406,30 +409,43 @@ static void make_some(void *ctx, int64_t begin, int64_t end, int thread)
 /* What takes longest comes first: no thread begins it when the others are done. */
 static int longest_first(const void *a, const void *b)
 {
-    const fr__kentry *x = *(fr__kentry *const *)a, *y = *(fr__kentry *const *)b;
-    int n = x->kernel->nins, m = y->kernel->nins;
-    return n != m ? m - n : (x->hash > y->hash) - (x->hash < y->hash);
+    const fr__wanted *x = a, *y = b;
+    int n = x->of->kernel->nins, m = y->of->kernel->nins;
+    if (n != m)
+        return m - n;
+    return x->of->hash != y->of->hash ? (x->of->hash > y->of->hash ? 1 : -1)
+                                      : (int)x->entry - (int)y->entry;
 }
 
-int fr__kcache_make(int n, fr__kentry *const *e, fr__gpu *g)
+/* Locked. Those that have no code yet, each once. */
+static int choose(int n, const fr__wanted *wanted, fr__gpu *g, fr__wanted *to)
+{
+    int chosen = 0;
+    for (int i = 0; i < n; i++) {
+        fr__kentry *e = wanted[i].of;
+        uint8_t bit = (uint8_t)(1 << wanted[i].entry);
+        if (e->chosen & bit || (g ? fr__kcache_has(e, g, wanted[i].entry) : has_code(e)))
+            continue;
+        e->chosen |= bit;
+        to[chosen++] = wanted[i];
+    }
+    for (int i = 0; i < chosen; i++)
+        to[i].of->chosen = 0;
+    return chosen;
+}
+
+int fr__kcache_make(int n, const fr__wanted *wanted, fr__gpu *g)
 {
     batch b = {.of = fr__malloc(sizeof *b.of * (size_t)n + 1), .gpu = g, .first = INT64_MAX};
-    int device = g ? gpu_slot(g) : 0, wanted = 0;
-    if (!b.of || device < 0) {
+    if (!b.of || (g && gpu_slot(g) < 0)) {
         fr__free(b.of);
         return -1;
     }
     pthread_mutex_init(&b.lock, NULL);
     pthread_mutex_lock(&maker); /* all the time: a fork waits for the threads, too */
-    for (int i = 0; i < n; i++)
-        if (!e[i]->chosen && !(g ? e[i]->gpu[device] != NULL : has_code(e[i]))) {
-            e[i]->chosen = true;
-            b.of[wanted++] = e[i];
-        }
-    for (int i = 0; i < wanted; i++)
-        b.of[i]->chosen = false;
-    qsort(b.of, (size_t)wanted, sizeof *b.of, longest_first);
-    fr__pool_run(wanted, 1, make_some, &b);
+    n = choose(n, wanted, g, b.of);
+    qsort(b.of, (size_t)n, sizeof *b.of, longest_first);
+    fr__pool_run(n, 1, make_some, &b);
     pthread_mutex_unlock(&maker);
     pthread_mutex_destroy(&b.lock);
     fr__free(b.of);

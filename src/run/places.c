@@ -230,15 +230,20 @@ int fr__plan_places(fr__plan *p)
     lifetime *own = life + count;
     for (int i = 0; i < p->nstored; i++)
         life[i] = (lifetime){i, -1, -1, i};
-    for (int k = 0; k < p->nsteps; k++)
+    for (int k = 0, first = 0, last = -1; k < p->nsteps; k++) {
+        if (k > last) { /* those of one launch are at the same time */
+            first = k;
+            last = p->steps[k].together > 1 ? k + p->steps[k].together - 1 : k;
+        }
         for (int j = 0; j < p->steps[k].npatches; j++) {
             const fr__patch *q = &p->steps[k].patches[j];
             if (q->is_leaf)
                 continue;
             if (life[q->index].from < 0)
-                life[q->index].from = k;
-            life[q->index].to = k;
+                life[q->index].from = first;
+            life[q->index].to = last;
         }
+    }
     find_bases(p, life, base, taken);
     int n = join_lives(p, life, base, own), status = 0;
     if (n <= FEW)

@@ -32,6 +32,9 @@ typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
     int nwords, npatches, nliterals;
     int64_t range, grain, work; /* work: scalar operations of the launch */
     bool alone;
+    /* On a GPU: this step and those after it, so many in all, are one launch (gpu_gather.c); 1: by
+     * itself; 0: part of such a launch. */
+    int together;
     size_t scratch;
     const char *ops; /* "exp mul reduce_sum": what it computes */
     const char *why; /* why it is a kernel of its own, and not part of the one that wants it */

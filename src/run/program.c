@@ -56,13 +56,13 @@ static fr__kfn *code_for(const fr__step *s, bool hot, bool *make)
 /* Code of every step, as far as it is worth it; NULL: a routine, or the interpreter runs it. */
 static int find_code(const fr__plan *p, bool hot, fr__kfn **fns)
 {
-    FR__VEC(fr__kentry *) missing = {0};
+    FR__VEC(fr__wanted) missing = {0};
     int status = 0;
     for (int i = 0; i < p->nsteps && !status; i++) {
         bool make = false;
         fns[i] = p->steps[i].native ? NULL : code_for(&p->steps[i], hot, &make);
         if (FR__UNLIKELY(make))
-            status = fr__vec_push(&missing, p->steps[i].kernel);
+            status = fr__vec_push(&missing, ((fr__wanted){p->steps[i].kernel, FR__ONE}));
     }
     if (FR__UNLIKELY(missing.n) && !status &&
         !(status = fr__kcache_make(missing.n, missing.at, NULL)))

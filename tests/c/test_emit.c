@@ -364,23 +364,34 @@ static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, 
     return ok;
 }
 
-/* LLVM accepts the kernel as PTX, too; FERRULE_PTX_DIR keeps the text, for ptxas. */
+static void keep_text(const char *ptx, int number, int sm, const char *kind)
+{
+    char path[300];
+    const char *where = getenv("FERRULE_PTX_DIR");
+    snprintf(path, sizeof path, "%s/%03d.%ssm_%d.ptx", where ? where : "", number, kind, sm);
+    FILE *to = where ? fopen(path, "w") : NULL;
+    if (to) {
+        fputs(ptx, to);
+        fclose(to);
+    }
+}
+
+/* LLVM accepts the kernel as PTX, too, for one launch and many; FERRULE_PTX_DIR keeps the texts, for
+ * ptxas. */
 static char *as_ptx(kern *t)
 {
     static int number;
     static const int devices[] = {75, 80, 90};
     int sm = devices[++number % 3];
     size_t bytes = 0;
-    char *ptx = fr__llvm_ptx(&t->k, "kernel", sm, &bytes), path[300];
-    const char *where = getenv("FERRULE_PTX_DIR");
-    if (ptx && where) {
-        snprintf(path, sizeof path, "%s/%03d.sm_%d.ptx", where, number, sm);
-        FILE *to = fopen(path, "w");
-        if (to) {
-            fputs(ptx, to);
-            fclose(to);
-        }
+    char *ptx = fr__llvm_ptx(&t->k, "kernel", sm, &bytes);
+    char *many = ptx ? fr__llvm_ptx_many(&t->k, "kernel", sm, &bytes) : NULL;
+    EXPECT(many || !ptx);
+    if (many) {
+        keep_text(ptx, number, sm, "");
+        keep_text(many, number, sm, "many.");
     }
+    fr__free(many);
     if (ptx && !EXPECT(!strstr(ptx, "call") && !strstr(ptx, ".func"))) {
         fr__free(ptx);
         return NULL;

@@ -305,6 +305,88 @@ TEST(recorded_graphs)
     fr__plan_clear_cache();
 }
 
+enum { TENSORS = 30 };
+
+/* Updates of many tensors, of different lengths; every third by a sum that it waits for; and parts of one
+ * buffer. */
+static int updates(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    fr_array *ends[TENSORS];
+    (void)ctx, (void)n_in, (void)n_out;
+    for (int i = 0; i < TENSORS; i++) {
+        fr_array *x = in[i], *m = in[TENSORS + i];
+        m = fr_add(fr_mul(m, 0.9), fr_mul(x, 0.125 + i));
+        if (i % 3 == 0) {
+            fr_array *square = fr_matmul(fr_reshape(x, (int64_t[]){-1, 1}, 2),
+                                         fr_reshape(x, (int64_t[]){1, -1}, 2));
+            fr_array *sum =
+                fr_sum(square, &(fr_reduce_options){.axes = (int[]){0}, .naxes = 1});
+            m = fr_sub(m, fr_mul(sum, 1e-3));
+        }
+        out[i] = fr_sub(x, fr_mul(m, 0.25));
+        out[TENSORS + i] = m;
+        ends[i] = fr_slice(out[i], (int64_t[]){0}, (int64_t[]){1}, (int64_t[]){7});
+    }
+    out[2 * TENSORS] = fr_concatenate(TENSORS, ends, 0);
+    return 0;
+}
+
+/* Called here and there: the greatest difference, -1 for a failure. */
+static double updates_differ(fr_function *f, fr_array **in)
+{
+    enum { OUTS = 2 * TENSORS + 1 };
+    fr_array *here[OUTS], *there[OUTS];
+    double worst = 0;
+    fr_stream_set((fr_stream){0});
+    int bad = fr_call(f, 2 * TENSORS, in, OUTS, here);
+    fr_stream_set(gpu(0));
+    bad = bad || fr_call(f, 2 * TENSORS, in, OUTS, there);
+    fr_stream_set((fr_stream){0});
+    for (int i = 0; i < OUTS && !bad; i++) {
+        fr_array *far = fr_max(fr_abs(fr_sub(here[i], there[i])), NULL);
+        double d = 0;
+        bad = fr_item(far, &d);
+        worst = d > worst ? d : worst;
+    }
+    return bad ? -1 : worst;
+}
+
+TEST(equal_kernels_are_one_launch)
+{
+    fr_function *f = fr_compile(updates, NULL, NULL);
+    fr_scope *s = fr_scope_open();
+    fr_array *in[2 * TENSORS];
+    for (int i = 0; i < 2 * TENSORS; i++)
+        in[i] = fr_contiguous(fr_sin(fr_arange(0, 40 + 16 * (i % TENSORS), 1, FR_FLOAT32)));
+    EXPECT_EQ(fr_eval_all(2 * TENSORS, in), 0);
+    EXPECT(updates_differ(f, in) >= 0);
+    long before = standin_count("cuLaunchKernel");
+    double far = updates_differ(f, in);
+    long launches = standin_count("cuLaunchKernel") - before;
+    EXPECT(far >= 0 && far < 1e-5);
+    EXPECT(launches <
+           2 * TENSORS); /* some 70 kernels, of which 20 are what isn't like others */
+    printf("     %ld launches\n", launches);
+    int failures = 0; /* what was begun of a table is given back */
+    for (long n = 1; n < 60; n++) {
+        fr__plan_clear_cache();
+        fr_function_clear(f);
+        standin_fail_at(n, 999);
+        far = updates_differ(f, in);
+        standin_fail_at(0, 0);
+        failures += far < 0;
+        EXPECT(far < 1e-5);
+        EXPECT(far >= 0 || fr_error() == FR_ERROR_DEVICE || fr_error() == FR_ERROR_MEMORY);
+        fr_error_clear();
+    }
+    EXPECT(failures > 5);
+    far = updates_differ(f, in);
+    EXPECT(far >= 0 && far < 1e-5);
+    fr_scope_close(s);
+    fr_function_free(f);
+    fr__plan_clear_cache();
+}
+
 enum { STATE = 9 };
 
 /* Each but the last is another step of its argument; the last is a number of its own. */

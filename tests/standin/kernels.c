@@ -20,24 +20,10 @@ static void *aligned(size_t bytes)
     return posix_memalign(&p, 64, bytes + 64) ? NULL : p;
 }
 
-/* Parameters as kernel.h tells: words (or their address), begin, end, scratch, bytes of it. */
-static void run_kernel(void *ctx, const standin_launch *l)
+static void run(const fr__kernel *k, const uint64_t *from, int64_t begin, int64_t end,
+                uint64_t scratch_bytes)
 {
-    (void)ctx;
-    fr__kentry *e = fr__kcache_named(l->entry);
-    if (!e && standin_routine(l))
-        return;
-    if (!e)
-        abort(); /* it was never made, or is gone */
-    const fr__kernel *k = e->kernel;
-    const uint64_t *from = l->params[0];
-    if (k->nword > FR__PTX_WORDS)
-        memcpy(&from, l->params[0], sizeof from);
-    uint64_t *words = malloc(sizeof *words * (size_t)k->nword + 8), scratch_bytes;
-    int64_t begin, end;
-    memcpy(&begin, l->params[1], sizeof begin);
-    memcpy(&end, l->params[2], sizeof end);
-    memcpy(&scratch_bytes, l->params[4], sizeof scratch_bytes);
+    uint64_t *words = malloc(sizeof *words * (size_t)k->nword + 8);
     memcpy(words, from, sizeof *words * (size_t)k->nword);
     void (*copier)(void *, const void *, int64_t) = copy;
     memcpy(&words[FR__W_COPY], &copier, sizeof copier);
@@ -46,6 +32,53 @@ static void run_kernel(void *ctx, const standin_launch *l)
     free(scratch);
     free(space);
     free(words);
+}
+
+/* Rows of a table, their order turned round; each block must know its row. */
+static void run_many(const fr__kernel *k, const standin_launch *l)
+{
+    const uint64_t *table;
+    const uint32_t *which;
+    uint64_t rows, scratch_bytes, blocks = 0;
+    memcpy(&table, l->params[0], sizeof table);
+    memcpy(&which, l->params[1], sizeof which);
+    memcpy(&rows, l->params[2], sizeof rows);
+    memcpy(&scratch_bytes, l->params[4], sizeof scratch_bytes);
+    for (uint64_t r = rows; r--;) {
+        const uint64_t *row = table + r * (uint64_t)(FR__ROW_WORDS + k->nword);
+        for (uint64_t b = 0; b < row[FR__ROW_BLOCKS]; b++)
+            if (which[row[FR__ROW_FIRST] + b] != r)
+                abort();
+        blocks += row[FR__ROW_BLOCKS];
+        run(k, row + FR__ROW_WORDS, 0, (int64_t)row[FR__ROW_RANGE], scratch_bytes);
+    }
+    if (blocks != l->blocks)
+        abort();
+}
+
+/* Parameters as kernel.h tells: words (or their address), begin, end, scratch, bytes of it. */
+static void run_one(const fr__kernel *k, const standin_launch *l)
+{
+    const uint64_t *from = l->params[0];
+    uint64_t scratch_bytes;
+    int64_t begin, end;
+    if (k->nword > FR__PTX_WORDS)
+        memcpy(&from, l->params[0], sizeof from);
+    memcpy(&begin, l->params[1], sizeof begin);
+    memcpy(&end, l->params[2], sizeof end);
+    memcpy(&scratch_bytes, l->params[4], sizeof scratch_bytes);
+    run(k, from, begin, end, scratch_bytes);
+}
+
+static void run_kernel(void *ctx, const standin_launch *l)
+{
+    (void)ctx;
+    fr__kentry *e = fr__kcache_named(l->entry);
+    if (!e && standin_routine(l))
+        return;
+    if (!e)
+        abort(); /* it was never made, or is gone */
+    (strcmp(l->entry, e->name[FR__MANY]) ? run_one : run_many)(e->kernel, l);
     fr__kcache_release(e);
 }
 

@@ -25,10 +25,10 @@ static int64_t longest_row(const fr__kernel *k, const uint64_t *words)
     return most;
 }
 
-static unsigned threads_for(const fr__gpu_kernel *l)
+unsigned fr__gpu_kernel_threads(const fr__kernel *k, const uint64_t *words)
 {
-    int64_t row = longest_row(l->kernel, l->words);
-    if (!row || fr__ptx_per_block(l->kernel, THREADS) != 1)
+    int64_t row = longest_row(k, words);
+    if (!row || fr__ptx_per_block(k, THREADS) != 1)
         return THREADS;
     if (row >= LONG_ROW)
         return MOST_THREADS;
@@ -38,12 +38,12 @@ static unsigned threads_for(const fr__gpu_kernel *l)
 }
 
 /* No more threads than the kernel's registers leave room for; up to THREADS there always is. */
-static int fit_registers(const fr__gpu_kernel *l, unsigned *threads)
+static int fit_registers(fr__gpu_code *code, unsigned *threads)
 {
     fr__gpu_code_info about;
     if (*threads <= THREADS)
         return 0;
-    if (fr__gpu_code_about(l->code, &about))
+    if (fr__gpu_code_about(code, &about))
         return -1;
     while (*threads > THREADS && *threads > (unsigned)about.threads)
         *threads /= 2;
@@ -55,8 +55,8 @@ int fr__gpu_kernel_run(fr__gpu_stream *s, const fr__gpu_kernel *l)
     const fr__gpu_info *about = fr__gpu_about(fr__gpu_of(s));
     if (l->range <= 0)
         return 0;
-    fr__gpu_shape shape = {.threads = threads_for(l)};
-    if (fit_registers(l, &shape.threads))
+    fr__gpu_shape shape = {.threads = fr__gpu_kernel_threads(l->kernel, l->words)};
+    if (fit_registers(l->code, &shape.threads))
         return -1;
     int64_t each = fr__ptx_per_block(l->kernel, (int)shape.threads),
             blocks = (l->range + each - 1) / each, most = INT32_MAX;
@@ -85,4 +85,40 @@ int fr__gpu_kernel_run(fr__gpu_stream *s, const fr__gpu_kernel *l)
     fr__gpu_free(s, far_scratch, (size_t)scratch_bytes * (size_t)blocks);
     fr__gpu_free(s, far_words, words_bytes);
     return status;
+}
+
+/* ---- many as one ------------------------------------------------------------------------ */
+
+int64_t fr__gpu_many_blocks(fr__gpu_many *m)
+{
+    int64_t all = 0;
+    m->threads = fr__gpu_kernel_threads(m->kernel, m->table + FR__ROW_WORDS);
+    if (fit_registers(m->code, &m->threads))
+        return -1;
+    int64_t each = fr__ptx_per_block(m->kernel, (int)m->threads);
+    for (int i = 0; i < m->rows; i++) {
+        uint64_t *row = m->table + fr__gpu_row(m) * (size_t)i;
+        int64_t range = (int64_t)row[FR__ROW_RANGE], blocks = (range + each - 1) / each;
+        row[FR__ROW_FIRST] = (uint64_t)all;
+        row[FR__ROW_BLOCKS] = (uint64_t)blocks;
+        all += blocks;
+    }
+    return all <= INT32_MAX ? all : fr__fail_int(FR__E_LIMIT, "%s: too many blocks", m->name);
+}
+
+void fr__gpu_many_which(const fr__gpu_many *m, uint32_t *which)
+{
+    for (int i = 0; i < m->rows; i++)
+        for (uint64_t n = m->table[fr__gpu_row(m) * (size_t)i + FR__ROW_BLOCKS]; n; n--)
+            *which++ = (uint32_t)i;
+}
+
+int fr__gpu_many_run(fr__gpu_stream *s, const fr__gpu_many *m, int64_t blocks,
+                     const char *table, const char *which)
+{
+    uint64_t rows = (uint64_t)m->rows, scratch = 0,
+             scratch_bytes = (m->scratch + 127) & ~(uint64_t)127;
+    void *params[] = {&table, &which, &rows, &scratch, &scratch_bytes};
+    fr__gpu_shape shape = {(unsigned)blocks, m->threads, (unsigned)scratch_bytes};
+    return fr__gpu_launch(s, m->code, shape, params, m->name);
 }
