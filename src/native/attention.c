@@ -65,7 +65,8 @@ static void product(const float *a, int64_t ars, int64_t acs, const char *b, int
             const char *p = panel(b, total_n, k, first + j, at);
             for (int64_t r = 0; r < rows; r += mr)
                 isa()->tile[0](1, &(fr__gemm_part){0, part}, a + r * ars, ars, acs, p, nr,
-                               c + r * ldc + j, ldc, (int)fr__min64(mr, rows - r), 2, add);
+                               c + r * ldc + j, ldc, (int)fr__min64(mr, rows - r), (int)nr,
+                               add);
         }
         a += part * acs;
         at += part;

@@ -86,14 +86,9 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
     (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
     p->cut = fr__gemm_cut_up(g, threads);
     c->own = p;
-    c->temporary = fr__gemm_packed_bytes(g, &p->cut);
     c->scratch = fr__gemm_scratch(g, &p->cut);
     c->work =
-        g->batches * g->m * g->n * g->k / 8; /* lanes count, as for a kernel's operations */
-    if (c->temporary) {
-        c->phase[c->phases].range = g->batches * p->cut.panels;
-        c->phase[c->phases++].grain = 1 + 4096 / (g->k + 1);
-    }
+        g->batches * g->m * g->n * g->k / 2; /* lanes count, as for a kernel's operations */
     c->phase[c->phases].range = g->batches * p->cut.row_units * p->cut.col_units;
     c->phase[c->phases++].grain = 1;
     return 0;
@@ -104,14 +99,11 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
 {
     const product *p = c->own;
     fr__gemm g = p->g;
+    (void)phase;
     g.a.data = data[0];
     g.b.data = data[1];
     g.c = data[2];
-    g.packed = data[3];
-    if (phase < c->phases - 1)
-        fr__gemm_pack(&g, &p->cut, begin, end);
-    else
-        fr__gemm_run(&g, &p->cut, begin, end, scratch);
+    fr__gemm_run(&g, &p->cut, begin, end, scratch);
 }
 
 const fr__native fr__native_contract = {"matmul", prepare, run};

@@ -1,27 +1,32 @@
 /* gemm.c - matrix products: how the work is cut up, and the loops around the tiles
  *
- * All of B is packed first, into panels as wide as a tile, in blocks of k. Then units of C go in
- * parallel: for a block of k, some rows of A are packed (they stay in L2), and each panel of B
- * (it stays in L1) meets all of them. Where C is so small that packing costs more than it gains,
- * operands are read where they lie. So are the windows of a convolution of few filters: the rows of
- * a tile are pixels side by side, and k goes over runs of what lies together.
+ * A unit of C, some rows by some columns, is made by one thread from beginning to end: for a block
+ * of k and a block of its rows, these rows of A are packed (they stay in L2), and each panel of B,
+ * packed when it is met first, meets all of them. Nothing is shared, so units need not wait for
+ * each other; that a row or a column is packed once for every unit that wants it costs less than a
+ * barrier. Where packing costs more than it gains operands are read where they lie. So are the
+ * windows of a convolution of few filters: the rows of a tile are pixels side by side, and k goes
+ * over runs of what lies together.
  */
 #include "native/gemm.h"
 
+#include <math.h>
 #include <stdatomic.h>
 
 enum {
-    FEW_ROWS = 24,    /* of C: fewer than that and B, if it lies row-major, is not packed */
-    FEW_COLUMNS = 64, /* of C: fewer than that and A is not packed */
+    FEW_ROWS = 24,     /* of C: fewer than that and B, if it lies row-major, is not packed */
+    FEW_COLUMNS = 128, /* of C: as many or fewer and A is not packed */
+    SMALL_BYTES = 1 << 18, /* of an operand that isn't packed though it is read often */
     FEW_FILTERS =
         192, /* columns of C where A isn't lines: fewer, and A is not packed if its rows
                           and the elements of a row lie together by so many: */
     TOGETHER = 5,
-    L2_ROWS = 192, /* of A, packed, in L2 */
+    L2_ROWS = 192,         /* of A, packed, in L2 */
+    SCRATCH_COLUMNS = 704, /* of B or of C, in a thread's scratch: about */
 #ifdef FERRULE_HARD
     UNIT_WORK = 1 << 9,
 #else
-    UNIT_WORK = 1 << 18, /* multiply-adds of a unit, at least: some 5 us */
+    UNIT_WORK = 1 << 17, /* multiply-adds of a unit, at least: some 2.5 us */
 #endif
 };
 
@@ -97,19 +102,6 @@ static void offsets_of(const fr__gemm_dims *d, int64_t from, int64_t n, int64_t 
     }
 }
 
-/* How many rows of A lie equally far apart, where it is to be read in place; else 0. */
-static int64_t rows_together(const fr__gemm *g)
-{
-    const fr__gemm_dims *rows = &g->a.outer, *k = &g->a.k;
-    if (is_half(g->dtype))
-        return 0;
-    if (is_line(rows) && is_line(k))
-        return g->n < FEW_COLUMNS ? g->m : 0;
-    int64_t side = rows->n ? rows->size[rows->n - 1] : g->m,
-            run = k->n ? k->size[k->n - 1] : g->k;
-    return g->n < FEW_FILTERS && side >= TOGETHER && run >= TOGETHER ? side : 0;
-}
-
 void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
                          int64_t n, int64_t k, int64_t block, int64_t width, char *to)
 {
@@ -117,6 +109,10 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
     const char *from = x->data + size * offset_of(&x->batch, product);
     if (is_line(&x->outer) && is_line(&x->k)) {
         from += size * (line * step_of(&x->outer) + k * step_of(&x->k));
+        if (width == 1 && step_of(&x->k) == 1) { /* a line as it is */
+            isa()->pack[row_of(dtype)](from, 1, 0, block, 1, block, to);
+            return;
+        }
         isa()->pack[row_of(dtype)](from, step_of(&x->outer), step_of(&x->k), n, block, width,
                                    to);
         return;
@@ -127,58 +123,125 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
     isa()->pick[row_of(dtype)](from, lines, steps, n, block, width, to);
 }
 
-fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
+/* ---- how the work is cut up --------------------------------------------------------------- */
+
+/* Whether elements lie side by side, as long as runs of the last dimension go: how long. */
+static int64_t run_of(const fr__gemm_dims *d)
 {
-    int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
-    fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, nr)};
-    cut.pack_b = is_half(g->dtype) || !is_line(&g->b.outer) || !is_line(&g->b.k) ||
-                 step_of(&g->b.outer) != 1 || g->m >= FEW_ROWS || g->n % nr != 0;
-    cut.together = rows_together(g);
-    cut.pack_a = !cut.together;
-    /* A unit has enough to do, and there are several for each thread where there is enough. */
-    int64_t work = g->m * g->n * g->k, want = 4 * (int64_t)threads;
-    int64_t most = fr__max64(work * g->batches / UNIT_WORK, 1);
-    want = fr__max64(fr__min64(want, most) / g->batches, 1);
-    int64_t row_panels = fr__ceil_div(g->m, mr);
-    int64_t rows = fr__min64(row_panels, L2_ROWS / mr);
-    /* Rows are cut first; columns where there are too few rows. */
-    if (fr__ceil_div(row_panels, rows) < want)
-        rows = fr__max64(row_panels / want, fr__min64(row_panels, 4));
-    cut.row_units = fr__ceil_div(row_panels, rows);
-    rows = fr__ceil_div(row_panels, cut.row_units);
-    cut.row_units = fr__ceil_div(row_panels, rows);
-    cut.rows = rows * mr;
-    if (cut.together && cut.together < cut.rows) {
-        cut.rows = cut.rows / cut.together * cut.together;
-        cut.row_units = fr__ceil_div(g->m, cut.rows);
-    }
-    cut.col_units = fr__min64(fr__max64(want / cut.row_units, 1), cut.panels);
-    cut.cols = fr__ceil_div(cut.panels, cut.col_units);
-    cut.col_units = fr__ceil_div(cut.panels, cut.cols);
-    return cut;
+    return d->n == 0 ? 1 : d->stride[d->n - 1] == 1 ? d->size[d->n - 1] : 1;
 }
 
-size_t fr__gemm_packed_bytes(const fr__gemm *g, const fr__gemm_cut *cut)
+/* Cycles to pack an element, about. */
+static double pack_cost(const fr__gemm_operand *x)
 {
-    return cut->pack_b ? (size_t)(g->batches * cut->panels * isa()->nr[type_of(g->dtype)] *
-                                  g->k * size_of(g->dtype))
-                       : 0;
+    return run_of(&x->k) >= 8 ? 0.35 : run_of(&x->outer) >= 8 ? 0.15 : 1.2;
+}
+
+/* Reading it in place leads to few lines of the cache again and again. */
+static bool is_aliased(int64_t stride, int64_t size) { return stride * size % 2048 == 0; }
+
+/* How many rows of A lie equally far apart, where it is to be read in place; else 0. */
+static int64_t rows_together(const fr__gemm *g)
+{
+    const fr__gemm_dims *rows = &g->a.outer, *k = &g->a.k;
+    int64_t size = size_of(g->dtype);
+    int64_t rs = rows->n ? rows->stride[rows->n - 1] : 1, cs = k->n ? k->stride[k->n - 1] : 1;
+    if (is_half(g->dtype) || (rs != 1 && cs != 1 && g->m > 1))
+        return 0;
+    if (is_line(rows) && is_line(k)) {
+        int64_t apart = step_of(k) == 1 ? step_of(rows) : step_of(k);
+        bool little = g->m * g->k * size <= SMALL_BYTES && !is_aliased(apart, size);
+        return g->m == 1 || g->n <= FEW_COLUMNS || little ? g->m : 0;
+    }
+    int64_t side = rows->n ? rows->size[rows->n - 1] : g->m,
+            run = k->n ? k->size[k->n - 1] : g->k;
+    return g->n < FEW_FILTERS && side >= TOGETHER && run >= TOGETHER ? side : 0;
+}
+
+static bool wants_b_packed(const fr__gemm *g)
+{
+    int64_t size = size_of(g->dtype);
+    bool lines = is_line(&g->b.outer) && is_line(&g->b.k),
+         little = g->k * g->n * size <= SMALL_BYTES && !is_aliased(step_of(&g->b.k), size);
+    return is_half(g->dtype) || !lines || (step_of(&g->b.outer) != 1 && g->n > 1) ||
+           (g->m >= FEW_ROWS && !little);
+}
+
+/* Cycles of all units on so many threads: what the slowest does, and what one has to wait for another
+ * that began late. */
+static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_units,
+                      int64_t col_units, int threads)
+{
+    int type = type_of(g->dtype);
+    int64_t rows = fr__ceil_div(g->m, row_units), panels = fr__ceil_div(cut->panels, col_units),
+            columns = fr__min64(panels * isa()->nr[type], g->n);
+    double multiply = (double)rows * (double)columns / isa()->lanes[type];
+    double pack = (cut->pack_a ? (double)rows * pack_cost(&g->a) : 0) +
+                  (cut->pack_b ? (double)columns * pack_cost(&g->b) : 0);
+    double unit = (multiply + pack) * (double)g->k + 500;
+    return unit * ((double)fr__ceil_div(g->batches * row_units * col_units, threads) +
+                   (threads > 1 ? 0.25 : 0));
+}
+
+/* Into how many units of rows and columns: of all ways with so many turns for each thread the
+ * cheapest, where a unit has enough to do. */
+static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
+{
+    enum { TURNS = 12, COLUMN_UNITS = 12 };
+    double work = (double)g->m * (double)g->n * (double)g->k, least = 0;
+    int64_t most = work < UNIT_WORK ? 1 : (int64_t)fmin(work / UNIT_WORK, 1e6);
+    bool half = is_half(g->dtype);
+    int64_t r_from = half ? fr__ceil_div(g->m, 2 * L2_ROWS) : 1,
+            c_from = half || (cut->pack_b && g->m > L2_ROWS)
+                         ? fr__ceil_div(g->n, SCRATCH_COLUMNS)
+                         : 1,
+            c_to = fr__min64(fr__min64(cut->panels, c_from + COLUMN_UNITS), most);
+    for (int64_t c = c_from; c <= fr__max64(c_to, c_from); c++)
+        for (int64_t turns = 1; turns <= TURNS; turns++) {
+            int64_t r = fr__max64(turns * threads / (g->batches * c), r_from);
+            r = fr__max64(fr__min64(r, fr__min64(most / c, fr__ceil_div(g->m, 4))), r_from);
+            double cost = cost_of(g, cut, r, c, threads);
+            if (least == 0 || cost < least) {
+                least = cost;
+                cut->row_units = r;
+                cut->col_units = c;
+            }
+        }
+}
+
+fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
+{
+    fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, isa()->nr[type_of(g->dtype)])};
+    cut.together = rows_together(g);
+    cut.pack_a = !cut.together;
+    cut.pack_b = wants_b_packed(g);
+    choose_units(g, &cut, threads);
+    cut.rows = fr__ceil_div(g->m, cut.row_units);
+    /* Tiles don't go beyond rows that lie together. */
+    cut.grain = cut.together && cut.together < cut.rows ? cut.together : 1;
+    cut.row_units = fr__min64(cut.row_units, fr__ceil_div(g->m, cut.grain));
+    cut.rows = fr__ceil_div(fr__ceil_div(g->m, cut.grain), cut.row_units) * cut.grain;
+    cut.cols = fr__ceil_div(cut.panels, cut.col_units);
+    cut.col_units = fr__ceil_div(cut.panels, cut.cols);
+    cut.blocks = fr__ceil_div(cut.rows, fr__max64(L2_ROWS, cut.grain));
+    return cut;
 }
 
 static size_t rounded(int64_t n) { return (size_t)((n + 63) & ~(int64_t)63); }
 
-/* Scratch of a thread: packed rows of A; a tile at the right edge; C of half precision. */
+/* Scratch of a thread: packed rows of A, panels of B, C of half precision. */
 typedef struct {
-    size_t a, tile, c, all;
+    size_t a, b, c, all;
 } places;
 
 static places scratch_places(const fr__gemm *g, const fr__gemm_cut *cut)
 {
-    int type = type_of(g->dtype), nr = isa()->nr[type];
+    int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
     int64_t size = size_of(g->dtype), k = fr__min64(g->k, FR__GEMM_KC);
+    int64_t tiles = fr__ceil_div(fr__ceil_div(cut->rows, cut->blocks), mr);
     places p = {0};
-    p.tile = p.a + (cut->pack_a ? rounded(cut->rows * k * size) : 0);
-    p.c = p.tile + rounded(isa()->mr[type] * nr * size);
+    p.b = p.a + (cut->pack_a ? rounded(tiles * mr * k * size) : 0);
+    p.c = p.b + (cut->pack_b ? rounded((cut->blocks > 1 ? cut->cols : 1) * nr * k * size) : 0);
     p.all = p.c + (is_half(g->dtype) ? rounded(cut->rows * cut->cols * nr * size) : 0);
     return p;
 }
@@ -188,26 +251,7 @@ size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut)
     return scratch_places(g, cut).all;
 }
 
-/* Packed B: products, then blocks of k, then panels, each k x nr. */
-static char *panel_at(const fr__gemm *g, const fr__gemm_cut *cut, int64_t product, int64_t k,
-                      int64_t panel)
-{
-    int64_t nr = isa()->nr[type_of(g->dtype)], block = fr__min64(g->k - k, FR__GEMM_KC);
-    return g->packed + size_of(g->dtype) * nr *
-                           (product * cut->panels * g->k + cut->panels * k + panel * block);
-}
-
-void fr__gemm_pack(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end)
-{
-    int64_t nr = isa()->nr[type_of(g->dtype)];
-    for (int64_t i = begin; i < end; i++) {
-        int64_t product = i / cut->panels, panel = i % cut->panels;
-        for (int64_t k = 0; k < g->k; k += FR__GEMM_KC)
-            fr__gemm_pack_lines(
-                g->dtype, &g->b, product, panel * nr, fr__min64(nr, g->n - panel * nr), k,
-                fr__min64(g->k - k, FR__GEMM_KC), nr, panel_at(g, cut, product, k, panel));
-    }
-}
+/* ---- units -------------------------------------------------------------------------------- */
 
 /* One unit, while it is made. */
 typedef struct {
@@ -218,7 +262,7 @@ typedef struct {
     int64_t row, rows, panel, panels; /* of C, of B */
     char *c;                          /* of its first element, as computed */
     int64_t ldc;
-    char *packed_a, *tile;
+    char *packed_a, *packed_b;
 } unit;
 
 /* A block of k, of A where it lies: as runs of elements equally far apart. */
@@ -239,80 +283,106 @@ static void find_runs(const fr__gemm_dims *k, block *b)
             b->run[b->runs++] = (fr__gemm_part){steps[i], 1};
 }
 
-/* The tile of C at row r of the unit, `rows` of them, in a panel of B. */
-static void tile_run(const unit *u, const block *k, const char *b, int64_t brs, int64_t width,
-                     int64_t r, int64_t rows, char *to)
+/* The next tile of rows [r, end) of C: tiles of about the same height, up to where the rows end that
+ * lie together. */
+static int64_t tile_height(const unit *u, int64_t r, int64_t end)
+{
+    int64_t left = end - r, together = u->cut->together;
+    if (together)
+        left = fr__min64(left, together - r % together);
+    return fr__ceil_div(left, fr__ceil_div(left, u->mr));
+}
+
+static void pack_rows(const unit *u, int64_t first, int64_t end, const block *k)
+{
+    char *to = u->packed_a;
+    for (int64_t r = first, rows; r < end; r += rows, to += u->size * u->mr * k->n) {
+        rows = tile_height(u, r, end);
+        fr__gemm_pack_lines(u->g->dtype, &u->g->a, u->product, r, rows, k->k, k->n, u->mr, to);
+    }
+}
+
+/* A panel of B, and the distance from a row of it to the next. */
+static const char *panel_of(const unit *u, bool first, int64_t panel, const block *k,
+                            int64_t *brs)
 {
     const fr__gemm *g = u->g;
+    int64_t column = (u->panel + panel) * u->nr;
+    if (!u->cut->pack_b) {
+        *brs = step_of(&g->b.k);
+        return g->b.data +
+               u->size * (offset_of(&g->b.batch, u->product) + k->k * *brs + column);
+    }
+    *brs = u->nr;
+    char *to = u->packed_b + (u->cut->blocks > 1 ? u->size * panel * u->nr * k->n : 0);
+    if (first)
+        fr__gemm_pack_lines(g->dtype, &g->b, u->product, column,
+                            fr__min64(u->nr, g->n - column), k->k, k->n, u->nr, to);
+    return to;
+}
+
+/* Rows [first, end) of C against a panel of B. */
+static void panel_run(const unit *u, int64_t first, int64_t end, const block *k, const char *b,
+                      int64_t brs, int columns, char *c)
+{
+    const fr__gemm *g = u->g;
+    const fr__gemm_dims *outer = &g->a.outer, *inner = &g->a.k;
     const fr__gemm_part whole = {0, k->n};
-    int64_t runs = 1, rs = 1, cs = u->mr;
-    const fr__gemm_part *run = &whole;
-    const char *a;
-    if (u->cut->pack_a) {
-        a = u->packed_a + u->size * r * k->n;
-    } else {
-        const fr__gemm_dims *outer = &g->a.outer, *inner = &g->a.k;
-        a = g->a.data +
-            u->size * (offset_of(&g->a.batch, u->product) + offset_of(outer, u->row + r));
-        rs = outer->n ? outer->stride[outer->n - 1] : 1;
-        cs = inner->n ? inner->stride[inner->n - 1] : 1;
-        runs = k->runs;
-        run = k->run;
-    }
-    int lanes = isa()->lanes[u->type], vectors = width > lanes ? 2 : 1;
-    bool add = k->k > 0;
-    if (width == vectors * lanes) {
-        isa()->tile[u->type](runs, run, a, rs, cs, b, brs, to, u->ldc, (int)rows, vectors, add);
-        return;
-    }
-    size_t bytes = (size_t)(width * u->size);
-    char *tile = u->tile;
-    for (int i = 0; add && i < rows; i++)
-        memcpy(tile + i * u->nr * u->size, to + i * u->ldc * u->size, bytes);
-    isa()->tile[u->type](runs, run, a, rs, cs, b, brs, tile, u->nr, (int)rows, vectors, add);
-    for (int i = 0; i < rows; i++)
-        memcpy(to + i * u->ldc * u->size, tile + i * u->nr * u->size, bytes);
-}
-
-/* A panel of B against all rows of the unit, for one block of k. */
-static void panel_run(const unit *u, int64_t panel, const block *k)
-{
-    const fr__gemm *g = u->g;
-    int64_t width = fr__min64(u->nr, g->n - panel * u->nr), brs = u->nr, rows;
-    const char *b;
-    if (u->cut->pack_b) {
-        b = panel_at(g, u->cut, u->product, k->k, panel);
-    } else {
-        brs = step_of(&g->b.k);
-        b = g->b.data +
-            u->size * (offset_of(&g->b.batch, u->product) + k->k * brs + panel * u->nr);
-    }
-    char *c = u->c + u->size * (panel - u->panel) * u->nr;
-    for (int64_t r = 0; r < u->rows; r += rows) {
-        rows = fr__min64(u->mr, u->rows - r);
-        if (u->cut->together) { /* tiles of about the same size, up to where the side ends */
-            int64_t left = u->cut->together - (u->row + r) % u->cut->together;
-            left = fr__min64(left, u->rows - r);
-            rows = fr__ceil_div(left, fr__ceil_div(left, u->mr));
+    bool packed = u->cut->pack_a, add = k->k > 0;
+    const char *a =
+        packed ? u->packed_a : g->a.data + u->size * offset_of(&g->a.batch, u->product);
+    int64_t rs = packed || g->m == 1 ? 1
+                 : outer->n          ? outer->stride[outer->n - 1]
+                                     : 1,
+            cs = packed     ? u->mr
+                 : inner->n ? inner->stride[inner->n - 1]
+                            : 1;
+    fr__gemm_tile *tile = isa()->tile[u->type];
+    for (int64_t r = first, rows; r < end; r += rows, c += u->size * rows * u->ldc) {
+        rows = tile_height(u, r, end);
+        if (packed) {
+            tile(1, &whole, a, 1, cs, b, brs, c, u->ldc, (int)rows, columns, add);
+            a += u->size * u->mr * k->n;
+        } else {
+            tile(k->runs, k->run, a + u->size * offset_of(outer, r), rs, cs, b, brs, c, u->ldc,
+                 (int)rows, columns, add);
         }
-        tile_run(u, k, b, brs, width, r, rows, c + u->size * r * u->ldc);
     }
 }
 
-static void unit_run(unit *u)
+/* Rows [first, end) of C against all panels of the unit, for a block of k. */
+static void block_run(const unit *u, int64_t first, int64_t end, const block *k)
 {
     const fr__gemm *g = u->g;
-    block b;
-    for (b.k = 0; b.k < g->k; b.k += FR__GEMM_KC) {
-        b.n = fr__min64(g->k - b.k, FR__GEMM_KC);
+    if (u->cut->pack_a)
+        pack_rows(u, first, end, k);
+    for (int64_t panel = 0; panel < u->panels; panel++) {
+        int64_t brs;
+        const char *b = panel_of(u, first == u->row, panel, k, &brs);
+        int columns = (int)fr__min64(u->nr, g->n - (u->panel + panel) * u->nr);
+        panel_run(u, first, end, k, b, brs, columns,
+                  u->c + u->size * ((first - u->row) * u->ldc + panel * u->nr));
+    }
+}
+
+/* Where part i of n begins, of so many rows cut at multiples of a grain. */
+static int64_t part_of(int64_t rows, int64_t grain, int64_t i, int64_t n)
+{
+    return fr__min64(fr__ceil_div(rows, grain) * i / n * grain, rows);
+}
+
+static void unit_run(const unit *u)
+{
+    const fr__gemm *g = u->g;
+    int64_t blocks = u->cut->blocks, grain = u->cut->grain;
+    block k;
+    for (k.k = 0; k.k < g->k; k.k += FR__GEMM_KC) {
+        k.n = fr__min64(g->k - k.k, FR__GEMM_KC);
         if (!u->cut->pack_a)
-            find_runs(&g->a.k, &b);
-        for (int64_t r = 0; u->cut->pack_a && r < u->rows; r += u->mr)
-            fr__gemm_pack_lines(g->dtype, &g->a, u->product, u->row + r,
-                                fr__min64(u->mr, u->rows - r), b.k, b.n, u->mr,
-                                u->packed_a + u->size * r * b.n);
-        for (int64_t panel = u->panel; panel < u->panel + u->panels; panel++)
-            panel_run(u, panel, &b);
+            find_runs(&g->a.k, &k);
+        for (int64_t i = 0; i < blocks; i++)
+            block_run(u, u->row + part_of(u->rows, grain, i, blocks),
+                      u->row + part_of(u->rows, grain, i + 1, blocks), &k);
     }
 }
 
@@ -327,12 +397,12 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int
         u.nr = isa()->nr[type];
         int64_t column = i % cut->col_units, row = i / cut->col_units % cut->row_units;
         u.product = i / cut->col_units / cut->row_units;
-        u.row = row * cut->rows;
-        u.rows = fr__min64(cut->rows, g->m - u.row);
-        u.panel = column * cut->cols;
-        u.panels = fr__min64(cut->cols, cut->panels - u.panel);
+        u.row = part_of(g->m, cut->grain, row, cut->row_units);
+        u.rows = part_of(g->m, cut->grain, row + 1, cut->row_units) - u.row;
+        u.panel = cut->panels * column / cut->col_units;
+        u.panels = cut->panels * (column + 1) / cut->col_units - u.panel;
         u.packed_a = scratch + p.a;
-        u.tile = scratch + p.tile;
+        u.packed_b = scratch + p.b;
         int64_t first = u.panel * u.nr, width = fr__min64(u.panels * u.nr, g->n - first);
         char *c = g->c + fr__dsize(g->dtype) * (u.product * g->next + u.row * g->ldc + first);
         bool half = is_half(g->dtype);

@@ -48,8 +48,7 @@ typedef struct fr__gemm {
     fr__gemm_operand a, b;
     char *c;
     int64_t ldc,
-        next;     /* elements from one row of c to the next, from one product to the next */
-    char *packed; /* fr__gemm_packed_bytes, 64-byte aligned; NULL where that is 0 */
+        next; /* elements from one row of c to the next, from one product to the next */
 } fr__gemm;
 
 /* The product that a prepared CONTRACT or CONV is, but for addresses. */
@@ -58,23 +57,23 @@ const fr__gemm *fr__contract_gemm(const struct fr__native_call *c);
 
 /* How the work is cut up; by shapes and the number of threads alone. */
 typedef struct fr__gemm_cut {
-    bool pack_a, pack_b;
-    int64_t together;   /* rows of A that lie equally far apart, where it is not packed */
-    int64_t panels;     /* of B, in one product */
-    int64_t rows, cols; /* of a unit: rows of C, panels of B */
+    bool pack_a, pack_b; /* or read where they lie */
+    int64_t together;    /* rows of A that lie equally far apart, where it is not packed */
+    int64_t panels;      /* of B, in one product */
+    int64_t rows, cols;  /* of a unit, at most: rows of C, panels of B */
     int64_t row_units, col_units;
+    int64_t blocks; /* of rows, in a unit: packed one after the other */
+    int64_t grain;  /* units and blocks end at multiples of so many rows */
 } fr__gemm_cut;
 
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads);
-size_t fr__gemm_packed_bytes(const fr__gemm *g, const fr__gemm_cut *cut);
 size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut); /* bytes a thread */
 /* Lines [line, line + n) of an operand of a product, elements [k, k + block) of each (at most
  * FR__GEMM_KC), packed `width` wide. */
 void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
                          int64_t n, int64_t k, int64_t block, int64_t width, char *to);
-/* Phase 1: panels of B, numbered over all products: batches * panels. Phase 2: units of C:
- * batches * row_units * col_units. */
-void fr__gemm_pack(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end);
+/* Units of C, batches * row_units * col_units. One packs what it needs of A and B in scratch, and is
+ * finished when it is left. */
 void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
                   char *scratch);
 
@@ -85,11 +84,11 @@ typedef struct fr__gemm_part {
     int64_t from, n;
 } fr__gemm_part;
 
-/* rows x columns of C (row stride ldc) = or += a[r * ars + run.from + i * acs] * b[k * brs + c],
- * c < nr: the runs of k follow one another in b. */
+/* rows x cols of C (row stride ldc; at most mr x nr) = or += a[r * ars + run.from + i * acs] *
+ * b[k * brs + c]: the runs of k follow one another in b. ars or acs is 1. */
 typedef void fr__gemm_tile(int64_t runs, const fr__gemm_part *run, const void *a, int64_t ars,
                            int64_t acs, const void *b, int64_t brs, void *c, int64_t ldc,
-                           int rows, int vectors, bool add);
+                           int rows, int cols, bool add);
 typedef void fr__gemm_pack_fn(const void *from, int64_t stride, int64_t step, int64_t n,
                               int64_t k, int64_t width, void *to);
 typedef void fr__gemm_pick_fn(const void *from, const int64_t *lines, const int64_t *steps,

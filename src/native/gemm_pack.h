@@ -112,6 +112,9 @@ static inline void copy_part(void *to, const void *from, size_t bytes)
 
 /* ---- the loops ------------------------------------------------------------------------------- */
 
+/* Lines that are far apart are asked for so many squares ahead. */
+enum { AHEAD = 4 };
+
 /* NAME_row: n elements side by side, widened. NAME_square: LANES elements of n lines that begin at
  * x[0] ..., `width` apart in the result. */
 #define LOOPS(NAME, S, T, V, U, LANES, CONVERT, TURNED)                                        \
@@ -168,8 +171,10 @@ static inline void copy_part(void *to, const void *from, size_t bytes)
             return;                                                                            \
         }                                                                                      \
         for (int64_t i = 0; i < k; i += LANES, to += LANES * width) {                          \
-            for (int64_t j = 0; j < n; j++)                                                    \
+            for (int64_t j = 0; j < n; j++) {                                                  \
                 x[j] = at + j * stride + i * step;                                             \
+                __builtin_prefetch(x[j] + AHEAD * LANES);                                      \
+            }                                                                                  \
             if (step == 1 && k - i >= LANES)                                                   \
                 NAME##_square(x, n, width, to);                                                \
             else                                                                               \

@@ -23,11 +23,15 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
 #define LANES_F (BYTES / 4)
 #define LANES_D (BYTES / 8)
 
-#define TILE(name, T, V, U, LANES, FMA)                                                        \
+/* One row of A's tile: its rows lie apart (three to a pointer, so that each is an addressing mode away)
+ * or side by side. */
+#define OF_A(r) (across ? at[(r) / 3][(r) % 3 * ars] : at[0][r])
+
+#define TILE(name, T, V, U, LANES, FMA, LOAD_PART, STORE_PART)                                 \
     static inline __attribute__((always_inline)) void name##_fixed(                            \
         int64_t runs, const fr__gemm_part *run, const T *a, int64_t ars, int64_t acs,          \
         const T *b, int64_t brs, T *c, int64_t ldc, const int rows, const int vectors,         \
-        bool add)                                                                              \
+        const bool whole, int last, const bool across, bool add)                               \
     {                                                                                          \
         V acc[MR][2];                                                                          \
         _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                \
@@ -36,53 +40,79 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
             acc[r][1] = (V){0};                                                                \
         }                                                                                      \
         for (int64_t q = 0; q < runs; q++) {                                                   \
-            const T *at = a + run[q].from;                                                     \
+            const T *from = a + run[q].from, *at[4] = {from, rows > 3 ? from + 3 * ars : from, \
+                                                       rows > 6 ? from + 6 * ars : from,       \
+                                                       rows > 9 ? from + 9 * ars : from};      \
             for (int64_t i = run[q].n; i > 0; i--) {                                           \
-                V b0 = (V) * (const U *)b, b1 = (V){0};                                        \
-                if (vectors > 1)                                                               \
-                    b1 = (V) * (const U *)(b + LANES);                                         \
+                V b0, b1 = (V){0};                                                             \
+                if (vectors > 1) {                                                             \
+                    b0 = (V) * (const U *)b;                                                   \
+                    b1 = whole ? (V) * (const U *)(b + LANES) : LOAD_PART(b + LANES, last);    \
+                } else {                                                                       \
+                    b0 = LOAD_PART(b, last);                                                   \
+                }                                                                              \
                 _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                        \
                 {                                                                              \
-                    V x = at[r * ars] - (V){0};                                                \
+                    V x = OF_A(r) - (V){0};                                                    \
                     acc[r][0] = FMA(x, b0, acc[r][0]);                                         \
                     if (vectors > 1)                                                           \
                         acc[r][1] = FMA(x, b1, acc[r][1]);                                     \
                 }                                                                              \
-                at += acs;                                                                     \
+                if (across) {                                                                  \
+                    at[0]++;                                                                   \
+                    at[1]++;                                                                   \
+                    at[2]++;                                                                   \
+                    at[3]++;                                                                   \
+                } else {                                                                       \
+                    at[0] += acs;                                                              \
+                }                                                                              \
                 b += brs;                                                                      \
             }                                                                                  \
         }                                                                                      \
         _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                \
         {                                                                                      \
-            U *to = (U *)(c + r * ldc), *more = (U *)(c + r * ldc + LANES);                    \
-            if (add)                                                                           \
-                acc[r][0] = *to + acc[r][0];                                                   \
-            *to = acc[r][0];                                                                   \
+            T *to = c + r * ldc, *more = to + LANES;                                           \
             if (vectors > 1) {                                                                 \
+                if (add) {                                                                     \
+                    acc[r][0] = (V) * (U *)to + acc[r][0];                                     \
+                    acc[r][1] = (whole ? (V) * (U *)more : LOAD_PART(more, last)) + acc[r][1]; \
+                }                                                                              \
+                *(U *)to = (U)acc[r][0];                                                       \
+                if (whole)                                                                     \
+                    *(U *)more = (U)acc[r][1];                                                 \
+                else                                                                           \
+                    STORE_PART(more, last, acc[r][1]);                                         \
+            } else {                                                                           \
                 if (add)                                                                       \
-                    acc[r][1] = *more + acc[r][1];                                             \
-                *more = acc[r][1];                                                             \
+                    acc[r][0] = LOAD_PART(to, last) + acc[r][0];                               \
+                STORE_PART(to, last, acc[r][0]);                                               \
             }                                                                                  \
         }                                                                                      \
     }                                                                                          \
     static void name(int64_t runs, const fr__gemm_part *run, const void *a, int64_t ars,       \
                      int64_t acs, const void *b, int64_t brs, void *c, int64_t ldc, int rows,  \
-                     int vectors, bool add)                                                    \
+                     int cols, bool add)                                                       \
     {                                                                                          \
-        if (rows == MR && vectors == 2 && runs == 1 && ars == 1 && acs == MR) {                \
-            name##_fixed(1, &(fr__gemm_part){0, run->n}, a, 1, MR, b, brs, c, ldc, MR, 2,      \
-                         add);                                                                 \
+        int vectors = cols > LANES ? 2 : 1, last = cols - (vectors - 1) * LANES;               \
+        bool whole = vectors == 2 && last == LANES, across = acs == 1;                         \
+        if (rows == MR && whole && acs == MR && !across) {                                     \
+            name##_fixed(runs, run, a, 1, MR, b, brs, c, ldc, MR, 2, true, 0, false, add);     \
             return;                                                                            \
         }                                                                                      \
-        switch (rows * 2 + vectors - 1) {                                                      \
+        switch ((rows * 3 + vectors - 1 + whole) * 2 + across) {                               \
             CASES(name)                                                                        \
         }                                                                                      \
     }
-#define CASE(name, r)                                                                          \
-    case 2 * (r): name##_fixed(runs, run, a, ars, acs, b, brs, c, ldc, r, 1, add); break;      \
-    case 2 * (r) + 1:                                                                          \
-        name##_fixed(runs, run, a, ars, acs, b, brs, c, ldc, r, 2, add);                       \
+#define CASE_OF(name, r, vectors, whole, across)                                               \
+    case ((r)*3 + vectors - 1 + whole) * 2 + across:                                           \
+        name##_fixed(runs, run, a, across ? ars : 1, acs, b, brs, c, ldc, r, vectors, whole,   \
+                     last, across, add);                                                       \
         break;
+#define CASE(name, r)                                                                          \
+    CASE_OF(name, r, 1, 0, 0)                                                                  \
+    CASE_OF(name, r, 1, 0, 1)                                                                  \
+    CASE_OF(name, r, 2, 0, 0)                                                                  \
+    CASE_OF(name, r, 2, 0, 1) CASE_OF(name, r, 2, 1, 0) CASE_OF(name, r, 2, 1, 1)
 #if MR == 12
 #define CASES(name)                                                                            \
     CASE(name, 1)                                                                              \
@@ -99,8 +129,36 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
 #define CASES(name) CASE(name, 1) CASE(name, 2) CASE(name, 3) CASE(name, 4)
 #endif
 
-TILE(tile_f32, float, f32v, f32u, LANES_F, FMA_F)
-TILE(tile_f64, double, f64v, f64u, LANES_D, FMA_D)
+/* The first n of a vector's lanes; the others are 0, and not stored. */
+#ifndef LOAD_PART_F
+static inline f32v load_part_f(const float *from, int n)
+{
+    f32v v = {0};
+    memcpy(&v, from, sizeof(float) * (size_t)n);
+    return v;
+}
+static inline f64v load_part_d(const double *from, int n)
+{
+    f64v v = {0};
+    memcpy(&v, from, sizeof(double) * (size_t)n);
+    return v;
+}
+static inline void store_part_f(float *to, int n, f32v v)
+{
+    memcpy(to, &v, sizeof(float) * (size_t)n);
+}
+static inline void store_part_d(double *to, int n, f64v v)
+{
+    memcpy(to, &v, sizeof(double) * (size_t)n);
+}
+#define LOAD_PART_F load_part_f
+#define LOAD_PART_D load_part_d
+#define STORE_PART_F store_part_f
+#define STORE_PART_D store_part_d
+#endif
+
+TILE(tile_f32, float, f32v, f32u, LANES_F, FMA_F, LOAD_PART_F, STORE_PART_F)
+TILE(tile_f64, double, f64v, f64u, LANES_D, FMA_D, LOAD_PART_D, STORE_PART_D)
 
 #include "native/gemm_pack.h"
 

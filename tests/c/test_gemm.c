@@ -135,15 +135,12 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
     }
     fr__gemm_cut cut = fr__gemm_cut_up(&g, 1 + pick(3) * 7);
     char *c = malloc((size_t)(m * n * batch * size) + 64);
-    size_t packed = fr__gemm_packed_bytes(&g, &cut), scratch = fr__gemm_scratch(&g, &cut);
+    size_t scratch = fr__gemm_scratch(&g, &cut);
     memset(c, 0xee, (size_t)(m * n * batch * size) + 64);
     g.c = c;
-    g.packed = packed ? aligned_alloc(64, (packed + 63) / 64 * 64) : NULL;
     char *space = aligned_alloc(64, scratch + 64);
     memset(space, 0xff, scratch); /* NaN: nothing is read that wasn't written */
     space[scratch] = 0x5a;
-    if (packed)
-        fr__gemm_pack(&g, &cut, 0, g.batches * cut.panels);
     int64_t units = g.batches * cut.row_units * cut.col_units, half = units / 2;
     fr__gemm_run(&g, &cut, half, units, space);
     fr__gemm_run(&g, &cut, 0, half, space);
@@ -165,7 +162,6 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
     free(blocks[0]);
     free(blocks[1]);
     free(c);
-    free(g.packed);
     free(space);
 }
 
