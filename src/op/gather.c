@@ -3,6 +3,9 @@
  * All are one operation, TAKE: the elements of an array at indices along an axis. Several axes are one
  * axis with the indices' row-major number; axes between them, if they are not indexed, are
  * indexed by counting, so that nothing of x is moved for it.
+ *
+ * A TAKE of one element in each row along an axis, of an array as a flat one, says so: its parameters are 0,
+ * the length of that axis, and the elements behind it. Its derivative needs no scatter then.
  */
 #include "op/gather.h"
 
@@ -26,7 +29,8 @@ static int check_not_empty(const char *op, const fr_array *x, int axis)
                                         op, axis, fr__shape_text(x, text));
 }
 
-fr_array *fr_take(fr_array *x, fr_array *indices, int axis)
+/* par: NULL, or all three parameters. */
+static fr_array *taken(fr_array *x, fr_array *indices, int axis, const int64_t *par)
 {
     fr_array *both[2] = {x, indices};
     if (!fr__operands(2, both))
@@ -51,14 +55,20 @@ fr_array *fr_take(fr_array *x, fr_array *indices, int axis)
     if (flat && flat->op == FR__OP_NUMBER)
         flat = fr__node(FR__OP_COPY, flat->dtype, 0, NULL, 1, &flat, 0);
     if (flat)
-        y = fr__node(FR__OP_TAKE, x->dtype, ndim, shape, 2, (fr_array *[]){x, flat}, 1);
+        y = fr__node(FR__OP_TAKE, x->dtype, ndim, shape, 2, (fr_array *[]){x, flat},
+                     par ? 3 : 1);
     if (y)
-        y->par[0] = axis;
+        memcpy(y->par, par ? par : &(int64_t){axis}, sizeof *par * (par ? 3 : 1));
     if (flat != indices)
         fr__discard(flat);
 done:
     fr__settle(2, both);
     return y;
+}
+
+fr_array *fr_take(fr_array *x, fr_array *indices, int axis)
+{
+    return taken(x, indices, axis, NULL);
 }
 
 /* ---- several axes as one ------------------------------------------------------------------ */
@@ -266,8 +276,13 @@ fr_array *fr_take_along_axis(fr_array *x, fr_array *indices, int axis)
     if (indices->size && x->size == 0 && check_not_empty("take_along_axis", x, axis))
         return NULL;
     fr_scope *s = fr_scope_open();
+    int64_t par[3] = {0, x->dims[axis], 1};
+    for (int d = axis + 1; d < x->ndim; d++)
+        par[2] *= x->dims[d];
     fr_array *i = numbers_along(x, indices, axis, shape);
-    fr_array *y = i && !i->size ? fr_zeros(i->dims, i->ndim, (fr_dtype)x->dtype)
-                                : fr_take(fr_reshape(x, &(int64_t){-1}, 1), i, 0);
+    bool one = i && shape[axis] == 1 && i->size == x->size / par[1];
+    fr_array *y = i && !i->size
+                      ? fr_zeros(i->dims, i->ndim, (fr_dtype)x->dtype)
+                      : taken(fr_reshape(x, &(int64_t){-1}, 1), i, 0, one ? par : NULL);
     return fr__leave(s, y);
 }

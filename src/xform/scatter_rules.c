@@ -3,10 +3,22 @@
  * needs   a node, its inputs, its cotangent or what they are in a batch; an open scope
  * gives   as rules.c and batch.c: nodes made by constructors
  *
- * The gradient of a gather is a scatter that adds, and of that a gather again.
+ * The gradient of a gather is a scatter that adds, and of that a gather again. Where a gather takes one
+ * element of each row, it is a comparison, which fuses with what comes after.
  */
 #include "core/scope.h"
 #include "xform/rules.h"
+
+/* par: of such a TAKE (op/gather.c). */
+static fr_array *one_of_each_row(const int64_t *par, fr_array *g, fr_array *x,
+                                 fr_array *indices)
+{
+    int64_t n = par[1], after = par[2], rows[3] = {x->size / (n * after), 1, after};
+    fr_array *number = fr_arange(0, (double)x->size, 1, FR_INT64);
+    number = fr_reshape(number, (int64_t[]){rows[0], n, after}, 3);
+    fr_array *here = fr_eq(number, fr_reshape(indices, rows, 3));
+    return fr_reshape(fr_where(here, fr_reshape(g, rows, 3), 0), x->dims, x->ndim);
+}
 
 fr_array *fr__take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indices)
 {
@@ -18,6 +30,8 @@ fr_array *fr__take_vjp(fr_array *y, fr_array *g, fr_array *x, fr_array *indices)
         after *= x->dims[d];
     if (!g->size)
         return NULL;
+    if (y->npar == 3)
+        return one_of_each_row(y->par, g, x, indices);
     fr_array *at = fr_reshape(fr__in_range(indices, n), &k, 1);
     fr_array *zeros = fr_zeros((int64_t[]){before, n, after}, 3, (fr_dtype)g->dtype);
     g = fr_reshape(g, (int64_t[]){before, k, after}, 3);
