@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "core/place.h"
 #include "core/scope.h"
 #include "core/tape.h"
 
@@ -130,7 +129,7 @@ static fr_array *attention(fr_array *q, fr_array *k, fr_array *v, fr_array *mask
     fr_array *m = mask ? wide_mask(mask, scores) : NULL;
     if (mask && !m)
         return NULL;
-    if (q->dtype == FR_FLOAT64 || !q->size || !k->size || !v->size || fr__on_gpu())
+    if (q->dtype == FR_FLOAT64 || !q->size || !k->size || !v->size)
         return composed(q, k, v, m, form);
     fr_array *in[4] = {q, k, v, m};
     fr_array *y = fr__node(FR__OP_ATTENTION, q->dtype, 4, shape, m ? 4 : 3, in, 2);

@@ -39,6 +39,10 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
 int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                         bool *done);
 
+/* gpu_attention.c: ATTENTION and ATTENTION_GRAD, likewise. */
+int fr__gpu_attention_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
+                          bool *done);
+
 /* gpu_gather.c: puts steps of one kernel together. 0 or -1. */
 int fr__gpu_gather(fr__plan *p);
 

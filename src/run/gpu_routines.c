@@ -374,6 +374,8 @@ int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const
     if (n == &fr__native_scatter && call->in[0].shape[1] < UINT32_MAX &&
         call->in[2].shape[1] <= MOST_SORTED)
         return run_scatter(r, call, data);
+    if (n == &fr__native_attention || n == &fr__native_attention_grad)
+        return fr__gpu_attention_run(r, call, data, done);
     *done = false;
     return n == &fr__native_scan ? run_scan(r, call, data, done) : 0;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "base/bits.h"
 #include "device/cuda/routines/threads.h"
 
 enum { MOST_THREADS = 1024, MOST_ENTRIES = 256, STACK = 64 << 10 };
@@ -91,6 +92,112 @@ uint32_t lanes_like(uint32_t v)
     return mask;
 }
 
+bool any_lane(bool v)
+{
+    return lanes_like(v) != (v ? 0 : UINT32_MAX);
+}
+
+/* ---- tensor.h ------------------------------------------------------------------------------- */
+
+enum { MOST_SHARED = 227 << 10, MOST_COPIES = 256, SAID = 12 };
+
+static char shared_memory[MOST_SHARED];
+static struct {
+    uint32_t to, bytes;
+    const char *from;
+} copies[MOST_THREADS][MOST_COPIES];
+static unsigned ncopies[MOST_THREADS];
+
+/* What a thread says to its warp; by turns in two places, so that one meeting is enough. */
+static uint32_t said[2][MOST_THREADS][SAID];
+static unsigned said_turn[MOST_THREADS];
+
+static uint32_t (*all_say(const uint32_t *words, unsigned n))[SAID]
+{
+    unsigned turn = said_turn[current]++ & 1;
+    memcpy(said[turn][current], words, sizeof *words * n);
+    warp_barrier();
+    return &said[turn][current / WARP * WARP];
+}
+
+static void read_shared(void *to, uint32_t at, size_t bytes)
+{
+    if (at % bytes || at + bytes > MOST_SHARED)
+        abort();
+    memcpy(to, shared_memory + at, bytes);
+}
+
+uint32_t load_shared(uint32_t at)
+{
+    uint32_t v;
+    read_shared(&v, at, sizeof v);
+    return v;
+}
+
+void load_matrices(uint32_t *r, uint32_t at)
+{
+    uint32_t(*of)[SAID] = all_say(&at, 1), lane = current % WARP, row[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        read_shared(row, of[8 * i + lane / 4][0], sizeof row);
+        r[i] = row[lane % 4];
+    }
+}
+
+void load_transposed(uint32_t *r, uint32_t at)
+{
+    uint32_t(*of)[SAID] = all_say(&at, 1), lane = current % WARP;
+    for (uint32_t i = 0; i < 4; i++) {
+        uint16_t low[8], high[8];
+        read_shared(low, of[8 * i + lane % 4 * 2][0], sizeof low);
+        read_shared(high, of[8 * i + lane % 4 * 2 + 1][0], sizeof high);
+        r[i] = low[lane / 4] | (uint32_t)high[lane / 4] << 16;
+    }
+}
+
+/* Half of a register, or all of it, as a number. */
+static float part(int kind, uint32_t r, int half)
+{
+    uint16_t h = (uint16_t)(half ? r >> 16 : r);
+    return kind == 0 ? fr__from_f16(h) : kind == 1 ? fr__from_bf16(h) : fr__float32(r);
+}
+
+void multiply_add_kind(int kind, float *c, const uint32_t *a, const uint32_t *b)
+{
+    uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]}, lane = current % WARP;
+    uint32_t(*of)[SAID] = all_say(words, 6);
+    int halves = kind == 2 ? 1 : 2;
+    for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t k = 0; k < 8; k++) /* k % 4: whose; k / 4: which */
+            for (int h = 0; h < halves; h++) {
+                uint32_t own = of[lane / 4 * 4 + k % 4][i / 2 + 2 * (k / 4)],
+                         other = of[(lane % 4 * 2 + i % 2) * 4 + k % 4][4 + k / 4];
+                c[i] += part(kind, own, h) * part(kind, other, h);
+            }
+}
+
+/* As late as may be. */
+void copy_async(uint32_t to, const char *from, uint32_t bytes)
+{
+    unsigned n = ncopies[current]++;
+    if (n >= MOST_COPIES || to % 16 || (uintptr_t)from % 16 || to + 16 > MOST_SHARED)
+        abort();
+    copies[current][n].to = to;
+    copies[current][n].bytes = bytes;
+    copies[current][n].from = from;
+}
+void copies_end_group(void) {}
+void copies_wait(void)
+{
+    for (unsigned i = 0; i < ncopies[current]; i++) {
+        char *to = shared_memory + copies[current][i].to;
+        memset(to, 0, 16);
+        memcpy(to, copies[current][i].from, copies[current][i].bytes);
+    }
+    ncopies[current] = 0;
+}
+
+/* ---- blocks --------------------------------------------------------------------------------- */
+
 static void run_thread(void)
 {
     running(arguments);
@@ -113,8 +220,11 @@ static void run_block(void)
     whole = (meeting){threads, 0, 0};
     for (unsigned w = 0; w < threads / WARP; w++)
         warps[w] = (meeting){WARP, 0, 0};
-    for (unsigned t = 0; t < threads; t++)
+    memset(shared_memory, 0xff, sizeof shared_memory);
+    for (unsigned t = 0; t < threads; t++) {
+        ncopies[t] = 0;
         prepare_thread(t);
+    }
     for (unsigned left = threads; left;)
         for (unsigned t = 0; t < threads; t++) {
             if (ended[t])

@@ -13,8 +13,10 @@
 #define JOINED_(a, b) a##_##b
 #define JOINED(a, b) JOINED_(a, b)
 
+#define INLINED                                                                                \
+    __attribute__((always_inline)) static inline /* arrays of its own are registers, too */
 #ifdef __clang__ /* an array whose places are known stays in registers */
-#define UNROLLED _Pragma("unroll")
+#define UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define UNROLLED
 #endif
@@ -54,10 +56,24 @@ static inline uint16_t to_f16(float x)
     __asm__("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
     return h;
 }
+/* Powers and logarithms of 2, to some 22 bits. */
+static inline float exp2_fast(float x)
+{
+    float y;
+    __asm__("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+static inline float log2_fast(float x)
+{
+    float y;
+    __asm__("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
 static inline uint32_t lanes_like(uint32_t v) /* those that have the same value */
 {
     return (uint32_t)__nvvm_match_any_sync_i32((uint32_t)ALL_LANES, (int)v);
 }
+static inline bool any_lane(bool v) { return __nvvm_vote_any_sync((uint32_t)ALL_LANES, v); }
 static inline uint32_t add_shared(__attribute__((address_space(3))) uint32_t *to, uint32_t v)
 {
     return __atomic_fetch_add(to, v, __ATOMIC_RELAXED);
@@ -91,8 +107,11 @@ void warp_barrier(void);
 uint32_t lane_up32(uint32_t v, uint32_t by);
 uint32_t lane_at32(uint32_t v, uint32_t lane);
 uint32_t lanes_like(uint32_t v);
+bool any_lane(bool v);
 #define from_f16 fr__from_f16
 #define to_f16 fr__to_f16
+#define exp2_fast __builtin_exp2f
+#define log2_fast __builtin_log2f
 static inline uint32_t add_shared(uint32_t *to, uint32_t v)
 {
     uint32_t before = *to;
