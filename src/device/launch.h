@@ -30,6 +30,10 @@ typedef struct fr__native_launch {
     char *const *data; /* of the inputs, the output, the temporary block */
     bool alone;
     int threads;
+    /* NULL, or a kernel that goes over the rows of the last phase as they are finished: `strip`
+     * indices of its root loop a row (fr__native.strip). */
+    const fr__launch *strips;
+    int64_t strip;
 } fr__native_launch;
 size_t fr__cpu_native_space(const fr__native_launch *l);
 void fr__cpu_native(const fr__native_launch *l, char *space);

@@ -77,7 +77,7 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
         fr__attention_run(&x, begin, end, scratch);
 }
 
-const fr__native fr__native_attention = {"attention", prepare, run};
+const fr__native fr__native_attention = {"attention", prepare, run, NULL};
 
 /* ---- gradients ------------------------------------------------------------------------ */
 
@@ -117,4 +117,5 @@ static void run_grad(const fr__native_call *c, int phase, char *const *data, int
     fr__attention_grad_run(&x, begin, end, scratch);
 }
 
-const fr__native fr__native_attention_grad = {"attention gradients", prepare_grad, run_grad};
+const fr__native fr__native_attention_grad = {"attention gradients", prepare_grad, run_grad,
+                                              NULL};

@@ -106,5 +106,19 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
     fr__gemm_run(&g, &p->cut, begin, end, scratch);
 }
 
-const fr__native fr__native_contract = {"matmul", prepare, run};
-const fr__native fr__native_conv = {"convolution", prepare, run};
+static fr__strip strip(const fr__native_call *c, int64_t unit)
+{
+    const product *p = c->own;
+    const fr__gemm *g = &p->g;
+    if (g->ldc != g->n || c->out.shape[c->out.ndim - 1] != g->n)
+        return (fr__strip){0};
+    int64_t index = unit / p->cut.col_units;
+    fr__gemm_part rows = fr__gemm_unit_rows(g, &p->cut, index % p->cut.row_units);
+    return (fr__strip){.index = index,
+                       .first = index / p->cut.row_units * g->m + rows.from,
+                       .rows = rows.n,
+                       .units = (int)p->cut.col_units};
+}
+
+const fr__native fr__native_contract = {"matmul", prepare, run, strip};
+const fr__native fr__native_conv = {"convolution", prepare, run, strip};

@@ -371,6 +371,13 @@ static int64_t part_of(int64_t rows, int64_t grain, int64_t i, int64_t n)
     return fr__min64(fr__ceil_div(rows, grain) * i / n * grain, rows);
 }
 
+fr__gemm_part fr__gemm_unit_rows(const fr__gemm *g, const fr__gemm_cut *cut, int64_t unit)
+{
+    int64_t first = part_of(g->m, cut->grain, unit, cut->row_units),
+            end = part_of(g->m, cut->grain, unit + 1, cut->row_units);
+    return (fr__gemm_part){first, end - first};
+}
+
 static void unit_run(const unit *u)
 {
     const fr__gemm *g = u->g;

@@ -55,6 +55,11 @@ typedef struct fr__gemm {
 struct fr__native_call;
 const fr__gemm *fr__contract_gemm(const struct fr__native_call *c);
 
+/* A run: so many, from so many after the first. */
+typedef struct fr__gemm_part {
+    int64_t from, n;
+} fr__gemm_part;
+
 /* How the work is cut up; by shapes and the number of threads alone. */
 typedef struct fr__gemm_cut {
     bool pack_a, pack_b; /* or read where they lie */
@@ -76,13 +81,10 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
  * finished when it is left. */
 void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
                   char *scratch);
+/* The rows of C, of one product, that row unit `unit` of row_units is for. */
+fr__gemm_part fr__gemm_unit_rows(const fr__gemm *g, const fr__gemm_cut *cut, int64_t unit);
 
 /* ---- what is compiled once for each instruction set: gemm_tiles.h ------------------------ */
-
-/* A run of k: so many elements, from so many after the first. */
-typedef struct fr__gemm_part {
-    int64_t from, n;
-} fr__gemm_part;
 
 /* rows x cols of C (row stride ldc; at most mr x nr) = or += a[r * ars + run.from + i * acs] *
  * b[k * brs + c]: the runs of k follow one another in b. ars or acs is 1. */

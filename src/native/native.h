@@ -41,6 +41,11 @@ typedef struct fr__native_call {
     size_t scratch;   /* bytes a thread */
 } fr__native_call;
 
+typedef struct fr__strip {
+    int64_t index, first, rows;
+    int units; /* that make it together */
+} fr__strip;
+
 struct fr__native {
     const char *name;
     /* 0, or -1 with an error. threads: how many there will probably be. */
@@ -49,6 +54,9 @@ struct fr__native {
      * aligned, as scratch). Cannot fail. */
     void (*run)(const fr__native_call *c, int phase, char *const *data, int64_t begin,
                 int64_t end, char *scratch);
+    /* The strip of whole rows of the output (all dimensions but the last count rows) that unit `unit`
+     * of the last phase works on. No rows: units don't make rows. NULL: never. */
+    fr__strip (*strip)(const fr__native_call *c, int64_t unit);
 };
 
 const fr__native *fr__native_of(int op); /* NULL: not one of these */

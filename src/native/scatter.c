@@ -401,4 +401,4 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
     }
 }
 
-const fr__native fr__native_scatter = {"scatter", prepare, run};
+const fr__native fr__native_scatter = {"scatter", prepare, run, NULL};

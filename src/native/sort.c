@@ -550,7 +550,7 @@ static void run_sort(const fr__native_call *c, int phase, char *const *data, int
         }
 }
 
-const fr__native fr__native_sort = {"sort", prepare_sort, run_sort};
+const fr__native fr__native_sort = {"sort", prepare_sort, run_sort, NULL};
 
 static int prepare_select(fr__native_call *c, fr__arena *arena, int threads)
 {
@@ -601,4 +601,4 @@ static void run_select(const fr__native_call *c, int phase, char *const *data, i
     }
 }
 
-const fr__native fr__native_select = {"select", prepare_select, run_select};
+const fr__native fr__native_select = {"select", prepare_select, run_select, NULL};

@@ -54,7 +54,7 @@ static bool same_address(const fr__kernel *k, const uint64_t *words, const fr__k
 }
 
 /* What a kernel's buffer is bound to. */
-static const fr__patch *bound_to(const fr__step *s, const fr__kaccess *a)
+const fr__patch *fr__bound_to(const fr__step *s, const fr__kaccess *a)
 {
     for (int i = 0; i < s->npatches; i++)
         if (s->patches[i].word == s->kernel->kernel->bufs[a->buf].word)
@@ -73,7 +73,7 @@ bool fr__in_place(const fr__step *s, bool leaf, int from, int stored, size_t byt
     int store = -1;
     for (int i = 0; i < k->nins; i++) {
         bool memory = k->ins[i].op == FR__K_STORE || k->ins[i].op == FR__K_LOAD;
-        const fr__patch *q = memory ? bound_to(s, &k->access[k->ins[i].imm]) : NULL;
+        const fr__patch *q = memory ? fr__bound_to(s, &k->access[k->ins[i].imm]) : NULL;
         if (k->ins[i].op == FR__K_STORE && is_bound(q, leaf, from))
             return false;
         if (!is_bound(q, false, stored))
@@ -93,10 +93,10 @@ bool fr__in_place(const fr__step *s, bool leaf, int from, int stored, size_t byt
         if (k->ins[i].op != FR__K_LOAD)
             continue;
         const fr__kaccess *at = &k->access[k->ins[i].imm];
-        const fr__patch *q = bound_to(s, at);
+        const fr__patch *q = fr__bound_to(s, at);
         if (is_bound(q, leaf, from) &&
             (i > store || loop_of(k, i) != loop || k->ins[i].b >= 0 || k->ins[i].c >= 0 ||
-             q->offset != bound_to(s, to)->offset || !same_address(k, s->words, at, to)))
+             q->offset != fr__bound_to(s, to)->offset || !same_address(k, s->words, at, to)))
             return false;
     }
     return true;
@@ -138,10 +138,10 @@ static bool may_be_in(const order *o, int leaf, const fr__planned_out *out)
         if (p->outs[i].leaf == leaf) /* the old value is a result */
             return false;
     int at = o->first[out->stored], last = leaf < 0 ? -1 : o->last[leaf];
-    if (last < at)
-        return true;
     const fr__step *s = &p->steps[at];
-    return last == at && s->kernel &&
+    if (last < at - (s->strip != 0))
+        return true;
+    return last == at && s->kernel && !fr__strip_reads(p, at, true, leaf) &&
            fr__in_place(s, true, leaf, out->stored, p->stored[out->stored].bytes);
 }
 

@@ -39,14 +39,25 @@ static void add_nodes(fr__text *to, const fr__trace *t)
             fr__text_f(to, "  n%d -> n%d;\n", t->nodes.at[i].in[j], i);
 }
 
+static bool touches(const fr__step *s, int stored)
+{
+    for (int j = 0; j < s->npatches; j++)
+        if (!s->patches[j].is_leaf && s->patches[j].index == stored)
+            return true;
+    return false;
+}
+
 /* Launches, and the buffers between them. */
 static void add_steps(fr__text *to, const fr__plan *p)
 {
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
-        fr__text_f(to, "  k%d [shape=box, label=\"kernel %d\\n", i, i);
-        quote(to, s->ops);
-        fr__text_f(to, "\\nreads %zu, writes %zu bytes\"];\n", s->reads, s->writes);
+        int at = s->strip ? i - 1 : i; /* the launch: it may be the one before */
+        if (at == i) {
+            fr__text_f(to, "  k%d [shape=box, label=\"kernel %d\\n", i, i);
+            quote(to, s->ops);
+            fr__text_f(to, "\\nreads %zu, writes %zu bytes\"];\n", s->reads, s->writes);
+        }
         for (int j = 0; j < s->npatches; j++) {
             const fr__patch *q = &s->patches[j];
             bool made = false; /* by this launch: it is the first that has it */
@@ -60,14 +71,14 @@ static void add_steps(fr__text *to, const fr__plan *p)
             }
             if (q->is_leaf)
                 fr__text_f(to, "  l%d [label=\"input %d\"];\n  l%d -> k%d;\n", q->index,
-                           q->index, q->index, i);
+                           q->index, q->index, at);
             else if (made)
                 fr__text_f(to,
                            "  b%d [shape=ellipse, label=\"%s\\n%zu bytes\"];\n  k%d -> b%d;\n",
                            q->index, p->stored[q->index].output >= 0 ? "result" : "temporary",
-                           p->stored[q->index].bytes, i, q->index);
-            else
-                fr__text_f(to, "  b%d -> k%d;\n", q->index, i);
+                           p->stored[q->index].bytes, at, q->index);
+            else if (at == i || !touches(&p->steps[at], q->index))
+                fr__text_f(to, "  b%d -> k%d;\n", q->index, at);
         }
     }
 }

@@ -68,10 +68,12 @@ int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *st
 
 int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
 {
-    for (int i = 0; i < p->plan->nsteps && i < room; i++) {
+    for (int i = 0, n = 0; i < p->plan->nsteps && n < room; i++) {
         fr__step *s = &p->plan->steps[i];
         int64_t timed = s->timed;
-        to[i] = (fr_kernel_info){
+        if (s->strip) /* told with the one before */
+            continue;
+        to[n++] = (fr_kernel_info){
             .ops = s->ops,
             .why = s->why,
             .reads = s->reads,
@@ -82,7 +84,7 @@ int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
             .machine_code = s->native || p->plan->place || atomic_load(&s->kernel->fn) != NULL,
         };
     }
-    return p->plan->nsteps;
+    return p->plan->launches;
 }
 
 int fr_program_captured(const fr_program *p, size_t *bytes)
@@ -246,14 +248,15 @@ char *fr_program_describe(const fr_program *p)
     fr__text to = {0};
     fr__text_f(&to, "program %016llx: %d inputs, %d outputs, %d captured arrays, %d kernels\n",
                (unsigned long long)p->plan->hash, p->n_in, p->n_out, p->ncaptured,
-               p->plan->nsteps);
+               p->plan->launches);
     for (int i = 0; i < p->plan->nsteps; i++) {
         const fr__step *s = &p->plan->steps[i];
         if (s->native) {
             fr__text_f(&to, "routine %d: %s\n", i, s->native->routine->name);
             continue;
         }
-        fr__text_f(&to, "kernel %d: range %lld\n", i, (long long)s->range);
+        fr__text_f(&to, "kernel %d: range %lld%s\n", i, (long long)s->range,
+                   s->strip ? ", with the routine before it, row by row" : "");
         fr__text_add(&to, s->kernel->kernel->text);
     }
     if (!to.failed)

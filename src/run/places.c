@@ -31,7 +31,8 @@ static void find_bases(const fr__plan *p, const lifetime *life, int32_t *base, b
         for (int j = 0; j < s->npatches && base[i] == i; j++) {
             int a = s->patches[j].index;
             bool ends = !s->patches[j].is_leaf && a != i && p->stored[a].output < 0 &&
-                        life[a].from < at && life[a].to == at && !taken[a];
+                        life[a].from < at && life[a].to == at && !taken[a] &&
+                        !fr__strip_reads(p, at, false, a);
             if (ends && p->stored[a].bytes == p->stored[i].bytes &&
                 fr__in_place(s, false, a, i, p->stored[i].bytes)) {
                 base[i] = a;
@@ -117,6 +118,7 @@ static int find_host(const fr__plan *p, const lifetime *life, int i, const lifet
             continue;
         *place = first_fit(p, life, i, true, h);
         if (at == life[i].to ? !*place && x->bytes == bytes && p->steps[at].kernel &&
+                                   !fr__strip_reads(p, at, false, life[i].tail) &&
                                    fr__in_place(&p->steps[at], false, life[i].tail, h, bytes)
                              : *place + room_for(bytes) <= room_for(x->bytes))
             return h;
@@ -235,13 +237,14 @@ int fr__plan_places(fr__plan *p)
             first = k;
             last = p->steps[k].together > 1 ? k + p->steps[k].together - 1 : k;
         }
+        bool on = k + 1 < p->nsteps && p->steps[k + 1].strip; /* while the next runs, too */
         for (int j = 0; j < p->steps[k].npatches; j++) {
             const fr__patch *q = &p->steps[k].patches[j];
             if (q->is_leaf)
                 continue;
             if (life[q->index].from < 0)
                 life[q->index].from = first;
-            life[q->index].to = last;
+            life[q->index].to = on ? k + 1 : last;
         }
     }
     find_bases(p, life, base, taken);

@@ -74,6 +74,7 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
     int64_t piece = l->cost > 0 ? PIECE_WORK / l->cost : PIECE_WORK;
     s->grain = (piece + l->grain - 1) / l->grain * l->grain;
     s->grain = s->grain < l->grain ? l->grain : s->grain;
+    s->vector = l->grain;
     s->alone = s->work < ALONE_WORK || s->range <= s->grain;
     p->max_words = l->nwords > p->max_words ? l->nwords : p->max_words;
     return 0;
@@ -277,8 +278,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
             fr__text_add(&text, p->steps[g].kernel->kernel->text);
         }
     }
-    if ((p->place != FR__HOST && fr__gpu_gather(p)) || fr__plan_places(p) ||
-        fill_outputs(p, t, stored_of) || text.failed || fr__failed())
+    if ((p->place != FR__HOST && fr__gpu_gather(p)) || fr__plan_strips(p) ||
+        fr__plan_places(p) || fill_outputs(p, t, stored_of) || text.failed || fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
     if (fr__events_on()) {
@@ -289,7 +290,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     if (fr__debug() >= 1)
         fr__debug_print("program %016llx: %d nodes, %d kernels, %zu bytes of temporaries, made "
                         "in %.3f ms\n",
-                        (unsigned long long)p->hash, t->nodes.n, p->nsteps, p->temporary,
+                        (unsigned long long)p->hash, t->nodes.n, p->launches, p->temporary,
                         1e3 * (fr__now() - start));
     if (fr__debug() >= 3 && text.at)
         fr__debug_print("%s", text.at);

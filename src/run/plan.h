@@ -31,6 +31,10 @@ typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
     fr__literal_patch *literals;
     int nwords, npatches, nliterals;
     int64_t range, grain, work; /* work: scalar operations of the launch */
+    int64_t vector;             /* the root loop's pieces are multiples of that many indices */
+    int64_t
+        strip; /* 0, or it runs on rows of the product before it as they are finished, so many
+                       indices a row (strips.c) */
     bool alone;
     /* On a GPU: this step and those after it, so many in all, are one launch (gpu_gather.c); 1: by
      * itself; 0: part of such a launch. */
@@ -65,7 +69,8 @@ typedef struct fr__plan {
     fr__arena arena; /* holds all that follows */
     uint64_t *key, hash;
     size_t key_bytes;
-    int place; /* where it runs (core/place.h) */
+    int place;    /* where it runs (core/place.h) */
+    int launches; /* steps, but for those that run with the one before */
     int nsteps, nstored, nouts, nleaves, nliterals, max_words,
         owned; /* owned: buffers for outputs */
     fr__step *steps;
@@ -88,9 +93,15 @@ void fr__plan_clear_cache(void);
 /* explain.c: fills in what a step says of itself. */
 int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of);
 
+/* strips.c: kernels that run with the product before them. */
+int fr__plan_strips(fr__plan *p);
+/* Whether kernel step `step` runs while a product that reads this goes on. */
+bool fr__strip_reads(const fr__plan *p, int step, bool leaf, int index);
 /* places.c: where temporaries lie. */
 int fr__plan_places(fr__plan *p);
-/* donate.c: in this kernel step each element of `stored` (so many bytes) is made where the element of
+/* donate.c: what a kernel's buffer is bound to; NULL: to scratch. */
+const fr__patch *fr__bound_to(const fr__step *s, const fr__kaccess *a);
+/* In this kernel step each element of `stored` (so many bytes) is made where the element of
  * `from` (a leaf, or what is stored) at the same address is read, and not read again. */
 bool fr__in_place(const fr__step *s, bool leaf, int from, int stored, size_t bytes);
 

@@ -113,57 +113,94 @@ void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves,
     }
 }
 
-static void run_native(const fr__step *s, char *const *leaves, char *const *stored, char *space,
-                       int threads)
+static void copy_function(uint64_t *words)
 {
-    char *data[FR__INPUTS + 2] = {NULL};
-    for (int i = 0; i < s->npatches; i++) {
-        const fr__patch *q = &s->patches[i];
-        data[q->word] = (q->is_leaf ? leaves[q->index] : stored[q->index]) + q->offset;
-    }
-    fr__native_launch l = {
-        .call = s->native, .data = data, .alone = s->alone, .threads = threads};
-    double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
-    fr__cpu_native(&l, space);
-    if (FR__UNLIKELY(fr__debug() >= 2))
-        fr__debug_print("  routine %s: %.1f us\n", s->native->routine->name,
-                        1e6 * (fr__now() - start));
-}
-
-/* Bytes of working space that a step needs. */
-static size_t step_space(const fr__step *s, fr__kfn *fn, int threads)
-{
-    if (s->native)
-        return fr__cpu_native_space(
-            &(fr__native_launch){.call = s->native, .alone = s->alone, .threads = threads});
-    return fr__cpu_space(&(fr__launch){.kernel = s->kernel->kernel,
-                                       .fn = fn,
-                                       .alone = s->alone,
-                                       .scratch = s->scratch,
-                                       .threads = threads});
-}
-
-static void run_step(const fr__plan *p, const fr__step *s, fr__kfn *fn, uint64_t *words,
-                     char *const *leaves, const int64_t *literals, char *const *stored,
-                     char *space, int threads)
-{
-    fr__step_words(p, s, leaves, literals, stored, words);
     void (*copy)(void *, const void *, int64_t) = copy_bytes;
     memcpy(&words[FR__W_COPY], &copy, sizeof copy);
-    fr__launch l = {.kernel = s->kernel->kernel,
-                    .fn = fn,
-                    .words = words,
-                    .range = s->range,
-                    .grain = s->grain,
-                    .alone = s->alone,
-                    .scratch = s->scratch,
-                    .threads = threads};
+}
+
+static fr__launch launch_of(const fr__step *s, fr__kfn *fn, const uint64_t *words, int threads)
+{
+    return (fr__launch){.kernel = s->kernel->kernel,
+                        .fn = fn,
+                        .words = words,
+                        .range = s->range,
+                        .grain = s->grain,
+                        .alone = s->alone,
+                        .scratch = s->scratch,
+                        .threads = threads};
+}
+
+/* What a run has at hand. */
+typedef struct {
+    const fr__plan *p;
+    char *const *leaves, **stored;
+    const int64_t *literals;
+    fr__kfn **fns;
+    uint64_t *words;
+    char *space;
+    int threads;
+} running;
+
+/* Whether step i runs on the rows of the one before. */
+static bool is_strip(const fr__plan *p, int i) { return i < p->nsteps && p->steps[i].strip; }
+
+/* Routine i, and kernel i + 1 where that goes over the rows that it makes. */
+static void run_native(const running *r, int i)
+{
+    const fr__step *s = &r->p->steps[i];
+    char *data[FR__INPUTS + 2] = {NULL};
+    for (int j = 0; j < s->npatches; j++) {
+        const fr__patch *q = &s->patches[j];
+        data[q->word] = (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
+    }
+    fr__native_launch l = {
+        .call = s->native, .data = data, .alone = s->alone, .threads = r->threads};
+    fr__launch with;
+    if (is_strip(r->p, i + 1)) {
+        const fr__step *next = s + 1;
+        fr__step_words(r->p, next, r->leaves, r->literals, r->stored, r->words);
+        copy_function(r->words);
+        with = launch_of(next, r->fns[i + 1], r->words, r->threads);
+        l.strips = &with;
+        l.strip = next->strip;
+    }
     double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
-    fr__cpu_launch(&l, space);
+    fr__cpu_native(&l, r->space);
+    if (FR__UNLIKELY(fr__debug() >= 2))
+        fr__debug_print("  routine %s%s: %.1f us\n", s->native->routine->name,
+                        l.strips ? " with a kernel" : "", 1e6 * (fr__now() - start));
+}
+
+/* Bytes of working space that step i needs. */
+static size_t step_space(const fr__plan *p, fr__kfn *const *fns, int i, int threads)
+{
+    const fr__step *s = &p->steps[i];
+    fr__launch l;
+    if (!s->native) {
+        l = launch_of(s, fns[i], NULL, threads);
+        return s->strip || (fns[i] && !s->scratch) ? 0 : fr__cpu_space(&l);
+    }
+    fr__native_launch n = {.call = s->native, .alone = s->alone, .threads = threads};
+    if (is_strip(p, i + 1)) {
+        l = launch_of(s + 1, fns[i + 1], NULL, threads);
+        n.strips = &l;
+    }
+    return fr__cpu_native_space(&n);
+}
+
+static void run_kernel(const running *r, int i)
+{
+    const fr__step *s = &r->p->steps[i];
+    fr__step_words(r->p, s, r->leaves, r->literals, r->stored, r->words);
+    copy_function(r->words);
+    fr__launch l = launch_of(s, r->fns[i], r->words, r->threads);
+    double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
+    fr__cpu_launch(&l, r->space);
     if (FR__UNLIKELY(fr__debug() >= 2))
         fr__debug_print("  kernel %016llx: range %lld, %s, %.1f us\n",
                         (unsigned long long)s->kernel->kernel->hash, (long long)s->range,
-                        fn ? "machine code" : "interpreter", 1e6 * (fr__now() - start));
+                        l.fn ? "machine code" : "interpreter", 1e6 * (fr__now() - start));
 }
 
 /* ---- somebody asks whether to go on ----------------------------------------------------- */
@@ -256,10 +293,8 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
         const fr__step *s = &p->steps[i];
         if (!fns[i] && !s->native && !fr__interp_space(s->kernel->kernel))
             goto out;
-        if (!fns[i] || s->scratch) {
-            size_t need = step_space(s, fns[i], threads);
-            space_bytes = need > space_bytes ? need : space_bytes;
-        }
+        size_t need = step_space(p, fns, i, threads);
+        space_bytes = need > space_bytes ? need : space_bytes;
     }
     if (block && !(temporary = fr__data_alloc(block)))
         goto out;
@@ -281,21 +316,25 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
                         : s->host < 0 ? temporary + s->inside
                                       : stored[s->host] + s->inside;
     }
+    running r = {p, leaves, stored, literals, fns, words, space, threads};
     for (int i = 0; i < p->nsteps; i++) {
         fr__step *s = &p->steps[i];
+        if (s->strip)
+            continue;
         if (i && !given && asker.ask && stopped())
             goto out;
         bool timed = is_timed(s);
         double start = timed ? fr__now() : 0;
         if (s->native)
-            run_native(s, leaves, stored, space, threads);
+            run_native(&r, i);
         else
-            run_step(p, s, fns[i], words, leaves, literals, stored, space, threads);
+            run_kernel(&r, i);
         if (timed)
             note_time(s, start, fns[i] != NULL);
     }
     status = 0;
-    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps, memory_order_relaxed);
+    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->launches,
+                              memory_order_relaxed);
     for (int i = 0; i < p->nsteps; i++)
         if (!fns[i] && !p->steps[i].native)
             atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1,

@@ -3,6 +3,8 @@
 
 #include "base/pool.h"
 
+#include <stdatomic.h>
+
 static size_t rounded(size_t n) { return (n + 127) & ~(size_t)63; }
 
 static size_t thread_space(const fr__launch *l)
@@ -21,6 +23,15 @@ size_t fr__cpu_space(const fr__launch *l)
     return for_all(thread_space(l), l->alone, l->threads);
 }
 
+static void run_kernel(const fr__launch *l, int64_t begin, int64_t end, char *space)
+{
+    if (l->fn)
+        l->fn(l->words, begin, end, space);
+    else
+        fr__interp(l->kernel, l->words, begin, end, space,
+                   space + (l->scratch ? rounded(l->scratch) : 0));
+}
+
 typedef struct {
     const fr__launch *l;
     char *space;
@@ -30,12 +41,7 @@ typedef struct {
 static void run_piece(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const job *j = ctx;
-    char *space = j->each ? j->space + j->each * (size_t)thread : NULL;
-    if (j->l->fn)
-        j->l->fn(j->l->words, begin, end, space);
-    else
-        fr__interp(j->l->kernel, j->l->words, begin, end, space,
-                   space + (j->l->scratch ? rounded(j->l->scratch) : 0));
+    run_kernel(j->l, begin, end, j->each ? j->space + j->each * (size_t)thread : NULL);
 }
 
 void fr__cpu_launch(const fr__launch *l, char *space)
@@ -51,29 +57,67 @@ void fr__cpu_launch(const fr__launch *l, char *space)
 
 /* ---- native routines ------------------------------------------------------------------ */
 
+static size_t native_scratch(const fr__native_launch *l)
+{
+    return l->call->scratch ? rounded(l->call->scratch) : 0;
+}
+
+static size_t native_space(const fr__native_launch *l)
+{
+    return native_scratch(l) + (l->strips ? thread_space(l->strips) : 0);
+}
+
+/* Before the threads' spaces: how many units of each strip are done. */
+static size_t counters(const fr__native_launch *l)
+{
+    const fr__native_call *c = l->call;
+    int64_t last = c->phase[c->phases - 1].range - 1;
+    return l->strips
+               ? rounded(sizeof(atomic_int) * (size_t)(c->routine->strip(c, last).index + 1))
+               : 0;
+}
+
 size_t fr__cpu_native_space(const fr__native_launch *l)
 {
-    return for_all(l->call->scratch ? rounded(l->call->scratch) : 0, l->alone, l->threads);
+    return counters(l) + for_all(native_space(l), l->alone, l->threads);
 }
 
 typedef struct {
     const fr__native_launch *l;
     char *space;
     int phase;
+    atomic_int *done; /* units, of each strip */
 } native_job;
 
 static void run_native(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const native_job *j = ctx;
     const fr__native_call *c = j->l->call;
-    char *space = c->scratch ? j->space + rounded(c->scratch) * (size_t)thread : NULL;
-    c->routine->run(c, j->phase, j->l->data, begin, end, space);
+    size_t each = native_space(j->l);
+    char *space = each ? j->space + each * (size_t)thread : NULL;
+    if (!j->l->strips || j->phase < c->phases - 1) {
+        c->routine->run(c, j->phase, j->l->data, begin, end, space);
+        return;
+    }
+    for (int64_t unit = begin; unit < end; unit++) {
+        c->routine->run(c, j->phase, j->l->data, unit, unit + 1, space);
+        fr__strip s = c->routine->strip(c, unit);
+        if (s.units == 1 || atomic_fetch_add(&j->done[s.index], 1) == s.units - 1)
+            run_kernel(j->l->strips, s.first * j->l->strip, (s.first + s.rows) * j->l->strip,
+                       space + native_scratch(j->l));
+    }
 }
 
 void fr__cpu_native(const fr__native_launch *l, char *space)
 {
+    size_t bytes = counters(l);
+    atomic_int *done = (atomic_int *)(void *)space;
+    if (bytes) {
+        memset(space, 0, bytes);
+        space += bytes;
+    }
     for (int phase = 0; phase < l->call->phases; phase++) {
-        native_job j = {l, space, phase};
+        native_job j = {l, space, phase, done};
         int64_t range = l->call->phase[phase].range;
         if (l->alone) {
             run_native(&j, 0, range, 0);
