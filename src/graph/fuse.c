@@ -84,6 +84,10 @@ static int want(state *s, int i, int g, const fr__index *m)
         m = up;
         i = n->in[0];
     }
+    if (node(s, i)->op == FR__OP_COPY && node(s, i)->npar) { /* asked for as an array */
+        node(s, i)->flags |= FR__T_LATE;
+        node(s, i)->why = FR__WHY_AGAIN;
+    }
     for (const wish *w = s->wishes[i]; w && w->group >= g; w = w->next)
         if (w->group == g) {
             if (!fr__index_equal(w->map, m)) { /* one group wants it in two ways */

@@ -42,6 +42,7 @@ enum {
     X(PART, "wanted by several, and not all of it passes by in the first")                   \
     X(TAKEN, "gathered from: its elements are read in any order")                            \
     X(NATIVE, "read or made by a routine, which takes arrays")                               \
+    X(AGAIN, "read again and again: put side by side once")                                  \
     X(PUT, "written over in parts")                                                          \
     X(PIECES, "a long reduction in pieces: its kernel goes over other axes")                 \
     X(AXES, "reduced over axes that the kernel that wants it doesn't go over")

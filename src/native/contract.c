@@ -86,11 +86,18 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
     (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
     p->cut = fr__gemm_cut_up(g, threads);
     c->own = p;
-    c->scratch = fr__gemm_scratch(g, &p->cut);
+    c->scratch = p->cut.scratch;
     c->work =
         g->batches * g->m * g->n * g->k / 2; /* lanes count, as for a kernel's operations */
-    c->phase[c->phases].range = g->batches * p->cut.row_units * p->cut.col_units;
-    c->phase[c->phases++].grain = 1;
+    c->temporary = fr__gemm_sums(g, &p->cut);
+    c->phase[0].range = g->batches * p->cut.parts * p->cut.row_units * p->cut.col_units;
+    c->phase[0].grain = 1;
+    c->phases = 1;
+    if (p->cut.parts > 1) {
+        c->phase[1].range = g->batches * g->m;
+        c->phase[1].grain = 1 + 16384 / (g->n * p->cut.parts);
+        c->phases = 2;
+    }
     return 0;
 }
 
@@ -98,19 +105,18 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
                 int64_t end, char *scratch)
 {
     const product *p = c->own;
-    fr__gemm g = p->g;
-    (void)phase;
-    g.a.data = data[0];
-    g.b.data = data[1];
-    g.c = data[2];
-    fr__gemm_run(&g, &p->cut, begin, end, scratch);
+    fr__gemm_place at = {data[0], data[1], data[2], data[3]};
+    if (phase == 0)
+        fr__gemm_run(&p->g, &p->cut, &at, begin, end, scratch);
+    else
+        fr__gemm_add_up(&p->g, &p->cut, &at, begin, end);
 }
 
 static fr__strip strip(const fr__native_call *c, int64_t unit)
 {
     const product *p = c->own;
     const fr__gemm *g = &p->g;
-    if (g->ldc != g->n || c->out.shape[c->out.ndim - 1] != g->n)
+    if (p->cut.parts > 1 || g->ldc != g->n || c->out.shape[c->out.ndim - 1] != g->n)
         return (fr__strip){0};
     int64_t index = unit / p->cut.col_units;
     fr__gemm_part rows = fr__gemm_unit_rows(g, &p->cut, index % p->cut.row_units);

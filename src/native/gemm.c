@@ -21,7 +21,10 @@ enum {
         192, /* columns of C where A isn't lines: fewer, and A is not packed if its rows
                           and the elements of a row lie together by so many: */
     TOGETHER = 5,
-    L2_ROWS = 192,         /* of A, packed, in L2 */
+    L2_ROWS = 192,          /* of A, packed, in L2 */
+    SMALL_RESULT = 1 << 16, /* elements of C, at most, where k is cut in parts: */
+    PART = 2 * FR__GEMM_KC, /* elements of one, at least */
+    MOST_PARTS = 16,
     SCRATCH_COLUMNS = 704, /* of B or of C, in a thread's scratch: about */
 #ifdef FERRULE_HARD
     UNIT_WORK = 1 << 9,
@@ -102,11 +105,12 @@ static void offsets_of(const fr__gemm_dims *d, int64_t from, int64_t n, int64_t 
     }
 }
 
-void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
-                         int64_t n, int64_t k, int64_t block, int64_t width, char *to)
+static void pack_lines(int dtype, const fr__gemm_operand *x, const char *from, int64_t product,
+                       int64_t line, int64_t n, int64_t k, int64_t block, int64_t width,
+                       char *to)
 {
     int64_t size = fr__dsize(dtype);
-    const char *from = x->data + size * offset_of(&x->batch, product);
+    from += size * offset_of(&x->batch, product);
     if (is_line(&x->outer) && is_line(&x->k)) {
         from += size * (line * step_of(&x->outer) + k * step_of(&x->k));
         if (width == 1 && step_of(&x->k) == 1) { /* a line as it is */
@@ -121,6 +125,12 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
     offsets_of(&x->outer, line, n, lines);
     offsets_of(&x->k, k, block, steps);
     isa()->pick[row_of(dtype)](from, lines, steps, n, block, width, to);
+}
+
+void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
+                         int64_t n, int64_t k, int64_t block, int64_t width, char *to)
+{
+    pack_lines(dtype, x, x->data, product, line, n, k, block, width, to);
 }
 
 /* ---- how the work is cut up --------------------------------------------------------------- */
@@ -178,9 +188,19 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
     double multiply = (double)rows * (double)columns / isa()->lanes[type];
     double pack = (cut->pack_a ? (double)rows * pack_cost(&g->a) : 0) +
                   (cut->pack_b ? (double)columns * pack_cost(&g->b) : 0);
-    double unit = (multiply + pack) * (double)g->k + 500;
-    return unit * ((double)fr__ceil_div(g->batches * row_units * col_units, threads) +
-                   (threads > 1 ? 0.25 : 0));
+    double unit = (multiply + pack) * (double)fr__min64(g->k, cut->depth) + 500;
+    int64_t units = g->batches * cut->parts * row_units * col_units;
+    return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.25 : 0));
+}
+
+/* By shapes alone: the sums' order follows. */
+static void choose_parts(const fr__gemm *g, fr__gemm_cut *cut)
+{
+    bool small = g->batches * g->m * g->n <= SMALL_RESULT;
+    int64_t parts = small ? fr__min64(g->k / PART, MOST_PARTS) : 1;
+    int64_t blocks = fr__ceil_div(g->k, FR__GEMM_KC);
+    cut->depth = fr__ceil_div(blocks, fr__max64(parts, 1)) * FR__GEMM_KC;
+    cut->parts = parts > 1 ? fr__ceil_div(g->k, cut->depth) : 1;
 }
 
 /* Into how many units of rows and columns: of all ways with so many turns for each thread the
@@ -188,7 +208,8 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
 static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
 {
     enum { TURNS = 12, COLUMN_UNITS = 12 };
-    double work = (double)g->m * (double)g->n * (double)g->k, least = 0;
+    int64_t products = g->batches * cut->parts;
+    double work = (double)g->m * (double)g->n * (double)fr__min64(g->k, cut->depth), least = 0;
     int64_t most = work < UNIT_WORK ? 1 : (int64_t)fmin(work / UNIT_WORK, 1e6);
     bool half = is_half(g->dtype);
     int64_t r_from = half ? fr__ceil_div(g->m, 2 * L2_ROWS) : 1,
@@ -198,7 +219,7 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
             c_to = fr__min64(fr__min64(cut->panels, c_from + COLUMN_UNITS), most);
     for (int64_t c = c_from; c <= fr__max64(c_to, c_from); c++)
         for (int64_t turns = 1; turns <= TURNS; turns++) {
-            int64_t r = fr__max64(turns * threads / (g->batches * c), r_from);
+            int64_t r = fr__max64(turns * threads / (products * c), r_from);
             r = fr__max64(fr__min64(r, fr__min64(most / c, fr__ceil_div(g->m, 4))), r_from);
             double cost = cost_of(g, cut, r, c, threads);
             if (least == 0 || cost < least) {
@@ -209,12 +230,29 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
         }
 }
 
+static size_t rounded(int64_t n) { return (size_t)((n + 63) & ~(int64_t)63); }
+
+/* Scratch of a thread: packed rows of A, panels of B, C of half precision. */
+static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
+{
+    int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
+    int64_t size = size_of(g->dtype), k = fr__min64(g->k, FR__GEMM_KC);
+    int64_t tiles = fr__ceil_div(fr__ceil_div(cut->rows, cut->blocks), mr);
+    int64_t panels = cut->blocks > 1 ? cut->cols : 1;
+    cut->at_b = cut->pack_a ? rounded(tiles * mr * k * size) : 0;
+    cut->at_c = cut->at_b + (cut->pack_b ? rounded(panels * nr * k * size) : 0);
+    cut->scratch =
+        cut->at_c +
+        (is_half(g->dtype) && cut->parts == 1 ? rounded(cut->rows * cut->cols * nr * size) : 0);
+}
+
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
 {
     fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, isa()->nr[type_of(g->dtype)])};
     cut.together = rows_together(g);
     cut.pack_a = !cut.together;
     cut.pack_b = wants_b_packed(g);
+    choose_parts(g, &cut);
     choose_units(g, &cut, threads);
     cut.rows = fr__ceil_div(g->m, cut.row_units);
     /* Tiles don't go beyond rows that lie together. */
@@ -224,31 +262,8 @@ fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
     cut.cols = fr__ceil_div(cut.panels, cut.col_units);
     cut.col_units = fr__ceil_div(cut.panels, cut.cols);
     cut.blocks = fr__ceil_div(cut.rows, fr__max64(L2_ROWS, cut.grain));
+    place_scratch(g, &cut);
     return cut;
-}
-
-static size_t rounded(int64_t n) { return (size_t)((n + 63) & ~(int64_t)63); }
-
-/* Scratch of a thread: packed rows of A, panels of B, C of half precision. */
-typedef struct {
-    size_t a, b, c, all;
-} places;
-
-static places scratch_places(const fr__gemm *g, const fr__gemm_cut *cut)
-{
-    int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
-    int64_t size = size_of(g->dtype), k = fr__min64(g->k, FR__GEMM_KC);
-    int64_t tiles = fr__ceil_div(fr__ceil_div(cut->rows, cut->blocks), mr);
-    places p = {0};
-    p.b = p.a + (cut->pack_a ? rounded(tiles * mr * k * size) : 0);
-    p.c = p.b + (cut->pack_b ? rounded((cut->blocks > 1 ? cut->cols : 1) * nr * k * size) : 0);
-    p.all = p.c + (is_half(g->dtype) ? rounded(cut->rows * cut->cols * nr * size) : 0);
-    return p;
-}
-
-size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut)
-{
-    return scratch_places(g, cut).all;
 }
 
 /* ---- units -------------------------------------------------------------------------------- */
@@ -257,8 +272,10 @@ size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut)
 typedef struct {
     const fr__gemm *g;
     const fr__gemm_cut *cut;
+    const fr__gemm_place *at;
     int type;
     int64_t mr, nr, size, product;
+    int64_t k, end;                   /* its part of k */
     int64_t row, rows, panel, panels; /* of C, of B */
     char *c;                          /* of its first element, as computed */
     int64_t ldc;
@@ -273,7 +290,12 @@ typedef struct {
 
 static void find_runs(const fr__gemm_dims *k, block *b)
 {
-    int64_t steps[FR__GEMM_KC], step = k->n ? k->stride[k->n - 1] : 1;
+    if (is_line(k)) {
+        b->runs = 1;
+        b->run[0] = (fr__gemm_part){b->k * step_of(k), b->n};
+        return;
+    }
+    int64_t steps[FR__GEMM_KC], step = k->stride[k->n - 1];
     offsets_of(k, b->k, b->n, steps);
     b->runs = 0;
     for (int64_t i = 0; i < b->n; i++)
@@ -298,7 +320,7 @@ static void pack_rows(const unit *u, int64_t first, int64_t end, const block *k)
     char *to = u->packed_a;
     for (int64_t r = first, rows; r < end; r += rows, to += u->size * u->mr * k->n) {
         rows = tile_height(u, r, end);
-        fr__gemm_pack_lines(u->g->dtype, &u->g->a, u->product, r, rows, k->k, k->n, u->mr, to);
+        pack_lines(u->g->dtype, &u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->mr, to);
     }
 }
 
@@ -310,14 +332,13 @@ static const char *panel_of(const unit *u, bool first, int64_t panel, const bloc
     int64_t column = (u->panel + panel) * u->nr;
     if (!u->cut->pack_b) {
         *brs = step_of(&g->b.k);
-        return g->b.data +
-               u->size * (offset_of(&g->b.batch, u->product) + k->k * *brs + column);
+        return u->at->b + u->size * (offset_of(&g->b.batch, u->product) + k->k * *brs + column);
     }
     *brs = u->nr;
     char *to = u->packed_b + (u->cut->blocks > 1 ? u->size * panel * u->nr * k->n : 0);
     if (first)
-        fr__gemm_pack_lines(g->dtype, &g->b, u->product, column,
-                            fr__min64(u->nr, g->n - column), k->k, k->n, u->nr, to);
+        pack_lines(g->dtype, &g->b, u->at->b, u->product, column,
+                   fr__min64(u->nr, g->n - column), k->k, k->n, u->nr, to);
     return to;
 }
 
@@ -328,9 +349,9 @@ static void panel_run(const unit *u, int64_t first, int64_t end, const block *k,
     const fr__gemm *g = u->g;
     const fr__gemm_dims *outer = &g->a.outer, *inner = &g->a.k;
     const fr__gemm_part whole = {0, k->n};
-    bool packed = u->cut->pack_a, add = k->k > 0;
+    bool packed = u->cut->pack_a, add = k->k > u->k;
     const char *a =
-        packed ? u->packed_a : g->a.data + u->size * offset_of(&g->a.batch, u->product);
+        packed ? u->packed_a : u->at->a + u->size * offset_of(&g->a.batch, u->product);
     int64_t rs = packed || g->m == 1 ? 1
                  : outer->n          ? outer->stride[outer->n - 1]
                                      : 1,
@@ -383,8 +404,8 @@ static void unit_run(const unit *u)
     const fr__gemm *g = u->g;
     int64_t blocks = u->cut->blocks, grain = u->cut->grain;
     block k;
-    for (k.k = 0; k.k < g->k; k.k += FR__GEMM_KC) {
-        k.n = fr__min64(g->k - k.k, FR__GEMM_KC);
+    for (k.k = u->k; k.k < u->end; k.k += FR__GEMM_KC) {
+        k.n = fr__min64(u->end - k.k, FR__GEMM_KC);
         if (!u->cut->pack_a)
             find_runs(&g->a.k, &k);
         for (int64_t i = 0; i < blocks; i++)
@@ -393,31 +414,69 @@ static void unit_run(const unit *u)
     }
 }
 
-void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
-                  char *scratch)
+void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_place *at,
+                  int64_t begin, int64_t end, char *scratch)
 {
     int type = type_of(g->dtype);
-    places p = scratch_places(g, cut);
     for (int64_t i = begin; i < end; i++) {
-        unit u = {.g = g, .cut = cut, .type = type, .size = size_of(g->dtype)};
+        unit u = {.g = g, .cut = cut, .at = at, .type = type, .size = size_of(g->dtype)};
         u.mr = isa()->mr[type];
         u.nr = isa()->nr[type];
         int64_t column = i % cut->col_units, row = i / cut->col_units % cut->row_units;
-        u.product = i / cut->col_units / cut->row_units;
+        int64_t product = i / cut->col_units / cut->row_units;
+        u.product = product / cut->parts;
+        u.k = product % cut->parts * cut->depth;
+        u.end = cut->parts > 1 ? fr__min64(u.k + cut->depth, g->k) : g->k;
         u.row = part_of(g->m, cut->grain, row, cut->row_units);
         u.rows = part_of(g->m, cut->grain, row + 1, cut->row_units) - u.row;
         u.panel = cut->panels * column / cut->col_units;
         u.panels = cut->panels * (column + 1) / cut->col_units - u.panel;
-        u.packed_a = scratch + p.a;
-        u.packed_b = scratch + p.b;
+        u.packed_a = scratch;
+        u.packed_b = scratch + cut->at_b;
         int64_t first = u.panel * u.nr, width = fr__min64(u.panels * u.nr, g->n - first);
-        char *c = g->c + fr__dsize(g->dtype) * (u.product * g->next + u.row * g->ldc + first);
+        if (cut->parts > 1) {
+            u.c = at->sums + u.size * ((product * g->m + u.row) * g->n + first);
+            u.ldc = g->n;
+            unit_run(&u);
+            continue;
+        }
+        char *c = at->c + fr__dsize(g->dtype) * (u.product * g->next + u.row * g->ldc + first);
         bool half = is_half(g->dtype);
-        u.c = half ? scratch + p.c : c;
+        u.c = half ? scratch + cut->at_c : c;
         u.ldc = half ? width : g->ldc;
         unit_run(&u);
         for (int64_t r = 0; half && r < u.rows; r++)
             isa()->narrow[g->dtype == FR_BFLOAT16]((const float *)u.c + r * width, width,
                                                    (uint16_t *)c + r * g->ldc);
+    }
+}
+
+size_t fr__gemm_sums(const fr__gemm *g, const fr__gemm_cut *cut)
+{
+    return cut->parts > 1 ? rounded(g->batches * cut->parts * g->m * g->n * size_of(g->dtype))
+                          : 0;
+}
+
+void fr__gemm_add_up(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_place *at,
+                     int64_t begin, int64_t end)
+{
+    int64_t size = size_of(g->dtype), next = g->m * g->n;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t product = i / g->m, row = i % g->m;
+        char *sum = at->sums + size * (product * cut->parts * next + row * g->n);
+        for (int64_t part = 1; part < cut->parts; part++) {
+            const char *more = sum + size * part * next;
+            if (g->dtype == FR_FLOAT64)
+                for (int64_t j = 0; j < g->n; j++)
+                    ((double *)sum)[j] += ((const double *)more)[j];
+            else
+                for (int64_t j = 0; j < g->n; j++)
+                    ((float *)sum)[j] += ((const float *)more)[j];
+        }
+        char *c = at->c + fr__dsize(g->dtype) * (product * g->next + row * g->ldc);
+        if (is_half(g->dtype))
+            isa()->narrow[g->dtype == FR_BFLOAT16]((const float *)sum, g->n, (uint16_t *)c);
+        else
+            memcpy(c, sum, (size_t)(g->n * size));
     }
 }

@@ -3,9 +3,10 @@
  * C[m, n] = A[m, k] B[k, n], operands of any strides, batched. float32, float16 and bfloat16
  * (both computed in float32) and float64.
  *
- * The order of every sum is fixed by k alone: in blocks of FR__GEMM_KC, in each one fused
+ * The order of every sum is fixed by the shapes: in blocks of FR__GEMM_KC, in each one fused
  * multiply-add after the other (multiply, then add, on hosts without), the blocks added up in
- * order. So results depend neither on tiles, nor on the number of threads, nor on layouts.
+ * order; where C is small and k long, that for each of some parts of k, and the parts in order. So
+ * results depend neither on tiles, nor on the number of threads, nor on layouts.
  */
 #ifndef FR_GEMM_H
 #define FR_GEMM_H
@@ -46,10 +47,16 @@ typedef struct fr__gemm {
     int dtype; /* of all three */
     int64_t batches, m, n, k;
     fr__gemm_operand a, b;
-    char *c;
     int64_t ldc,
         next; /* elements from one row of c to the next, from one product to the next */
 } fr__gemm;
+
+/* Where it is. */
+typedef struct fr__gemm_place {
+    const char *a, *b;
+    char *c;
+    char *sums; /* fr__gemm_sums bytes: C of each part of k, where there are several */
+} fr__gemm_place;
 
 /* The product that a prepared CONTRACT or CONV is, but for addresses. */
 struct fr__native_call;
@@ -69,18 +76,25 @@ typedef struct fr__gemm_cut {
     int64_t row_units, col_units;
     int64_t blocks; /* of rows, in a unit: packed one after the other */
     int64_t grain;  /* units and blocks end at multiples of so many rows */
+    int64_t parts,
+        depth; /* of k: so many, each of so many elements, made one beside the other */
+    size_t at_b, at_c,
+        scratch; /* in scratch: panels of B, C of half precision; all, a thread */
 } fr__gemm_cut;
 
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads);
-size_t fr__gemm_scratch(const fr__gemm *g, const fr__gemm_cut *cut); /* bytes a thread */
 /* Lines [line, line + n) of an operand of a product, elements [k, k + block) of each (at most
  * FR__GEMM_KC), packed `width` wide. */
 void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, int64_t line,
                          int64_t n, int64_t k, int64_t block, int64_t width, char *to);
-/* Units of C, batches * row_units * col_units. One packs what it needs of A and B in scratch, and is
- * finished when it is left. */
-void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, int64_t begin, int64_t end,
-                  char *scratch);
+size_t fr__gemm_sums(const fr__gemm *g, const fr__gemm_cut *cut); /* bytes, for all threads */
+/* Units of C, batches * parts * row_units * col_units. One packs what it needs of A and B in scratch,
+ * and is finished when it is left (but for what comes of other parts of k). */
+void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_place *at,
+                  int64_t begin, int64_t end, char *scratch);
+/* Where k is in several parts, then: rows of C, batches * m, are added up. */
+void fr__gemm_add_up(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_place *at,
+                     int64_t begin, int64_t end);
 /* The rows of C, of one product, that row unit `unit` of row_units is for. */
 fr__gemm_part fr__gemm_unit_rows(const fr__gemm *g, const fr__gemm_cut *cut, int64_t unit);
 

@@ -6,6 +6,7 @@
  */
 #include "core/scope.h"
 #include "op/op.h"
+#include "op/view.h"
 
 fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk)
 {
@@ -99,6 +100,21 @@ static fr_array *tiled(fr_array *a, fr_array *b, int dtype)
     return y;
 }
 
+/* A vector that meets a large matrix is read again for each of its rows or columns: not with steps
+ * that lead far. */
+static fr_array *side_by_side(fr_array *x, const fr_array *matrix)
+{
+    enum { LARGE = 1 << 15, FEW = 16 };
+    bool far = x && (fr__done(x) ? !fr__is_contiguous(x->ndim, x->dims, fr__strides(x))
+                                 : fr__ops[x->op].class == FR__VIEW);
+    if (!far || matrix->size < LARGE || x->size > matrix->size / FEW)
+        return x;
+    fr_array *y = fr__node(FR__OP_COPY, x->dtype, x->ndim, x->dims, 1, &x, 1);
+    if (y)
+        y->par[0] = 1;
+    return fr__then(x, y);
+}
+
 /* x as [..., 1] or [..., 1, ...]: one more axis at `at`, counted from the end. */
 static fr_array *with_axis(fr_array *x, int at) { return x ? fr_expand_dims(x, &at, 1) : NULL; }
 
@@ -138,6 +154,10 @@ fr_array *(fr_matmul)(fr_array *a, fr_array *b)
         bool row = a->ndim == 1, column = b->ndim == 1;
         int gone[2] = {column ? -1 : -2, -2}, ngone = row + column;
         fr_array *x = fr_astype(a, (fr_dtype)dtype), *z = fr_astype(b, (fr_dtype)dtype);
+        if (row || a->dims[a->ndim - 2] == 1)
+            x = side_by_side(x, b);
+        if (column || b->dims[b->ndim - 1] == 1)
+            z = side_by_side(z, a);
         if (row)
             x = fr__then(x, with_axis(x, 0));
         if (column)

@@ -130,7 +130,6 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
     fr__gemm g = *fr__contract_gemm(call);
     g.a.data = data[0];
     g.b.data = data[1];
-    g.c = data[2];
     *done = false;
     if (!fr__gpu_blas_ready())
         return 0;
@@ -140,14 +139,15 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
                          .m = g.m,
                          .n = g.n,
                          .k = g.k,
-                         .out = {g.c, g.ldc, g.next, false}};
+                         .out = {data[2], g.ldc, g.next, false}};
     fr__gpu_block a = {NULL, 0}, b = {NULL, 0}, space = {NULL, 0};
     int status = 0;
     p.a.at = g.a.data;
     p.b.at = g.b.data;
     if (g.k == 0) {
         *done = true;
-        return fr__gpu_zero(r->to, g.c, (size_t)call->out.size * (size_t)fr__dsize(g.dtype));
+        return fr__gpu_zero(r->to, data[2],
+                            (size_t)call->out.size * (size_t)fr__dsize(g.dtype));
     }
     if (!as_matrix(&g.a.batch, &g.a.outer, g.m, &g.a.k, g.k, &p.a))
         status = pack(r, &g, &g.a, g.m, &p.a, &a);

@@ -52,12 +52,16 @@ static matrix make(int dtype, int64_t rows, int64_t cols, int layout, int64_t ba
     }
 }
 
-static float sum32(const fr__gemm *g, const char *a, int64_t col, const char *b, int64_t row,
-                   bool fused)
+static float sum32(const fr__gemm *g, const fr__gemm_cut *cut, const char *a, int64_t col,
+                   const char *b, int64_t row, bool fused)
 {
     int64_t size = (int64_t)fr_dtype_size((fr_dtype)g->dtype);
-    float sum = 0;
+    float sum = 0, total = 0;
     for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
+        if (k && cut->parts > 1 && k % cut->depth == 0) {
+            total = k == cut->depth ? sum : total + sum;
+            sum = 0;
+        }
         float part = 0;
         for (int64_t i = k; i < g->k && i < k + FR__GEMM_KC; i++) {
             float x = (float)get(a + i * col * size, g->dtype),
@@ -65,36 +69,40 @@ static float sum32(const fr__gemm *g, const char *a, int64_t col, const char *b,
             volatile float product = x * y;
             part = fused ? fmaf(x, y, part) : product + part;
         }
-        sum = k ? sum + part : part;
+        sum = k && (cut->parts == 1 || k % cut->depth) ? sum + part : part;
     }
-    return sum;
+    return cut->parts > 1 ? total + sum : sum;
 }
 
-static double sum64(const fr__gemm *g, const char *a, int64_t col, const char *b, int64_t row,
-                    bool fused)
+static double sum64(const fr__gemm *g, const fr__gemm_cut *cut, const char *a, int64_t col,
+                    const char *b, int64_t row, bool fused)
 {
-    double sum = 0;
+    double sum = 0, total = 0;
     for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
+        if (k && cut->parts > 1 && k % cut->depth == 0) {
+            total = k == cut->depth ? sum : total + sum;
+            sum = 0;
+        }
         double part = 0;
         for (int64_t i = k; i < g->k && i < k + FR__GEMM_KC; i++) {
             double x = get(a + i * col * 8, g->dtype), y = get(b + i * row * 8, g->dtype);
             volatile double product = x * y;
             part = fused ? fma(x, y, part) : product + part;
         }
-        sum = k ? sum + part : part;
+        sum = k && (cut->parts == 1 || k % cut->depth) ? sum + part : part;
     }
-    return sum;
+    return cut->parts > 1 ? total + sum : sum;
 }
 
-static void expect_element(const fr__gemm *g, const char *a, int64_t col, const char *b,
-                           int64_t row, const char *c, bool fused)
+static void expect_element(const fr__gemm *g, const fr__gemm_cut *cut, const char *a,
+                           int64_t col, const char *b, int64_t row, const char *c, bool fused)
 {
     if (g->dtype == FR_FLOAT64) {
-        double want = sum64(g, a, col, b, row, fused);
+        double want = sum64(g, cut, a, col, b, row, fused);
         EXPECT(!memcmp(c, &want, sizeof want));
         return;
     }
-    float want = sum32(g, a, col, b, row, fused);
+    float want = sum32(g, cut, a, col, b, row, fused);
     char bytes[4];
     put(bytes, g->dtype, (double)want);
     EXPECT(!memcmp(c, bytes, fr_dtype_size((fr_dtype)g->dtype)));
@@ -135,15 +143,22 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
     }
     fr__gemm_cut cut = fr__gemm_cut_up(&g, 1 + pick(3) * 7);
     char *c = malloc((size_t)(m * n * batch * size) + 64);
-    size_t scratch = fr__gemm_scratch(&g, &cut);
+    size_t scratch = cut.scratch;
     memset(c, 0xee, (size_t)(m * n * batch * size) + 64);
-    g.c = c;
     char *space = aligned_alloc(64, scratch + 64);
     memset(space, 0xff, scratch); /* NaN: nothing is read that wasn't written */
     space[scratch] = 0x5a;
-    int64_t units = g.batches * cut.row_units * cut.col_units, half = units / 2;
-    fr__gemm_run(&g, &cut, half, units, space);
-    fr__gemm_run(&g, &cut, 0, half, space);
+    size_t sums = fr__gemm_sums(&g, &cut);
+    fr__gemm_place at = {a.data, b.data, c, malloc(sums + 1)};
+    memset(at.sums, 0xff, sums);
+    int64_t units = g.batches * cut.parts * cut.row_units * cut.col_units, half = units / 2;
+    fr__gemm_run(&g, &cut, &at, half, units, space);
+    fr__gemm_run(&g, &cut, &at, 0, half, space);
+    if (cut.parts > 1) {
+        fr__gemm_add_up(&g, &cut, &at, 0, batch * m / 2);
+        fr__gemm_add_up(&g, &cut, &at, batch * m / 2, batch * m);
+    }
+    free(at.sums);
     EXPECT_EQ(space[scratch], 0x5a);
     for (int i = 0; i < 64; i++)
         EXPECT_EQ((unsigned char)c[m * n * batch * size + i], 0xee);
@@ -152,7 +167,7 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
         for (int64_t i = 0; i < m && test_failures == before; i++)
             for (int64_t j = 0; j < n && test_failures == before; j++)
                 if (m * n < 4096 || !pick(50) || i == m - 1 || j == n - 1)
-                    expect_element(&g, a.data + (p * each_a + i * a.row) * size, a.col,
+                    expect_element(&g, &cut, a.data + (p * each_a + i * a.row) * size, a.col,
                                    b.data + (p * each_b + j * b.col) * size, b.row,
                                    c + ((p * m + i) * n + j) * size, fused);
     if (test_failures != before)
@@ -175,6 +190,8 @@ static void try_all(bool fused)
         try_one(dtypes[d], 193, 129, 2 * FR__GEMM_KC + 1, 0, 1, 1, fused);
         try_one(dtypes[d], 12, 640, FR__GEMM_KC, 0, 0, 1, fused);
         try_one(dtypes[d], 640, 33, FR__GEMM_KC + 1, 1, 0, 2, fused);
+        try_one(dtypes[d], 13, 33, 6 * FR__GEMM_KC + 5, 0, 0, 2, fused); /* k in parts */
+        try_one(dtypes[d], 64, 30, 40 * FR__GEMM_KC - 1, 1, 0, 1, fused);
     }
 }
 

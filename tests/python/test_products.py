@@ -418,3 +418,33 @@ def test_norm(keepdims):
 def test_norm_errors(call, kind):
     with pytest.raises(kind, match="norm: "):
         call(mx.linalg.norm, mx.zeros((2, 3, 4)))
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.int32, mx.float16])
+def test_strided_vector_is_gathered_once(dtype):
+    x = mx.array(np.arange(256 * 256).reshape(256, 256) % 7 - 3).astype(dtype)
+    y = mx.array(np.arange(256 * 256).reshape(256, 256) % 5 - 2).astype(dtype)
+    mx.eval(x, y)
+    a, b = np.array(x).astype(np.float64), np.array(y).astype(np.float64)
+    for made, wanted in (
+        (x @ y.T[3], a @ b.T[3]),
+        (y.T[3] @ x, b.T[3] @ a),
+        (y.T[3] @ x.T, b.T[3] @ a.T),
+        (x @ y[:, 4:5], a @ b[:, 4:5]),
+        (y[::-1, 7] @ x, b[::-1, 7] @ a),
+    ):
+        np.testing.assert_array_equal(np.array(made).astype(np.float64), wanted)
+
+
+def test_strided_vector_in_a_compiled_function_and_its_gradient():
+    x = mx.array(np.random.default_rng(1).standard_normal((300, 300)).astype(np.float32))
+    y = mx.array(np.random.default_rng(2).standard_normal((300, 300)).astype(np.float32))
+
+    def loss(x, y):
+        return mx.sum((x @ y.T[3]) ** 2)
+
+    g = mx.compile(mx.grad(loss, argnums=(0, 1)))(x, y)
+    a, b = np.array(x), np.array(y)
+    r = 2 * (a @ b[:, 3])
+    np.testing.assert_allclose(np.array(g[0]), np.outer(r, b[:, 3]), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(np.array(g[1])[:, 3], a.T @ r, rtol=1e-4, atol=2e-2)
