@@ -34,6 +34,7 @@ typedef struct fr__kb fr__kb;
 struct fr__kb {
     fr__arena *arena; /* the compilation's */
     bool failed;      /* no memory or too large: everything after gives 0 */
+    bool tables;      /* lookups are quicker than long polynomials: on a CPU */
     FR__VEC(fr__kins) ins;
     FR__VEC(int32_t) block_of; /* instruction -> its block */
     FR__VEC(fr__kblock) blocks;

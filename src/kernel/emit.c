@@ -712,21 +712,95 @@ static value raised_two(fr__emit *e, fr__ktype t, value n, int lanes)
     return bitcast(e, bits, fr__emit_type(e, t, lanes));
 }
 
-/* a * 2^b: one instruction, or in two factors, of which the second product rounds. */
+/* a * 2^floor(b): one instruction, or in two factors, of which the second product rounds. */
 static value scaled(fr__emit *e, fr__ktype t, value a, value b, int lanes)
 {
     LLVMTypeRef type = fr__emit_type(e, t, lanes);
-    if (e->scalef && t == FR__KF32 && lanes == 16) {
+    if (e->avx512 && t == FR__KF32 && lanes == 16) {
         value all = fr__llvm.ConstInt(e->i16, 0xffff, 0);
         value args[5] = {a, b, a, all, c32(e, 4)}; /* 4: rounding as the thread has it */
         return fr__emit_call(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, args, 5);
     }
+    b = call1(e, "llvm.floor", type, b);
     value halved = fr__llvm.BuildFMul(e->at, b, kfloat(e, t, 0.5, lanes), "");
     value half = call1(e, e->ptx ? "llvm.rint" : "llvm.roundeven", type, halved);
     value rest = fr__llvm.BuildFSub(e->at, b, half, "");
     value first = raised_two(e, t, half, lanes), second = raised_two(e, t, rest, lanes);
     value product = fr__llvm.BuildFMul(e->at, a, first, "");
     return fr__llvm.BuildFMul(e->at, product, second, "");
+}
+
+/* ---- tables ------------------------------------------------------------------------- */
+
+/* `count` entries of a table as a constant. */
+static value entries(fr__emit *e, int64_t table, int from, int count)
+{
+    LLVMValueRef all[FR__LANES];
+    for (int i = 0; i < count; i++)
+        all[i] = kf32(e, fr__ktables[table][from + i], 0);
+    return fr__llvm.ConstVector(all, (unsigned)count);
+}
+
+/* The table in memory, for one lookup at a time. */
+static value table_in_memory(fr__emit *e, int64_t table)
+{
+    value *at = &e->tables[table];
+    if (!*at) {
+        LLVMTypeRef type = fr__emit_vector(e, e->f32, FR__LANES);
+        char name[24];
+        snprintf(name, sizeof name, "table%d", (int)table);
+        *at = fr__llvm.AddGlobalInAddressSpace(e->module, type, name, e->ptx ? 1 : 0);
+        fr__llvm.SetInitializer(*at, entries(e, table, 0, FR__LANES));
+        fr__llvm.SetGlobalConstant(*at, 1);
+        fr__llvm.SetLinkage(*at, LLVMPrivateLinkage);
+        fr__llvm.SetAlignment(*at, 64);
+    }
+    return *at;
+}
+
+static value one_lookup(fr__emit *e, int64_t table, value index)
+{
+    value low = and(e, index, c32(e, FR__LANES - 1));
+    value where = gep(e, e->f32, table_in_memory(e, table), low);
+    value v = fr__llvm.BuildLoad2(e->at, e->f32, where, "");
+    fr__llvm.SetAlignment(v, 4);
+    return v;
+}
+
+/* Eight lanes: both halves of the table are asked, bit 3 of the index chooses. */
+static value lookup_in_halves(fr__emit *e, int64_t table, value index)
+{
+    value low[2] = {entries(e, table, 0, 8), index}, high[2] = {entries(e, table, 8, 8), index};
+    value a = fr__emit_call(e, "llvm.x86.avx2.permps", NULL, 0, low, 2);
+    value b = fr__emit_call(e, "llvm.x86.avx2.permps", NULL, 0, high, 2);
+    value sign = shl(e, index, k32(e, 28, 8));
+    return choose(e, icmp(e, LLVMIntSLT, sign, k32(e, 0, 8)), b, a);
+}
+
+static value lookup(fr__emit *e, int64_t table, value index, int lanes)
+{
+    if (!lanes)
+        return one_lookup(e, table, index);
+    if (e->avx512 && lanes == FR__LANES) {
+        value args[2] = {entries(e, table, 0, FR__LANES), index};
+        return fr__emit_call(e, "llvm.x86.avx512.permvar.sf.512", NULL, 0, args, 2);
+    }
+    if (e->avx2 && lanes == FR__LANES) {
+        value half[2];
+        for (int h = 0; h < 2; h++) {
+            value lanes8 = fr__emit_iota(e, e->i32, 8, 8 * h);
+            value part = fr__llvm.BuildShuffleVector(e->at, index, index, lanes8, "");
+            half[h] = lookup_in_halves(e, table, part);
+        }
+        value all = fr__emit_iota(e, e->i32, FR__LANES, 0);
+        return fr__llvm.BuildShuffleVector(e->at, half[0], half[1], all, "");
+    }
+    value v = fr__llvm.GetPoison(fr__emit_vector(e, e->f32, lanes));
+    for (int i = 0; i < lanes; i++) {
+        value at = fr__llvm.BuildExtractElement(e->at, index, c32(e, i), "");
+        v = fr__llvm.BuildInsertElement(e->at, v, one_lookup(e, table, at), c32(e, i), "");
+    }
+    return v;
 }
 
 /* ---- the operations ----------------------------------------------------------------- */
@@ -809,6 +883,7 @@ LLVMValueRef fr__emit_op(fr__emit *e, const fr__kins *ins, LLVMValueRef a, LLVMV
         return fr__emit_call(e, "llvm.copysign", &type, 1, args, 2);
     }
     case FR__K_SCALE: return scaled(e, t, a, b, lanes);
+    case FR__K_LOOKUP: return lookup(e, ins->imm, a, lanes);
     case FR__K_XOR: return fr__llvm.BuildXor(e->at, a, b, "");
     case FR__K_NOT: return fr__llvm.BuildNot(e->at, a, "");
     case FR__K_SHL: return shift(e, t, true, a, b, lanes, lit);

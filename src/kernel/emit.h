@@ -27,7 +27,8 @@ typedef struct fr__emit {
     const fr__kernel *k;
     const fr__place *place;
     bool fma, half; /* the machine has fused multiply-add; f16 conversions */
-    bool scalef;    /* ... and AVX-512's a * 2^b */
+    bool avx512;    /* a * 2^b and lookups of 16 floats are instructions */
+    bool avx2;      /* lookups of 8 floats are */
     bool ptx;
     fr__arena arena;
     LLVMContextRef context;
@@ -39,6 +40,7 @@ typedef struct fr__emit {
     LLVMTypeRef data;                            /* pointer to array data: its address space */
     LLVMValueRef *values;                        /* FR__KMAXUNROLL for each instruction */
     LLVMValueRef *words, *bases;                 /* made in the entry block, NULL until used */
+    LLVMValueRef tables[FR__TABLES];             /* those in memory, NULL until used */
     struct fr__address { /* of a LOAD or STORE while its block is open */
         LLVMValueRef at; /* buffer + the terms added so far */
         uint64_t added;  /* a bit a term; bit 63: operand b */

@@ -30,6 +30,7 @@
 #define NOT(x) fr__k1(kb, FR__K_NOT, x)
 #define COPYSIGN(x, y) fr__k2(kb, FR__K_COPYSIGN, x, y)
 #define SCALE(x, n) fr__k2(kb, FR__K_SCALE, x, n)
+#define LOOKUP(table, at) fr__k(kb, FR__K_LOOKUP, FR__KF32, at, -1, -1, FR__TABLE_##table)
 #define FMA(x, y, z) fr__k(kb, FR__K_FMA, fr__ktype_at(kb, x), x, y, z, 0)
 #define LT(x, y) fr__kcmp(kb, FR__K_LT, x, y)
 #define LE(x, y) fr__kcmp(kb, FR__K_LE, x, y)

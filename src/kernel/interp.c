@@ -22,6 +22,7 @@ typedef enum step_kind {
     DO_CONST,  /* imm to d */
     DO_PARAM,
     DO_AXIS,
+    DO_LOOKUP, /* imm: the table */
     DO_LOAD,
     DO_STORE,
     DO_UPD,      /* acc d, value a; imm: lanes of the acc, 0 for the lanes at hand */
@@ -288,6 +289,10 @@ static step make_step(const planner *p, const layout *l, int i)
     case FR__K_AXIS:
         s.kind = DO_AXIS;
         s.run.loop = p->loops->iota;
+        break;
+    case FR__K_LOOKUP:
+        s.kind = DO_LOOKUP;
+        s.run.loop = p->loops->lookup;
         break;
     case FR__K_LOAD:
     case FR__K_STORE:
@@ -685,6 +690,7 @@ void fr__interp(const fr__kernel *k, const uint64_t *w, int64_t begin, int64_t e
             s->run.fill(at + s->d, s->type == FR__KB1 ? w[s->imm] & 1 : w[s->imm], n);
             break;
         case DO_AXIS: s->run.loop(at + s->d, &f.index[s->imm], NULL, NULL, n); break;
+        case DO_LOOKUP: s->run.loop(at + s->d, at + s->a, fr__ktables[s->imm], NULL, n); break;
         case DO_LOAD: load(&f, s); break;
         case DO_STORE: store(&f, s); break;
         case DO_UPD: s->run.upd(at + s->d, at + s->a, s->imm ? s->imm : n, n); break;

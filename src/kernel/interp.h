@@ -19,6 +19,7 @@ typedef struct fr__interp_loops {
     fr__loop *fma[2];                     /* fused whatever the host: f32, f64 */
     fr__loop *round[2];                   /* to f16, to bf16 */
     fr__loop *iota;                       /* d[i] = *a + i, int64 */
+    fr__loop *lookup;                     /* d[i] = entry a[i] of the table b */
     fr__upd *upd[FR__K_COUNT][FR__KNONE];
     fr__transfer *load[FR_DTYPE_COUNT], *store[FR_DTYPE_COUNT];
     fr__fill *fill[9]; /* by size: 1, 4, 8 */

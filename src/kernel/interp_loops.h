@@ -171,10 +171,18 @@ static inline f64 power_f64(f64 n)
 {
     return fr__float64((fr__bits64(n + 0x1.8p52) + 1023) << 52);
 }
-LOOP2(scale_f32, f32, f32, f32, ROUNDED,
-      a *power_f32(__builtin_rintf(b * 0.5f)) * power_f32(b - __builtin_rintf(b * 0.5f)))
-LOOP2(scale_f64, f64, f64, f64, ROUNDED,
-      a *power_f64(__builtin_rint(b * 0.5)) * power_f64(b - __builtin_rint(b * 0.5)))
+static inline f32 scaled_f32(f32 a, f32 b)
+{
+    f32 n = __builtin_floorf(b), half = __builtin_rintf(n * 0.5f);
+    return a * power_f32(half) * power_f32(n - half);
+}
+static inline f64 scaled_f64(f64 a, f64 b)
+{
+    f64 n = __builtin_floor(b), half = __builtin_rint(n * 0.5);
+    return a * power_f64(half) * power_f64(n - half);
+}
+LOOP2(scale_f32, f32, f32, f32, ROUNDED, scaled_f32(a, b))
+LOOP2(scale_f64, f64, f64, f64, ROUNDED, scaled_f64(a, b))
 
 /* Written with intrinsics, since not every compiler trusts fma and sqrt to be without errno. */
 #ifdef V3
@@ -346,6 +354,18 @@ static void iota(void *restrict d, const void *a, const void *b, const void *c, 
         r[i] = first + i;
 }
 
+static void lookup(void *restrict d, const void *a, const void *table, const void *c, int64_t n)
+{
+    f32 *r = d;
+    const i32 *at = a;
+    const f32 *from = table;
+    const int64_t end = ROUNDED;
+
+    (void)c;
+    for (int64_t i = 0; i < end; i++)
+        r[i] = from[at[i] & (FR__LANES - 1)];
+}
+
 /* ---- the table ---------------------------------------------------------------------- */
 
 #define ROW_INTS(name)                                                                         \
@@ -414,6 +434,7 @@ const fr__interp_loops TABLE =
         .fma = {fma_f32, fma_f64},
         .round = {round_f16, round_bf16},
         .iota = iota,
+        .lookup = lookup,
         .upd =
             {
                 [FR__K_ADD] = {ROW_INTS(upd_add), ROW_FLOATS(upd_add)},

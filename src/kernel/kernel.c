@@ -11,27 +11,28 @@
 /* ---- names -------------------------------------------------------------------------- */
 
 const char *const fr__kop_name[FR__K_COUNT] = {
-    [FR__K_CONST] = "const",     [FR__K_PARAM] = "param",
-    [FR__K_AXIS] = "axis",       [FR__K_LOAD] = "load",
-    [FR__K_ADD] = "add",         [FR__K_SUB] = "sub",
-    [FR__K_MUL] = "mul",         [FR__K_DIV] = "div",
-    [FR__K_MOD] = "mod",         [FR__K_MIN] = "min",
-    [FR__K_MAX] = "max",         [FR__K_NEG] = "neg",
-    [FR__K_ABS] = "abs",         [FR__K_FMA] = "fma",
-    [FR__K_SQRT] = "sqrt",       [FR__K_RINT] = "rint",
-    [FR__K_FLOOR] = "floor",     [FR__K_CEIL] = "ceil",
-    [FR__K_TRUNC] = "trunc",     [FR__K_COPYSIGN] = "copysign",
-    [FR__K_SCALE] = "scale",     [FR__K_AND] = "and",
-    [FR__K_OR] = "or",           [FR__K_XOR] = "xor",
-    [FR__K_NOT] = "not",         [FR__K_SHL] = "shl",
-    [FR__K_SHR] = "shr",         [FR__K_MULHI] = "mulhi",
-    [FR__K_LT] = "lt",           [FR__K_LE] = "le",
-    [FR__K_EQ] = "eq",           [FR__K_NE] = "ne",
-    [FR__K_SEL] = "sel",         [FR__K_CVT] = "cvt",
-    [FR__K_BITCAST] = "bitcast", [FR__K_ROUND] = "round",
-    [FR__K_ACC] = "acc",         [FR__K_UPD] = "upd",
-    [FR__K_RED] = "red",         [FR__K_LOOP] = "loop",
-    [FR__K_END] = "end",         [FR__K_STORE] = "store",
+    [FR__K_CONST] = "const", [FR__K_PARAM] = "param",
+    [FR__K_AXIS] = "axis",   [FR__K_LOAD] = "load",
+    [FR__K_ADD] = "add",     [FR__K_SUB] = "sub",
+    [FR__K_MUL] = "mul",     [FR__K_DIV] = "div",
+    [FR__K_MOD] = "mod",     [FR__K_MIN] = "min",
+    [FR__K_MAX] = "max",     [FR__K_NEG] = "neg",
+    [FR__K_ABS] = "abs",     [FR__K_FMA] = "fma",
+    [FR__K_SQRT] = "sqrt",   [FR__K_RINT] = "rint",
+    [FR__K_FLOOR] = "floor", [FR__K_CEIL] = "ceil",
+    [FR__K_TRUNC] = "trunc", [FR__K_COPYSIGN] = "copysign",
+    [FR__K_SCALE] = "scale", [FR__K_LOOKUP] = "lookup",
+    [FR__K_AND] = "and",     [FR__K_OR] = "or",
+    [FR__K_XOR] = "xor",     [FR__K_NOT] = "not",
+    [FR__K_SHL] = "shl",     [FR__K_SHR] = "shr",
+    [FR__K_MULHI] = "mulhi", [FR__K_LT] = "lt",
+    [FR__K_LE] = "le",       [FR__K_EQ] = "eq",
+    [FR__K_NE] = "ne",       [FR__K_SEL] = "sel",
+    [FR__K_CVT] = "cvt",     [FR__K_BITCAST] = "bitcast",
+    [FR__K_ROUND] = "round", [FR__K_ACC] = "acc",
+    [FR__K_UPD] = "upd",     [FR__K_RED] = "red",
+    [FR__K_LOOP] = "loop",   [FR__K_END] = "end",
+    [FR__K_STORE] = "store",
 };
 
 const uint8_t fr__kop_arity[FR__K_COUNT] = {
@@ -661,6 +662,7 @@ static const uint8_t takes[FR__K_COUNT] = {
     [FR__K_TRUNC] = FLOATS,
     [FR__K_COPYSIGN] = FLOATS,
     [FR__K_SCALE] = FLOATS,
+    [FR__K_LOOKUP] = 1 << FR__KF32,
     [FR__K_AND] = INTS | BOOL,
     [FR__K_OR] = INTS | BOOL,
     [FR__K_XOR] = INTS | BOOL,
@@ -694,6 +696,8 @@ static int check_value(checker *c)
             wanted = FR__KNONE;
         else if (ins->op >= FR__K_LT && ins->op <= FR__K_NE)
             wanted = i == 0 ? FR__KNONE : c->k->ins[ins->a].type;
+        else if (ins->op == FR__K_LOOKUP)
+            wanted = FR__KI32;
         if (check_operand(c, (char)('a' + i), operand[i], wanted))
             return -1;
     }
@@ -702,6 +706,8 @@ static int check_value(checker *c)
     switch (ins->op) {
     case FR__K_PARAM: return check_word(c, "param", ins->imm);
     case FR__K_AXIS: return axis_usable(c, ins->imm) ? 0 : complain(c, "the axis is not open");
+    case FR__K_LOOKUP:
+        return ins->imm >= 0 && ins->imm < FR__TABLES ? 0 : complain(c, "no such table");
     case FR__K_CVT:
         if (c->k->ins[ins->a].type == type)
             return complain(c, "operand a has that type already");

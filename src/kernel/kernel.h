@@ -82,8 +82,9 @@ typedef enum fr__ktype {          /* types of values in registers */
     X(SQRT,    1, T) X(RINT, 1, T) /* to nearest even */                                     \
     X(FLOOR,   1, T) X(CEIL, 1, T) X(TRUNC, 1, T)                                            \
     X(COPYSIGN,2, T)  /* magnitude of a, sign of b */                                        \
-    X(SCALE,   2, T)  /* a * 2^b, for |a| in [1/2, 2] or NaN and whole b that leave at most  \
+    X(SCALE,   2, T)  /* a * 2^floor(b), for |a| in [1/2, 2] or NaN and b that leave at most \
                          twice the range (else anything); rounded once, to 0 and infinity too */\
+    X(LOOKUP,  1, T)  /* KF32: of table imm the entry that the low four bits of a, KI32, say */\
     /* integers and KB1 */                                                                   \
     X(AND,     2, T) X(OR, 2, T) X(XOR, 2, T) X(NOT, 1, T)                                   \
     X(SHL,     2, T)  /* integers; a count outside [0, bits) gives 0 */                      \
@@ -216,6 +217,27 @@ size_t fr__kernel_words(const fr__kernel *k, size_t room, uint64_t *to);
 bool fr__kins_varying(const fr__kernel *k, int i, int vaxis, const uint8_t *varying);
 void fr__kernel_free(fr__kernel *k);
 
+/* -- tables.c: what mathematics looks up instead of computing it ------------------------ */
+enum {
+    FR__TABLE_ERF_AT,
+    FR__TABLE_ERF_1,
+    FR__TABLE_ERF_2,
+    FR__TABLE_ERF_3,
+    FR__TABLE_ERF_4,
+    FR__TABLE_ERF_5,
+    FR__TABLE_TANH_CENTRE,
+    FR__TABLE_TANH_AT,
+    FR__TABLE_TANH_1,
+    FR__TABLE_TANH_2,
+    FR__TABLE_TANH_3,
+    FR__TABLE_TANH_4,
+    FR__TABLE_TANH_5,
+    FR__TABLE_EXP2,
+    FR__TABLE_EXP2_REST,
+    FR__TABLES
+};
+extern const float fr__ktables[FR__TABLES][FR__LANES];
+
 /* -- interp.c --------------------------------------------------------------------------- */
 /* Same results as machine code, bit for bit; no memory but its own stack and `space`, which
  * holds fr__interp_space(k) bytes, 64-byte aligned. */
@@ -267,7 +289,7 @@ enum { FR__ROW_RANGE, FR__ROW_FIRST, FR__ROW_BLOCKS, FR__ROW_WORDS };
 int64_t fr__ptx_per_block(const fr__kernel *k, int threads);
 /* LLVM IR as text (fr__malloc), for FERRULE_DEBUG=5 and tests. ptx: 0 for the host. */
 char *fr__llvm_ir(const fr__kernel *k, const char *name, int ptx_sm);
-enum { FR__EMITTER_VERSION = 2 }; /* raised whenever generated code may change */
+enum { FR__EMITTER_VERSION = 3 }; /* raised whenever generated code may change */
 
 /* -- loader.c: relocatable objects to executable memory, without LLVM -------------------- */
 typedef struct fr__code fr__code;

@@ -58,7 +58,8 @@
     X(CreateStringAttribute) X(CreateEnumAttribute) X(GetEnumAttributeKindForName)             \
     X(CreateTypeAttribute) X(AddCallSiteAttribute) X(LookupIntrinsicID)                        \
     X(GetIntrinsicDeclaration) X(IntrinsicGetType) X(AddGlobalInAddressSpace)                  \
-    X(SetInitializer) X(SetLinkage) X(SetAlignment) X(ValueAsMetadata) X(MetadataAsValue)      \
+    X(SetInitializer) X(SetGlobalConstant) X(SetLinkage) X(SetAlignment) X(ValueAsMetadata)    \
+    X(MetadataAsValue)                                                                         \
     X(MDNodeInContext2) X(MDStringInContext2) X(GetMDKindIDInContext) X(SetMetadata)           \
     /* code */                                                                                 \
     X(CreateBuilderInContext) X(DisposeBuilder) X(PositionBuilderAtEnd) X(GetInsertBlock)      \

@@ -902,7 +902,8 @@ int fr__llvm_build_cpu(fr__llvm_session *s, const fr__kernel *k, const char *nam
     m.transfers = fr__arena_zalloc(&m.e.arena, (size_t)k->nins * sizeof *m.transfers);
     m.e.fma = machine->fma;
     m.e.half = machine->f16c;
-    m.e.scalef = machine->avx512;
+    m.e.avx512 = machine->avx512;
+    m.e.avx2 = machine->avx2;
     if (!m.splats || !m.transfers)
         failed = -1;
     if (!failed) {

@@ -21,6 +21,9 @@ enum {
     CHUNK = 4096, /* elements of such a piece */
     CROSSED = 32, /* and where the vector crosses an array */
 #endif
+    MEDIUM =
+        40, /* operations of a body that two vectors at once still do good: longer chains would
+                       fill what the processor looks ahead */
     SHORT_AXIS = 8, /* too short to be the vector, if a longer one is there */
 };
 
@@ -105,7 +108,7 @@ int64_t fr__lower_reduced_volume(const fr__lowering *s)
 
 int fr__lower_unroll(int cost, int64_t extent)
 {
-    int u = cost <= 3 ? 4 : cost <= 8 ? 2 : 1;
+    int u = cost <= 3 ? 4 : cost <= MEDIUM ? 2 : 1;
     while (u > 1 && extent < 2 * FR__LANES * u)
         u /= 2;
     return u;
@@ -267,6 +270,7 @@ int fr__lower(fr__trace *t, int group, fr__lowered *to)
     int status = -1;
     if (fr__kb_init(&s.kb, &t->arena) || gather_members(&s))
         goto out;
+    s.kb.tables = !t->place;
     merge_axes(&s);
     choose_vector(&s);
     int opened = open_root(&s, to);

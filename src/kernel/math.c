@@ -1,6 +1,7 @@
 /* math.c - transcendental functions, written once in kernel IR for every target
  *
  * math_exp.c, math_pow.c, math_trig.c and math_whole.c have the rest, math64.c these in float64.
+ * What exp, tanh, erf and sigmoid look up on CPUs is in tables.c.
  * float32; the coefficients are minimax fits (fpminimax and a rational Remez fit), errors in ULP
  * as tested by tests/c/test_math.c. Steps: reduce the argument exactly, a polynomial, rebuild.
  */
@@ -39,6 +40,34 @@ static const double exp_terms[] = {0x1.6b4f4cp-10 /* 1.38628250e-3 */,
                                    1,
                                    1};
 
+typedef struct
+    sixteenths { /* of an argument to base 2: the whole number of them that is nearest */
+    int bits, n; /* as the low bits of an integer; as a float, a sixteenth being 1/16 */
+} sixteenths;
+
+/* x times `scale`. The sum's last place is 1/16. */
+static sixteenths nearest_sixteenth(fr__kb *kb, int x, double scale)
+{
+    int m = FMA(x, F(scale), F(0x1.8p19));
+    return (sixteenths){BITS(m), SUB(m, F(0x1.8p19))};
+}
+
+/* r P(r), of n coefficients, and what the table's entry lacks. */
+static int rest_of_exp(fr__kb *kb, sixteenths s, int r, int n, const double *c)
+{
+    return FMA(r, poly(kb, r, n, c), LOOKUP(EXP2_REST, s.bits));
+}
+
+/* e^x = 2^(n/16) e^r, of which a table has the fraction. The result is rounded once, all but. */
+static int exp_by_table(fr__kb *kb, int x)
+{
+    sixteenths s = nearest_sixteenth(kb, x, 0x1.715476p0);
+    static const double c[] = {0x1.555662p-3, 0x1.00014ep-1, 1};
+    int p = rest_of_exp(kb, s, less_n_ln2(kb, x, s.n), 3, c);
+    int two = LOOKUP(EXP2, s.bits);
+    return SCALE(FMA(two, p, two), s.n);
+}
+
 /* e^x = 2^n e^r, r in [-ln 2 / 2, ln 2 / 2]; 2^n in two factors, so that results below the normal
  * range come out right. */
 int fr__math_exp(fr__kb *kb, int x0)
@@ -46,7 +75,10 @@ int fr__math_exp(fr__kb *kb, int x0)
     if (is_wide(kb, x0))
         return fr__math_exp64(kb, x0);
     /* Clamped where the result is 0 or infinite; a NaN passes through both. */
-    int x = SEL(LT(F(89), x0), F(89), SEL(LT(x0, F(-104)), F(-104), x0));
+    int x = SEL(LT(x0, F(-104)), F(-104), x0);
+    x = SEL(LT(F(89), x), F(89), x);
+    if (kb->tables)
+        return exp_by_table(kb, x);
     int n = RINT(MUL(x, F(0x1.715476p0)));
     int r = less_n_ln2(kb, x, n);
     int p = poly(kb, r, 7, exp_terms);
@@ -57,6 +89,8 @@ int fr__math_exp(fr__kb *kb, int x0)
 /* The same for x known to be in [-87, 88]: one factor. */
 static int exp_in_range(fr__kb *kb, int x)
 {
+    if (kb->tables)
+        return exp_by_table(kb, x);
     int n = RINT(MUL(x, F(0x1.715476p0)));
     return MUL(poly(kb, less_n_ln2(kb, x, n), 7, exp_terms), power_of_two(kb, TO_INT(n)));
 }
@@ -87,11 +121,30 @@ int fr__math_log(fr__kb *kb, int x)
     return SEL(LT(x, F(0)), F(NAN), r);
 }
 
+/* Of an odd function that tables have: about 0 it is x, what the table has being less; about the other
+ * centres the value there is the larger of the two. */
+static int value_at_centre(fr__kb *kb, int s, int value) { return SEL(LT(value, s), s, value); }
+
+/* The polynomial about a centre; intervals grow with x (tables.c). From 9.14 on it is 1. */
+static int tanh_by_table(fr__kb *kb, int x)
+{
+    int t = ABS(x);
+    t = SEL(LT(F(9.14), t), F(9.14), t);
+    int at = SHR(BITS(FMA(t, F(1.640625), F(1))), I(21));
+    int s = SUB(t, LOOKUP(TANH_CENTRE, at));
+    int p = FMA(s, LOOKUP(TANH_5, at), LOOKUP(TANH_4, at));
+    p = FMA(s, FMA(s, p, LOOKUP(TANH_3, at)), LOOKUP(TANH_2, at));
+    p = FMA(s, p, LOOKUP(TANH_1, at));
+    return COPYSIGN(FMA(s, p, value_at_centre(kb, s, LOOKUP(TANH_AT, at))), x);
+}
+
 /* Odd; (e^2t - 1) / (e^2t + 1) with e^2t - 1 kept exact near 0. */
 int fr__math_tanh(fr__kb *kb, int x)
 {
     if (is_wide(kb, x))
         return fr__math_tanh64(kb, x);
+    if (kb->tables)
+        return tanh_by_table(kb, x);
     int t = ABS(x);
     t = SEL(LT(F(10), t), F(10), t);
     int z = ADD(t, t), n = RINT(MUL(z, F(0x1.715476p0))), r = less_n_ln2(kb, z, n);
@@ -105,12 +158,27 @@ int fr__math_tanh(fr__kb *kb, int x)
     return COPYSIGN(DIV(em1, ADD(em1, F(2))), x);
 }
 
+/* The polynomial about the nearest of 16 centres, 1/4 apart. From 3.8749 on it is 1. */
+static int erf_by_table(fr__kb *kb, int x)
+{
+    int t = ABS(x);
+    t = SEL(LT(F(3.8749), t), F(3.8749), t);
+    int m = ADD(t, F(0x1.8p21)), at = BITS(m); /* that sum's last place is 1/4 */
+    int s = SUB(t, SUB(m, F(0x1.8p21)));
+    int p = FMA(s, LOOKUP(ERF_5, at), LOOKUP(ERF_4, at));
+    p = FMA(s, FMA(s, p, LOOKUP(ERF_3, at)), LOOKUP(ERF_2, at));
+    p = FMA(s, p, LOOKUP(ERF_1, at));
+    return COPYSIGN(FMA(s, p, value_at_centre(kb, s, LOOKUP(ERF_AT, at))), x);
+}
+
 /* To 0.7 x + x P(x^2); beyond, 1 - 2^(t Q(t)), which cannot cancel: 1.5 ULP. From 3.95 on it is 1.
  * Both are computed everywhere: cheaper than a quotient of polynomials, and more exact. */
 int fr__math_erf(fr__kb *kb, int x)
 {
     if (is_wide(kb, x))
         return fr__math_erf64(kb, x);
+    if (kb->tables)
+        return erf_by_table(kb, x);
     static const double p[] = {0x1.189df6p-8, -0x1.b1c26p-6, 0x1.cde7fp-4, -0x1.81262ep-2,
                                0x1.06eba2p-3};
     static const double q[] = {0x1.46669ap-12, -0x1.316a08p-8, 0x1.0f1fbp-5,
@@ -152,10 +220,11 @@ int fr__math_sigmoid(fr__kb *kb, int x)
     if (is_wide(kb, x))
         return fr__math_sigmoid64(kb, x);
     int t = ABS(x);
-    int e = exp_in_range(kb, NEG(SEL(LT(F(87), t), F(87), t)));
+    double most = kb->tables ? 104 : 87; /* what the exponential takes */
+    int e = exp_in_range(kb, NEG(SEL(LT(F(most), t), F(most), t)));
     int y = DIV(F(1), ADD(F(1), e));
     int z = SEL(LT(x, F(0)), MUL(e, y), y);
-    return SEL(LT(x, F(-87)), fr__math_exp(kb, x), z);
+    return kb->tables ? z : SEL(LT(x, F(-87)), fr__math_exp(kb, x), z);
 }
 
 #define U(v) fr__kconst(kb, FR__KU32, v)

@@ -488,6 +488,7 @@ static bool takes(int code, int type)
     case FR__K_TRUNC:
     case FR__K_COPYSIGN:
     case FR__K_SCALE: return real;
+    case FR__K_LOOKUP: return type == FR__KF32;
     case FR__K_AND:
     case FR__K_OR:
     case FR__K_XOR:
@@ -504,7 +505,7 @@ static bool takes(int code, int type)
     }
 }
 
-/* SCALE of what it takes: +-1.375, and whole numbers that lead out of the range at both ends. */
+/* SCALE of what it takes: +-1.375, and numbers that lead out of the range at both ends. */
 static int scaled(kern *t, int type, int a, int b)
 {
     bool wide = type == FR__KF64;
@@ -513,7 +514,17 @@ static int scaled(kern *t, int type, int a, int b)
     a = op(t, FR__K_COPYSIGN, type, one, a, -1, 0);
     b = op(t, FR__K_SEL, type, op(t, FR__K_LT, FR__KB1, b, high, -1, 0), b, high, 0);
     b = op(t, FR__K_SEL, type, op(t, FR__K_LT, FR__KB1, low, b, -1, 0), b, low, 0);
-    return op(t, FR__K_SCALE, type, a, op(t, FR__K_RINT, type, b, -1, -1, 0), -1, 0);
+    return op(t, FR__K_SCALE, type, a, b, -1, 0);
+}
+
+/* By any bits, and by one index for all lanes. */
+static int looked_up(kern *t, int a)
+{
+    int bits = op(t, FR__K_BITCAST, FR__KI32, a, -1, -1, 0);
+    int one = op(t, FR__K_CONST, FR__KI32, -1, -1, -1, 0x7f35);
+    int x = op(t, FR__K_LOOKUP, FR__KF32, bits, -1, -1, FR__TABLE_EXP2);
+    int y = op(t, FR__K_LOOKUP, FR__KF32, one, -1, -1, FR__TABLE_TANH_AT);
+    return op(t, FR__K_MUL, FR__KF32, x, y, -1, 0);
 }
 
 /* All operations of one type in one kernel a few at a time: an output for each. */
@@ -544,6 +555,8 @@ static bool operations(int type, int from, int to, int64_t n, bool fma)
             r = op(t, code, type, m, v[0], v[1], 0);
         else if (code == FR__K_SCALE)
             r = scaled(t, type, v[0], v[1]);
+        else if (code == FR__K_LOOKUP)
+            r = looked_up(t, v[0]);
         else
             r = op(t, code, compare ? FR__KB1 : type, v[0], arity > 1 ? v[1] : -1,
                    arity > 2 ? v[2] : -1, 0);
