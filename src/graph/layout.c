@@ -142,7 +142,7 @@ static order order_of(const fr__trace *t, int i, const order *orders)
     if (n->op == FR__OP_FRESH)
         return orders[n->in[0]];
     if (n->op == FR__OP_PUT)
-        return of_put(n, &t->nodes.at[n->in[0]], orders);
+        return n->flags & FR__T_ROWS ? row_major(n) : of_put(n, &t->nodes.at[n->in[0]], orders);
     if ((n->op != FR__OP_CAST && fr__ops[n->op].class != FR__ELEMENTWISE) ||
         n->flags & FR__T_ROWS)
         return row_major(n);

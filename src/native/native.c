@@ -6,6 +6,7 @@ const fr__native *fr__native_of(int op)
     switch (op) {
     case FR__OP_CONTRACT: return &fr__native_contract;
     case FR__OP_CONV: return &fr__native_conv;
+    case FR__OP_CONV_FILTER: return &fr__native_conv_filter;
     case FR__OP_ATTENTION: return &fr__native_attention;
     case FR__OP_ATTENTION_GRAD: return &fr__native_attention_grad;
     case FR__OP_SCATTER: return &fr__native_scatter;

@@ -61,8 +61,8 @@ struct fr__native {
 
 const fr__native *fr__native_of(int op); /* NULL: not one of these */
 
-extern const fr__native fr__native_contract, fr__native_conv, fr__native_attention,
-    fr__native_attention_grad;
+extern const fr__native fr__native_contract, fr__native_conv, fr__native_conv_filter,
+    fr__native_attention, fr__native_attention_grad;
 extern const fr__native fr__native_scatter;
 extern const fr__native fr__native_scan, fr__native_sort, fr__native_select, fr__native_search;
 

@@ -103,9 +103,10 @@ static int run_native(fr__gpu_run *r, const fr__step *s)
         const fr__patch *q = &s->patches[i];
         data[q->word] = (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
     }
-    bool product = n == &fr__native_contract || n == &fr__native_conv;
-    int status = product ? fr__gpu_product_run(r, s->native, data, &done)
-                         : fr__gpu_routine_run(r, s->native, data, &done);
+    int status = n == &fr__native_contract ? fr__gpu_product_run(r, s->native, data, &done)
+                 : n == &fr__native_conv || n == &fr__native_conv_filter
+                     ? fr__gpu_conv_run(r, s->native, data, &done)
+                     : fr__gpu_routine_run(r, s->native, data, &done);
     if (status || done)
         return status;
     if (r->kept)

@@ -3,6 +3,7 @@
 #define FR_RUN_GPU_H
 
 #include "device/cuda/cuda.h"
+#include "native/gemm.h"
 #include "run/plan.h"
 
 typedef struct fr__gpu_block {
@@ -30,10 +31,26 @@ void fr__gpu_give(fr__gpu_run *r, char *block, size_t bytes);
 /* All steps of the plan, in order, with memory for its temporaries. 0 or -1. */
 int fr__gpu_run_steps(fr__gpu_run *r);
 
-/* CONTRACT and CONV, queued. data: addresses on the device of both operands and the result. *done
- * false: it can't be done here, and nothing was. 0 or -1. */
+/* CONTRACT, queued. data: addresses on the device of both operands and the result. *done false: it
+ * can't be done here, and nothing was. 0 or -1. */
 int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                         bool *done);
+/* The same of a product with its operands' addresses, to c. */
+int fr__gpu_gemm_run(fr__gpu_run *r, const fr__gemm *g, char *c, bool *done);
+
+/* gpu_conv.c: is what stands around convolutions to be said in them (graph/convolve.c)? */
+bool fr__gpu_convolves(int place);
+/* CONV and CONV_FILTER. As fr__gpu_product_run. */
+int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
+                     bool *done);
+
+/* gpu_pack.c: an array, row-major, in a block that is taken for it; the same written over a part of
+ * zeros, par being PUT's. 0, or -1: the block may have been taken. */
+int fr__gpu_pack(fr__gpu_run *r, int dtype, int n, const int64_t *shape, const int64_t *strides,
+                 const char *from, fr__gpu_block *block);
+int fr__gpu_pad(fr__gpu_run *r, int dtype, int n, const int64_t *shape, const int64_t *strides,
+                const int64_t *par, const int64_t *padded, const char *from,
+                fr__gpu_block *block);
 
 /* gpu_routines.c: SCAN and other routines that were written for GPUs. As fr__gpu_product_run. */
 int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,

@@ -48,88 +48,31 @@ static void add_dims(const fr__gemm_dims *d, int *n, int64_t *shape, int64_t *st
     }
 }
 
-/* The program of one kernel that copies such an array to rows; NULL with an error. */
-static fr__plan *copy_plan(int place, int dtype, int n, const int64_t *shape,
-                           const int64_t *strides)
-{
-    fr__trace t = {0};
-    fr__plan *p = NULL;
-    int leaf = fr__trace_on(&t, place)
-                   ? -1
-                   : fr__capture_leaf(&t, FR__OP_LEAF, dtype, n, shape, strides),
-        copy = leaf < 0 ? -1
-                        : fr__capture_node(&t, FR__OP_COPY, dtype, n, shape, 1,
-                                           (int32_t[]){leaf}, 0, NULL);
-    if (copy >= 0 && !fr__capture_output(&t, copy)) {
-        t.passed = FR__PASS_CAPTURE;
-        p = fr__plan_for(&t);
-    }
-    fr__trace_free(&t);
-    if (p && (p->nsteps != 1 || p->nstored != 1 || p->steps[0].native)) {
-        fr__fail(FR__E_INTERNAL, "a copy of %d dimensions is no kernel", n);
-        fr__plan_release(p);
-        p = NULL;
-    }
-    return p;
-}
-
-static int run_copy(fr__gpu_run *r, fr__plan *p, const char *from, char *to)
-{
-    const fr__step *step = &p->steps[0];
-    fr__gpu_code *code = fr__kcache_gpu_code(step->kernel, fr__gpu_of(r->home), FR__ONE);
-    uint64_t *words = fr__malloc(sizeof *words * (size_t)p->max_words + 1);
-    int status = -1;
-    if (code && words) {
-        fr__step_words(p, step, &(char *){(char *)(uintptr_t)from}, NULL, &to, words);
-        status =
-            fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = step->kernel->kernel,
-                                                        .code = code,
-                                                        .words = words,
-                                                        .nwords = step->nwords,
-                                                        .range = step->range,
-                                                        .scratch = step->scratch,
-                                                        .name = step->kernel->name[FR__ONE]});
-    }
-    fr__free(words);
-    return status;
-}
-
 /* x as [batch, outer, k], row-major. A repeated batch stays repeated. */
 static int pack(fr__gpu_run *r, const fr__gemm *g, const fr__gemm_operand *x, int64_t nouter,
                 fr__gpu_matrix *to, fr__gpu_block *block)
 {
-    int64_t shape[3 * FR_MAX_NDIM], strides[3 * FR_MAX_NDIM], batches = 1;
+    int64_t shape[3 * FR_MAX_NDIM], strides[3 * FR_MAX_NDIM];
     int n = 0;
     bool repeated = true;
     for (int i = 0; i < x->batch.n; i++)
         repeated &= x->batch.stride[i] == 0;
-    if (!repeated) {
+    if (!repeated)
         add_dims(&x->batch, &n, shape, strides);
-        batches = g->batches;
-    }
     add_dims(&x->outer, &n, shape, strides);
     add_dims(&x->k, &n, shape, strides);
     if (n > FR_MAX_NDIM)
         return fr__fail_int(FR__E_LIMIT, "a product of operands of %d dimensions on a GPU", n);
-    fr__plan *p = copy_plan(r->p->place, g->dtype, n, shape, strides);
-    if (!p)
-        return -1;
-    block->bytes = (size_t)(batches * nouter * g->k) * (size_t)fr__dsize(g->dtype);
-    block->at = fr__gpu_take(r, block->bytes);
-    int status = block->at ? run_copy(r, p, x->data, block->at) : -1;
-    fr__plan_release(p);
+    int status = fr__gpu_pack(r, g->dtype, n, shape, strides, x->data, block);
     *to = (fr__gpu_matrix){block->at, g->k, repeated ? 0 : nouter * g->k, false};
     return status;
 }
 
 /* ---- the product ------------------------------------------------------------------------ */
 
-int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
-                        bool *done)
+int fr__gpu_gemm_run(fr__gpu_run *r, const fr__gemm *of, char *c, bool *done)
 {
-    fr__gemm g = *fr__contract_gemm(call);
-    g.a.data = data[0];
-    g.b.data = data[1];
+    fr__gemm g = *of;
     *done = false;
     if (!fr__gpu_blas_ready())
         return 0;
@@ -139,15 +82,15 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
                          .m = g.m,
                          .n = g.n,
                          .k = g.k,
-                         .out = {data[2], g.ldc, g.next, false}};
+                         .out = {c, g.ldc, g.next, false}};
     fr__gpu_block a = {NULL, 0}, b = {NULL, 0}, space = {NULL, 0};
     int status = 0;
     p.a.at = g.a.data;
     p.b.at = g.b.data;
     if (g.k == 0) {
         *done = true;
-        return fr__gpu_zero(r->to, data[2],
-                            (size_t)call->out.size * (size_t)fr__dsize(g.dtype));
+        return fr__gpu_zero(r->to, c,
+                            (size_t)(g.batches * g.m * g.n) * (size_t)fr__dsize(g.dtype));
     }
     if (!as_matrix(&g.a.batch, &g.a.outer, g.m, &g.a.k, g.k, &p.a))
         status = pack(r, &g, &g.a, g.m, &p.a, &a);
@@ -165,4 +108,13 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
     fr__gpu_give(r, a.at, a.bytes);
     fr__gpu_give(r, b.at, b.bytes);
     return status;
+}
+
+int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
+                        bool *done)
+{
+    fr__gemm g = *fr__contract_gemm(call);
+    g.a.data = data[0];
+    g.b.data = data[1];
+    return fr__gpu_gemm_run(r, &g, data[2], done);
 }

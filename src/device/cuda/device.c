@@ -147,7 +147,7 @@ static int open_gpu(fr__gpu *g, int index)
     if (fr__gpu_enter(g, &back))
         return -1;
     int bad = (!g->heap && fr__gpu_heap_new(g)) || (!g->staging && fr__gpu_staging_new(g)) ||
-              (!g->blas && fr__gpu_blas_new(g));
+              (!g->blas && fr__gpu_blas_new(g)) || (!g->dnn && fr__gpu_dnn_new(g));
     fr__gpu_leave(back);
     return bad || !fr__gpu_stream_get(g, 0) ? -1 : 0;
 }

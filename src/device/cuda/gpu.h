@@ -39,6 +39,7 @@ struct fr__gpu {
     struct fr__gpu_heap *heap;       /* alloc.c's */
     struct fr__gpu_staging *staging; /* transfer.c's */
     struct fr__gpu_blas *blas;       /* blas.c's */
+    struct fr__gpu_dnn *dnn;         /* dnn.c's */
     _Atomic uint64_t peers;          /* bit i: access to device i's memory was asked for */
 };
 
@@ -71,6 +72,7 @@ int fr__gpu_not_recording(const fr__gpu_stream *s, const char *what);
 int fr__gpu_heap_new(fr__gpu *g); /* 0 or -1 */
 int fr__gpu_staging_new(fr__gpu *g);
 int fr__gpu_blas_new(fr__gpu *g);
+int fr__gpu_dnn_new(fr__gpu *g);
 int fr__gpu_drain(fr__gpu *g); /* waits for every stream that doesn't record, inside enter */
 void fr__gpu_unload_put_off(fr__gpu *g); /* when nothing records, inside enter */
 bool fr__gpu_blocking(void);             /* FERRULE_CUDA_BLOCKING */

@@ -1,0 +1,279 @@
+/* convolve.c - what stands around a convolution, said in the convolution
+ *
+ *   capture -> simplify -> [convolve, for GPUs] -> layout -> split -> fuse -> merge -> lower -> plan -> program
+ *
+ * needs   a simplified trace
+ * gives   CONV of a padded or spread array as one that pads (npar 4 n + 1): the zeros are nowhere in memory;
+ *         the part that is wanted of a CONV as a smaller CONV; the windows that make a filter's gradient
+ *         (conv_vjp) as CONV_FILTER, over arrays as they lie
+ * breaks  nothing but the order of sums
+ *
+ * The host's routine reads windows of any strides, and what pads writes in place; GPUs have libraries
+ * and kernels for these three. Nodes are read from the old list in order and written to a new one.
+ */
+#include "graph/trace.h"
+
+typedef struct {
+    fr__trace *t;
+    fr__tnode *old;
+    int32_t *to, *uses;
+} state;
+
+/* Of n spatial axes; the node's shape is its own. */
+typedef struct conv {
+    int n;
+    int32_t x, w; /* new numbers */
+    int64_t par[4 * FR_MAX_NDIM + 1];
+} conv;
+
+enum {
+    GROUPS = 2,
+    BEFORE = 2,
+    BETWEEN = 3
+}; /* where in par: GROUPS * n, BEFORE * n + 1, ... */
+
+static int64_t *before(conv *c) { return c->par + BEFORE * c->n + 1; }
+static int64_t *between(conv *c) { return c->par + BETWEEN * c->n + 1; }
+
+static conv conv_of(const state *s, const fr__tnode *old)
+{
+    conv c = {.n = old->ndim - 2, .x = s->to[old->in[0]], .w = s->to[old->in[1]]};
+    memcpy(c.par, old->par, sizeof(int64_t) * (size_t)(2 * c.n + 1));
+    for (int d = 0; d < c.n; d++) {
+        before(&c)[d] = 0;
+        between(&c)[d] = 1;
+    }
+    return c;
+}
+
+/* Zeros of a literal, given a shape. */
+static bool is_zeros(const fr__tnode *nodes, int i)
+{
+    while (nodes[i].op == FR__OP_FRESH || nodes[i].op == FR__OP_BROADCAST ||
+           nodes[i].op == FR__OP_RESHAPE)
+        i = nodes[i].in[0];
+    return nodes[i].op == FR__OP_NUMBER && nodes[i].slot < 0 && nodes[i].par[0] == 0;
+}
+
+/* Leaves out zeros around what c reads; `apart`: between, too. */
+static void take_padding(const state *s, conv *c, bool apart)
+{
+    const fr__tnode *nodes = s->t->nodes.at, *put = &nodes[c->x];
+    if (put->op != FR__OP_PUT || put->nin != 2 || put->par[2 * put->ndim] ||
+        nodes[put->in[1]].op != FR__OP_FRESH || !is_zeros(nodes, put->in[1]))
+        return;
+    const fr__tnode *x = &nodes[put->in[0]];
+    const int64_t *start = put->par, *step = put->par + put->ndim;
+    int last = put->ndim - 1;
+    bool all = x->ndim == put->ndim && x->shape[0] == put->shape[0] &&
+               x->shape[last] == put->shape[last];
+    for (int d = 1; all && d < last; d++)
+        all = step[d] == 1 || (apart && step[d] > 1);
+    if (!all)
+        return;
+    for (int d = 0; d < c->n; d++) {
+        before(c)[d] = start[d + 1];
+        between(c)[d] = step[d + 1];
+    }
+    c->x = put->in[0];
+}
+
+static int put_conv(const state *s, int op, conv *c, const fr__tnode *like)
+{
+    bool plain = op == FR__OP_CONV;
+    for (int d = 0; d < c->n; d++)
+        plain &= before(c)[d] == 0 && between(c)[d] == 1;
+    return fr__trace_add(s->t, op, like->dtype, like->ndim, like->shape, 2,
+                         (int32_t[]){c->x, c->w}, (plain ? 2 : 4) * c->n + 1, c->par);
+}
+
+/* The part of a convolution that starts at start >= 0. */
+static bool is_part(const state *s, const fr__tnode *slice, conv *c)
+{
+    const fr__tnode *y = &s->old[slice->in[0]];
+    if (slice->op != FR__OP_SLICE || y->op != FR__OP_CONV || s->uses[slice->in[0]] != 1 ||
+        y->flags & FR__T_OUTPUT)
+        return false;
+    int last = y->ndim - 1;
+    if (slice->shape[0] != y->shape[0] || slice->shape[last] != y->shape[last])
+        return false;
+    *c = conv_of(s, y);
+    take_padding(s, c, true);
+    for (int d = 0; d < c->n; d++) {
+        before(c)[d] -= slice->par[d + 1] * c->par[d];
+        if (slice->par[y->ndim + d + 1] != 1 || slice->par[d + 1] < 0 || before(c)[d] < 0)
+            return false;
+    }
+    return slice->par[y->ndim] == 1 && slice->par[y->ndim + last] == 1;
+}
+
+/* What conv_vjp's `swapped` (xform/rules.c) was given, in these groups of channels at the end: i is [groups * p, spatial,
+ * N] (to_first) or [p, spatial, groups * N]. The array [N, spatial, groups * p], or what it is a
+ * reshaped view of; -1: it is something else. Old numbers; *shape is the array's. */
+static int32_t swapped_from(const state *s, int i, int64_t groups, bool to_first,
+                            int64_t *shape)
+{
+    const fr__tnode *join = &s->old[i];
+    if (join->op != FR__OP_RESHAPE)
+        return -1;
+    const fr__tnode *turn = &s->old[join->in[0]];
+    if (turn->op != FR__OP_TRANSPOSE || turn->ndim != join->ndim + 1)
+        return -1;
+    const fr__tnode *split = &s->old[turn->in[0]];
+    int n = join->ndim, k = 0;
+    if (split->op != FR__OP_RESHAPE || split->shape[n - 1] != groups)
+        return -1;
+    int64_t axes[FR_MAX_NDIM + 1];
+    if (to_first)
+        axes[k++] = n - 1;
+    axes[k++] = n;
+    for (int d = 1; d < n - 1; d++)
+        axes[k++] = d;
+    if (!to_first)
+        axes[k++] = n - 1;
+    axes[k++] = 0;
+    for (int d = 0; d <= n; d++)
+        if (turn->par[d] != axes[d])
+            return -1;
+    memcpy(shape, split->shape, sizeof *shape * (size_t)n);
+    shape[n - 1] *= split->shape[n];
+    int64_t first = to_first ? shape[n - 1] : split->shape[n];
+    return join->shape[0] == first ? split->in[0] : -1;
+}
+
+static int32_t reshaped(const state *s, int32_t i, int ndim, const int64_t *shape)
+{
+    const fr__tnode *x = &s->t->nodes.at[i];
+    if (x->ndim == ndim && !memcmp(x->shape, shape, sizeof *shape * (size_t)ndim))
+        return i;
+    return fr__trace_add(s->t, FR__OP_RESHAPE, x->dtype, ndim, shape, 1, &i, 0, NULL);
+}
+
+/* A filter's gradient: [p, taps, groups * q] as [groups * q, taps, p]. -1: memory; 0: it is none. */
+static int is_filter_gradient(const state *s, const fr__tnode *turn, conv *c)
+{
+    int n = turn->ndim, from = turn->op == FR__OP_TRANSPOSE ? turn->in[0] : -1;
+    if (from < 0 || n < 3)
+        return 0;
+    for (int d = 0; d < n; d++)
+        if (turn->par[d] != (d == 0 ? n - 1 : d == n - 1 ? 0 : d))
+            return 0;
+    if (s->old[from].op == FR__OP_SLICE) { /* more windows than the filter has taps */
+        const fr__tnode *slice = &s->old[from];
+        for (int d = 0; d < n; d++)
+            if (slice->par[d] != 0 || slice->par[n + d] != 1)
+                return 0;
+        from = slice->in[0];
+    }
+    const fr__tnode *y = &s->old[from];
+    if (y->op != FR__OP_CONV || y->shape[0] != turn->shape[n - 1] ||
+        y->shape[n - 1] != turn->shape[0])
+        return 0;
+    int64_t groups = y->par[GROUPS * (n - 2)], x_shape[FR_MAX_NDIM], g_shape[FR_MAX_NDIM];
+    int32_t x = swapped_from(s, y->in[0], groups, false, x_shape);
+    int32_t g = x < 0 ? -1 : swapped_from(s, y->in[1], groups, true, g_shape);
+    if (g < 0)
+        return 0;
+    *c = conv_of(s, y);
+    for (int d = 0; d < c->n;
+         d++) { /* the window's steps are the dilation of what was the window */
+        int64_t stride = c->par[d];
+        c->par[d] = c->par[c->n + d];
+        c->par[c->n + d] = stride;
+    }
+    c->x = reshaped(s, s->to[x], n, x_shape);
+    c->w = reshaped(s, s->to[g], n, g_shape);
+    if (c->x < 0 || c->w < 0)
+        return -1;
+    take_padding(s, c, false);
+    return 1;
+}
+
+static int32_t rewritten(const state *s, int i)
+{
+    const fr__tnode *old = &s->old[i];
+    conv c;
+    int gradient = is_filter_gradient(s, old, &c);
+    if (gradient)
+        return gradient < 0 ? -1 : put_conv(s, FR__OP_CONV_FILTER, &c, old);
+    if (old->op == FR__OP_SLICE && is_part(s, old, &c))
+        return put_conv(s, FR__OP_CONV, &c, old);
+    if (old->op == FR__OP_CONV) {
+        c = conv_of(s, old);
+        take_padding(s, &c, true);
+        return put_conv(s, FR__OP_CONV, &c, old);
+    }
+    fr__tnode n = *old;
+    for (int j = 0; j < n.nin; j++)
+        n.in[j] = s->to[n.in[j]];
+    return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
+}
+
+/* Leaves out nodes that nobody wants any more. */
+static void only_live(fr__trace *t, bool *live, int32_t *to)
+{
+    for (int i = 0; i < t->outs.n; i++)
+        live[t->outs.at[i].node] = true;
+    for (int i = t->nodes.n - 1; i >= 0; i--) {
+        live[i] |= fr__is_leaf(&t->nodes.at[i]);
+        for (int j = 0; live[i] && j < t->nodes.at[i].nin; j++)
+            live[t->nodes.at[i].in[j]] = true;
+    }
+    int n = 0;
+    for (int i = 0; i < t->nodes.n; i++) {
+        if (!live[i])
+            continue;
+        fr__tnode *x = &t->nodes.at[n];
+        *x = t->nodes.at[i];
+        for (int j = 0; j < x->nin; j++)
+            x->in[j] = to[x->in[j]];
+        if (fr__is_leaf(x))
+            t->leaves.at[x->slot].node = n;
+        to[i] = n++;
+    }
+    t->nodes.n = n;
+    for (int i = 0; i < t->outs.n; i++)
+        t->outs.at[i].node = to[t->outs.at[i].node];
+}
+
+int fr__convolve(fr__trace *t)
+{
+    int n = t->nodes.n, status = -1;
+    bool any = false;
+    for (int i = 0; i < n; i++)
+        any |= t->nodes.at[i].op == FR__OP_CONV;
+    if (!any)
+        return 0;
+    state s = {.t = t, .old = t->nodes.at};
+    bool *live = NULL;
+    int32_t *last = NULL;
+    t->nodes.at = NULL;
+    t->nodes.n = t->nodes.room = 0;
+    s.to = fr__malloc(sizeof *s.to * (size_t)n);
+    s.uses = fr__calloc((size_t)n, sizeof *s.uses);
+    if (!s.to || !s.uses)
+        goto out;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < s.old[i].nin; j++)
+            s.uses[s.old[i].in[j]]++;
+    for (int i = 0; i < n; i++) {
+        if ((s.to[i] = rewritten(&s, i)) < 0)
+            goto out;
+        t->nodes.at[s.to[i]].flags |= s.old[i].flags;
+    }
+    for (int i = 0; i < t->outs.n; i++)
+        t->outs.at[i].node = s.to[t->outs.at[i].node];
+    live = fr__calloc((size_t)t->nodes.n, sizeof *live);
+    last = fr__malloc(sizeof *last * (size_t)t->nodes.n);
+    if (!live || !last)
+        goto out;
+    only_live(t, live, last);
+    status = 0;
+out:
+    fr__free(s.old);
+    fr__free(s.to);
+    fr__free(s.uses);
+    fr__free(live);
+    fr__free(last);
+    return status;
+}
