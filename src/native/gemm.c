@@ -141,10 +141,12 @@ static int64_t run_of(const fr__gemm_dims *d)
     return d->n == 0 ? 1 : d->stride[d->n - 1] == 1 ? d->size[d->n - 1] : 1;
 }
 
-/* Cycles to pack an element, about. */
-static double pack_cost(const fr__gemm_operand *x)
+/* Cycles to pack an element, about; to read it, if it isn't packed. Small operands are in the cache. */
+static double pack_cost(const fr__gemm_operand *x, int64_t elements, bool pack)
 {
-    return run_of(&x->k) >= 8 ? 0.35 : run_of(&x->outer) >= 8 ? 0.15 : 1.2;
+    double far = elements * 4 > SMALL_BYTES ? 2 : 1;
+    double each = run_of(&x->k) >= 8 ? 0.5 : run_of(&x->outer) >= 8 ? 0.25 : 1.5;
+    return pack ? far * each : 0.1 * far * far;
 }
 
 /* Reading it in place leads to few lines of the cache again and again. */
@@ -185,10 +187,12 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
     int type = type_of(g->dtype);
     int64_t rows = fr__ceil_div(g->m, row_units), panels = fr__ceil_div(cut->panels, col_units),
             columns = fr__min64(panels * isa()->nr[type], g->n);
-    double multiply = (double)rows * (double)columns / isa()->lanes[type];
-    double pack = (cut->pack_a ? (double)rows * pack_cost(&g->a) : 0) +
-                  (cut->pack_b ? (double)columns * pack_cost(&g->b) : 0);
-    double unit = (multiply + pack) * (double)fr__min64(g->k, cut->depth) + 500;
+    double depth = (double)fr__min64(g->k, cut->depth);
+    double tiles = (double)(fr__ceil_div(rows, isa()->mr[type]) * panels);
+    double multiply = (double)(rows * fr__ceil_div(columns, isa()->lanes[type]));
+    double pack = (double)rows * pack_cost(&g->a, g->m * g->k, cut->pack_a) +
+                  (double)columns * pack_cost(&g->b, g->k * g->n, cut->pack_b);
+    double unit = (multiply + pack + tiles) * depth + 50 * tiles + 500;
     int64_t units = g->batches * cut->parts * row_units * col_units;
     return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.25 : 0));
 }

@@ -141,7 +141,7 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
         cut_in_two(&g.b.outer);
         cut_in_two(&g.b.batch);
     }
-    fr__gemm_cut cut = fr__gemm_cut_up(&g, 1 + pick(3) * 7);
+    fr__gemm_cut cut = fr__gemm_cut_up(&g, (int[]){1, 2, 3, 16}[pick(4)]);
     char *c = malloc((size_t)(m * n * batch * size) + 64);
     size_t scratch = cut.scratch;
     memset(c, 0xee, (size_t)(m * n * batch * size) + 64);
@@ -187,6 +187,12 @@ static void try_all(bool fused)
         for (int i = 0; i < 150; i++)
             try_one(dtypes[d], 1 + pick(70), 1 + pick(70), 1 + pick(70), pick(5), pick(5),
                     1 + pick(4), fused);
+        /* Around every edge of a tile, of any instruction set. */
+        static const int rows[] = {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 24, 25, 49},
+                         cols[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65};
+        for (int i = 0; i < FR__COUNT(rows); i++)
+            for (int j = 0; j < FR__COUNT(cols); j++)
+                try_one(dtypes[d], rows[i], cols[j], 1 + pick(40), pick(5), pick(5), 1, fused);
         try_one(dtypes[d], 193, 129, 2 * FR__GEMM_KC + 1, 0, 1, 1, fused);
         try_one(dtypes[d], 12, 640, FR__GEMM_KC, 0, 0, 1, fused);
         try_one(dtypes[d], 640, 33, FR__GEMM_KC + 1, 1, 0, 2, fused);
