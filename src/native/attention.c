@@ -8,7 +8,16 @@
 
 #include <math.h>
 
-enum { ROWS = FR__ATTENTION_ROWS, BLOCK = FR__GEMM_KC, LDS = BLOCK + FR__GEMM_NR };
+enum {
+    ROWS = FR__ATTENTION_ROWS,
+    BLOCK = FR__GEMM_KC,
+    LDS = BLOCK + FR__GEMM_NR,
+#ifdef FERRULE_HARD
+    WHOLE = 40,
+#else
+    WHOLE = 4096,
+#endif
+};
 
 static const fr__gemm_isa *isa(void) { return fr__gemm_tiles(); }
 static int64_t padded(int64_t n) { return fr__ceil_div(n, isa()->nr[0]) * isa()->nr[0]; }
@@ -126,11 +135,11 @@ static const float *mask_row(const fr__attention *x, int64_t product, int64_t ro
     return room;
 }
 
-/* Scores of `rows` queries against keys [at, at + n): s [rows, LDS], before scale and mask. */
+/* Scores of `rows` queries against keys [at, at + n): s, row stride ld, before scale and mask. */
 static void scores(const fr__attention *x, const float *q, int64_t rows, const char *keys,
-                   int64_t at, int64_t n, float *s)
+                   int64_t at, int64_t n, float *s, int64_t ld)
 {
-    product(q, x->width, 1, keys, x->keys, x->width, at, n, 0, x->width, s, LDS, rows, false);
+    product(q, x->width, 1, keys, x->keys, x->width, at, n, 0, x->width, s, ld, rows, false);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
@@ -229,7 +238,7 @@ void fr__attention_run(const fr__attention *x, int64_t begin, int64_t end, char 
         int64_t all = seen(x, first + rows - 1);
         for (int64_t at = 0; at < all; at += BLOCK) {
             int64_t n = fr__min64(BLOCK, all - at);
-            scores(x, p.q, rows, keys, at, n, p.s);
+            scores(x, p.q, rows, keys, at, n, p.s, LDS);
             block_exp(x, &p, batch, first, rows, at, n, most, sum);
             product(p.s, LDS, 1, values, x->out_width, x->keys, 0, x->out_width, at, n, p.out,
                     ldo, rows, true);
@@ -248,6 +257,13 @@ void fr__attention_run(const fr__attention *x, int64_t begin, int64_t end, char 
 }
 
 /* ---- gradients ------------------------------------------------------------------------------ */
+
+/* The scores of some rows are kept for all keys; of very many keys they are made twice, block by block. */
+static bool keeps_rows(const fr__attention *x) { return x->keys <= WHOLE; }
+static int64_t row_stride(const fr__attention *x)
+{
+    return keeps_rows(x) ? padded(x->keys) + FR__GEMM_NR : LDS;
+}
 
 /* What a unit of the gradients works with: all of one set of keys and values. */
 typedef struct {
@@ -268,12 +284,12 @@ static grad_places grad_places_of(const fr__attention *x, char *scratch)
     PLACE(douts, packed_size(x->out_width, x->queries));
     PLACE(q, 4 * ROWS * x->width);
     PLACE(dout, 4 * ROWS * x->out_width);
-    PLACE(s, 4 * ROWS * LDS);
+    PLACE(s, 4 * ROWS * row_stride(x));
     PLACE(d, 4 * ROWS * LDS);
-    PLACE(mask, 4 * LDS);
-    PLACE(most, 4 * x->queries);
-    PLACE(sum, 4 * x->queries);
-    PLACE(delta, 4 * x->queries);
+    PLACE(mask, 4 * row_stride(x));
+    PLACE(most, 4 * ROWS);
+    PLACE(sum, 4 * ROWS);
+    PLACE(delta, 4 * ROWS);
     PLACE(dq, 4 * x->queries * padded(x->width));
     PLACE(dk, 4 * x->keys * padded(x->width));
     PLACE(dv, 4 * x->keys * padded(x->out_width));
@@ -287,64 +303,64 @@ size_t fr__attention_grad_scratch(const fr__attention_grad *x)
     return grad_places_of(&x->x, NULL).all;
 }
 
-/* The maximum and the sum of exponentials of each row, and dout . out. */
-static void find_rows(const fr__attention_grad *g, const grad_places *p, int64_t batch)
+/* Of rows [first, first + rows): dout . out. */
+static void find_deltas(const fr__attention_grad *g, const grad_places *p, int64_t batch,
+                        int64_t first, int64_t rows)
 {
     const fr__attention *x = &g->x;
-    for (int64_t first = 0; first < x->queries; first += ROWS) {
-        int64_t rows = fr__min64(ROWS, x->queries - first), all = seen(x, first + rows - 1);
-        plain_rows(x->dtype, &x->q, batch, first, rows, x->width, p->q);
-        for (int64_t r = 0; r < rows; r++) {
-            p->most[first + r] = -HUGE_VALF;
-            p->sum[first + r] = 0;
-        }
-        for (int64_t at = 0; at < all; at += BLOCK) {
-            int64_t n = fr__min64(BLOCK, all - at);
-            scores(x, p->q, rows, p->keys, at, n, p->s);
-            for (int64_t r = 0; r < rows; r++) {
-                int64_t own = fr__min64(n, seen(x, first + r) - at);
-                if (own <= 0)
-                    continue;
-                float *s = p->s + r * LDS, before = p->most[first + r];
-                float m = isa()->scores_max(
-                    s, own, x->scale, mask_row(x, batch, first + r, at, own, p->mask), before);
-                float shift = m == -HUGE_VALF ? 0 : m;
-                if (m != before)
-                    p->sum[first + r] *= before == -HUGE_VALF ? 0 : expf(before - shift);
-                p->most[first + r] = m;
-                p->sum[first + r] += isa()->scores_exp(s, own, shift);
-            }
-        }
-        plain_rows(x->dtype, &g->out, batch, first, rows, x->out_width, p->d);
-        plain_rows(x->dtype, &g->dout, batch, first, rows, x->out_width, p->dout);
-        for (int64_t r = 0; r < rows; r++) {
-            float sum = 0;
-            for (int64_t j = 0; j < x->out_width; j++)
-                sum += p->d[r * x->out_width + j] * p->dout[r * x->out_width + j];
-            p->delta[first + r] = sum;
-        }
+    plain_rows(x->dtype, &g->out, batch, first, rows, x->out_width, p->d);
+    for (int64_t r = 0; r < rows; r++)
+        p->delta[r] =
+            isa()->dot(p->d + r * x->out_width, p->dout + r * x->out_width, x->out_width);
+}
+
+/* Scores of keys [at, at + n) in s, each row with its exponentials; its maximum and sum go on. */
+static void exponentials(const fr__attention *x, const grad_places *p, int64_t batch,
+                         int64_t first, int64_t rows, int64_t at, int64_t n)
+{
+    int64_t ld = row_stride(x);
+    for (int64_t b = 0; b < n; b += BLOCK)
+        scores(x, p->q, rows, p->keys, at + b, fr__min64(BLOCK, n - b), p->s + b, ld);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t own = fr__min64(n, seen(x, first + r) - at);
+        float *s = p->s + r * ld, before = p->most[r];
+        if (own <= 0)
+            continue;
+        float m = isa()->scores_max(s, own, x->scale,
+                                    mask_row(x, batch, first + r, at, own, p->mask), before);
+        float shift = m == -HUGE_VALF ? 0 : m;
+        if (m != before)
+            p->sum[r] *= before == -HUGE_VALF ? 0 : expf(before - shift);
+        p->most[r] = m;
+        p->sum[r] += isa()->scores_exp(s, own, shift);
     }
 }
 
-/* s: from scores to probabilities; d: from dout V^T to the gradient of the scores. */
-static void score_gradients(const fr__attention *x, const grad_places *p, int64_t batch,
-                            int64_t first, int64_t rows, int64_t at, int64_t n)
+/* Scores of keys [at, at + n) in s as exponentials, where maxima and sums are known. */
+static void again(const fr__attention *x, const grad_places *p, int64_t batch, int64_t first,
+                  int64_t rows, int64_t at, int64_t n)
+{
+    scores(x, p->q, rows, p->keys, at, n, p->s, LDS);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t own = fr__min64(n, seen(x, first + r) - at);
+        if (own <= 0)
+            continue;
+        float *s = p->s + r * LDS, m = p->most[r];
+        isa()->scores_max(s, own, x->scale, mask_row(x, batch, first + r, at, own, p->mask),
+                          -HUGE_VALF);
+        isa()->scores_exp(s, own, m == -HUGE_VALF ? 0 : m);
+    }
+}
+
+/* s: from exponentials to probabilities; d: from dout V^T to the gradient of the scores. */
+static void score_gradients(const fr__attention *x, const grad_places *p, int64_t first,
+                            int64_t rows, int64_t at, int64_t n, float *scores)
 {
     for (int64_t r = 0; r < rows; r++) {
-        float *s = p->s + r * LDS, *d = p->d + r * LDS;
-        int64_t own = fr__min64(n, seen(x, first + r) - at);
-        own = own < 0 ? 0 : own;
-        if (own) {
-            const float *add = mask_row(x, batch, first + r, at, own, p->mask);
-            float m = p->most[first + r], sum = p->sum[first + r];
-            isa()->scores_max(s, own, x->scale, add, -HUGE_VALF);
-            isa()->scores_exp(s, own, m == -HUGE_VALF ? 0 : m);
-            float inverse = 1 / sum, delta = p->delta[first + r];
-            for (int64_t j = 0; j < own; j++) {
-                s[j] *= inverse;
-                d[j] = s[j] * (d[j] - delta) * x->scale;
-            }
-        }
+        float *s = scores + r * row_stride(x), *d = p->d + r * LDS;
+        int64_t own = fr__max64(fr__min64(n, seen(x, first + r) - at), 0);
+        if (own)
+            isa()->scores_grad(s, d, own, 1 / p->sum[r], p->delta[r], x->scale);
         for (int64_t j = own; j < n; j++)
             s[j] = d[j] = 0;
     }
@@ -353,25 +369,34 @@ static void score_gradients(const fr__attention *x, const grad_places *p, int64_
 static void one_head(const fr__attention_grad *g, const grad_places *p, int64_t batch)
 {
     const fr__attention *x = &g->x;
-    int64_t ldq = padded(x->width), ldv = padded(x->out_width);
+    int64_t ldq = padded(x->width), ldv = padded(x->out_width), ld = row_stride(x);
     fr__gemm_operand q = over_positions(&x->q, x->queries, x->width),
                      dout = over_positions(&g->dout, x->queries, x->out_width);
     pack_all(x->dtype, &q, batch, x->width, x->queries, p->queries);
     pack_all(x->dtype, &dout, batch, x->out_width, x->queries, p->douts);
-    find_rows(g, p, batch);
     memset(p->dq, 0, sizeof(float) * (size_t)(x->queries * ldq));
     for (int64_t first = 0; first < x->queries; first += ROWS) {
-        int64_t rows = fr__min64(ROWS, x->queries - first), all = seen(x, first + rows - 1);
+        int64_t rows = fr__min64(ROWS, x->queries - first), all = seen(x, first + rows - 1),
+                step = keeps_rows(x) ? fr__max64(all, 1) : BLOCK;
         plain_rows(x->dtype, &x->q, batch, first, rows, x->width, p->q);
         plain_rows(x->dtype, &g->dout, batch, first, rows, x->out_width, p->dout);
+        find_deltas(g, p, batch, first, rows);
+        for (int64_t r = 0; r < rows; r++) {
+            p->most[r] = -HUGE_VALF;
+            p->sum[r] = 0;
+        }
+        for (int64_t at = 0; at < all; at += step)
+            exponentials(x, p, batch, first, rows, at, fr__min64(step, all - at));
         for (int64_t at = 0; at < all; at += BLOCK) {
             int64_t n = fr__min64(BLOCK, all - at);
-            scores(x, p->q, rows, p->keys, at, n, p->s);
+            float *s = keeps_rows(x) ? p->s + at : p->s;
+            if (!keeps_rows(x))
+                again(x, p, batch, first, rows, at, n);
             product(p->dout, x->out_width, 1, p->values, x->keys, x->out_width, at, n, 0,
                     x->out_width, p->d, LDS, rows, false);
-            score_gradients(x, p, batch, first, rows, at, n);
-            product(p->s, 1, LDS, p->douts, x->out_width, x->queries, 0, x->out_width, first,
-                    rows, p->dv + at * ldv, ldv, n, true);
+            score_gradients(x, p, first, rows, at, n, s);
+            product(s, 1, ld, p->douts, x->out_width, x->queries, 0, x->out_width, first, rows,
+                    p->dv + at * ldv, ldv, n, true);
             product(p->d, LDS, 1, p->keys_over, x->width, x->keys, 0, x->width, at, n,
                     p->dq + first * ldq, ldq, rows, true);
             product(p->d, 1, LDS, p->queries, x->width, x->queries, 0, x->width, first, rows,

@@ -124,6 +124,9 @@ typedef struct fr__gemm_isa {
      * room for whole vectors and n is rounded up to them: what is beyond n is set to 0. */
     float (*scores_max)(float *x, int64_t n, float scale, const float *add, float most);
     float (*scores_exp)(float *x, int64_t n, float shift);
+    /* s[i] = s[i] * inverse, then d[i] = s[i] * (d[i] - delta) * scale; for whole vectors, too. */
+    void (*scores_grad)(float *s, float *d, int64_t n, float inverse, float delta, float scale);
+    float (*dot)(const float *a, const float *b, int64_t n);
 } fr__gemm_isa;
 extern const fr__gemm_isa fr__gemm_base, fr__gemm_v3, fr__gemm_v4;
 const fr__gemm_isa *fr__gemm_tiles(void); /* of this host */

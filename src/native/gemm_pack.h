@@ -159,6 +159,10 @@ enum { AHEAD = 4 };
     {                                                                                          \
         const S *at = from, *x[FR__GEMM_NR];                                                   \
         T *to = out;                                                                           \
+        if (width == 1 && step == 1) { /* one line, as it is */                                \
+            NAME##_row(at, k, to);                                                             \
+            return;                                                                            \
+        }                                                                                      \
         if (stride == 1) {                                                                     \
             for (int64_t i = 0; i < k; i++, at += step, to += width) {                         \
                 if (n == 2 * LANES)                                                            \

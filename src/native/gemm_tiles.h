@@ -245,6 +245,31 @@ static float scores_exp(float *x, int64_t n, float shift)
     return total;
 }
 
+/* From exponentials s and the gradient d of their products to probabilities and the gradient of the
+ * scores. Both have room for whole vectors. */
+static void scores_grad(float *s, float *d, int64_t n, float inverse, float delta, float scale)
+{
+    for (int64_t i = 0; i < n; i += LANES_F) {
+        f32v p = (f32v) * (f32u *)(s + i) * inverse;
+        *(f32u *)(s + i) = (f32u)p;
+        *(f32u *)(d + i) = (f32u)(p * ((f32v) * (f32u *)(d + i) - delta) * scale);
+    }
+}
+
+static float dot(const float *a, const float *b, int64_t n)
+{
+    f32v sum = {0};
+    float total = 0;
+    int64_t i = 0;
+    for (; i + LANES_F <= n; i += LANES_F)
+        sum = FMA_F((f32v) * (const f32u *)(a + i), (f32v) * (const f32u *)(b + i), sum);
+    for (; i < n; i++)
+        total += a[i] * b[i];
+    for (int j = 0; j < LANES_F; j++)
+        total += sum[j];
+    return total;
+}
+
 const fr__gemm_isa TABLE = {
     .mr = {MR, MR},
     .nr = {2 * LANES_F, 2 * LANES_D},
@@ -255,4 +280,6 @@ const fr__gemm_isa TABLE = {
     .narrow = {narrow_f16, narrow_bf16},
     .scores_max = scores_max,
     .scores_exp = scores_exp,
+    .scores_grad = scores_grad,
+    .dot = dot,
 };

@@ -66,6 +66,8 @@ static fr_array *causal_mask(int64_t queries, int64_t keys)
     return fr_ge(i, j);
 }
 
+_Thread_local int fr__attention_composing;
+
 /* In an open scope. */
 static fr_array *composed(fr_array *q, fr_array *k, fr_array *v, fr_array *mask,
                           fr__attention_form form)
@@ -85,7 +87,9 @@ static fr_array *composed(fr_array *q, fr_array *k, fr_array *v, fr_array *mask,
     if (form.causal)
         s = fr_where(causal_mask(queries, keys), s, -HUGE_VAL);
     s = fr_softmax(s, &(fr_reduce_options){.axes = (int[]){-1}, .naxes = 1});
+    fr__attention_composing++;
     s = fr_matmul(s, z);
+    fr__attention_composing--;
     int64_t shape[4] = {q->dims[0], q->dims[1], queries, v->dims[3]};
     return fr_astype(fr_reshape(s, shape, 4), (fr_dtype)q->dtype);
 }

@@ -19,5 +19,10 @@ fr__attention_form fr__attention_of(const fr_array *y); /* of a node of either k
 fr_array *fr__attention_composed(fr_array *const *in, int nin, fr__attention_form form);
 fr_array *fr__attention_gradients(fr_array *const *in, int nin, fr_array *out, fr_array *dout,
                                   fr__attention_form form);
+/* p @ v as attention, where p is the softmax of scaled and masked scores, written out and not
+ * computed yet (recognise.c). NULL, without an error: it isn't. */
+fr_array *fr__attention_written_out(fr_array *p, fr_array *v);
+/* While attention itself is being composed. */
+extern _Thread_local int fr__attention_composing;
 
 #endif

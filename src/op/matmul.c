@@ -5,7 +5,7 @@
  * for every dtype, layout and batch; for one row or one column it is as fast as memory.
  */
 #include "core/scope.h"
-#include "op/op.h"
+#include "op/attention.h"
 #include "op/view.h"
 
 fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk)
@@ -147,7 +147,10 @@ fr_array *(fr_matmul)(fr_array *a, fr_array *b)
     } else if (!fr__failed()) {
         int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
         if (wants_tiles(a, b, dtype)) {
-            y = tiled(a, b, dtype);
+            y = a->op == FR__OP_div || a->op == FR__OP_CAST ? fr__attention_written_out(a, b)
+                                                            : NULL;
+            if (!y && !fr__failed())
+                y = tiled(a, b, dtype);
             fr__settle(2, both);
             return y;
         }

@@ -141,3 +141,22 @@ def test_errors_and_rows_that_see_nothing():
         _core._attention(q, q.astype(mx.float16), q, 1.0, None, False)
     hidden = mx.zeros((1, 2, 3, 3), dtype=mx.bool_)
     assert np.isnan(np.array(_core._attention(q, q, q, 1.0, hidden, False))).all()
+
+
+def test_gradients_of_very_many_keys():
+    """Scores of rows are not kept for all of them."""
+    rng = np.random.default_rng(5)
+    q, k, v, w = (
+        mx.array(rng.standard_normal((1, 1, n, 8)).astype(np.float32)) for n in (3, 4500, 4500, 3)
+    )
+
+    def loss(q, k, v):
+        return mx.sum(mx.fast.scaled_dot_product_attention(q, k, v, scale=0.5) * w)
+
+    def composed(q, k, v):
+        return mx.sum((mx.softmax(q @ mx.swapaxes(k, -1, -2) * 0.5, axis=-1) * 1.0) @ v * w)
+
+    for a, b in zip(
+        mx.grad(loss, argnums=(0, 1, 2))(q, k, v), mx.grad(composed, argnums=(0, 1, 2))(q, k, v)
+    ):
+        np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-4, atol=1e-5)
