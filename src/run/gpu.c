@@ -249,6 +249,12 @@ static int show_step(fr__gpu_run *r, int i)
     return seconds < 0 ? -1 : 0;
 }
 
+static int queue_on_lane(fr__gpu_run *r, int i, int launch)
+{
+    return fr__gpu_lane_begin(r, launch) || queue_step(r, i) || fr__gpu_lane_end(r, launch) ? -1
+                                                                                            : 0;
+}
+
 int fr__gpu_run_steps(fr__gpu_run *r)
 {
     fr__plan *p = r->p;
@@ -259,9 +265,10 @@ int fr__gpu_run_steps(fr__gpu_run *r)
     for (int i = 0; i < p->nstored; i++)
         if (p->stored[i].output < 0)
             r->stored[i] = temporary + p->stored[i].place;
-    for (int i = 0; i < p->nsteps && !status; i += p->steps[i].together)
-        status =
-            FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i) : queue_step(r, i);
+    for (int i = 0, n = 0; i < p->nsteps && !status; i += p->steps[i].together, n++)
+        status = FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i)
+                 : r->lanes                                 ? queue_on_lane(r, i, n)
+                                                            : queue_step(r, i);
     fr__gpu_give(r, temporary, p->temporary); /* what is queued later may have it at once */
     return status;
 }

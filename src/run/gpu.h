@@ -12,6 +12,21 @@ typedef struct fr__gpu_block {
 } fr__gpu_block;
 typedef FR__VEC(fr__gpu_block) fr__gpu_blocks;
 
+/* What a recording runs side by side, by launch (gpu_lanes.c). */
+enum { FR__GPU_LANES = 8 };
+typedef struct fr__gpu_launch_at {
+    int lane, waits, nwaits; /* waits: the first of those it waits for on other lanes */
+    bool waited_for;
+    fr__gpu_point *point; /* after it, while it is recorded */
+} fr__gpu_launch_at;
+typedef struct fr__gpu_lanes {
+    int n, lanes; /* launches; lanes that may be used */
+    fr__gpu_launch_at *at;
+    FR__VEC(int) waits;
+    fr__gpu_point *root;
+    bool used[FR__GPU_LANES];
+} fr__gpu_lanes;
+
 typedef struct fr__gpu_run {
     fr__plan *p;
     uint16_t stream;      /* by the library's numbers */
@@ -22,6 +37,7 @@ typedef struct fr__gpu_run {
     char **leaves, **stored; /* addresses on the GPU */
     fr__gpu_code **code;     /* of every step; NULL: a routine */
     uint64_t *words;
+    fr__gpu_lanes *lanes; /* of what is recorded; NULL: one after the other */
     fr__gpu_blocks *kept; /* what a recording goes on using; NULL: nothing is recorded */
 } fr__gpu_run;
 
@@ -59,6 +75,19 @@ int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const
 /* gpu_attention.c: ATTENTION and ATTENTION_GRAD, likewise. */
 int fr__gpu_attention_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                           bool *done);
+
+/* Does the step write there? */
+bool fr__step_writes(const fr__step *s, const fr__patch *q);
+
+/* gpu_lanes.c. find: 0, or -1 with an error. Then, around all launches and each of them while they are
+ * recorded, first to last: 0 or -1; end comes in any case. */
+int fr__gpu_lanes_find(const fr__plan *p, fr__gpu_lanes *to);
+void fr__gpu_lanes_free(fr__gpu_lanes *l);
+fr__gpu_stream *fr__gpu_lane(fr__gpu *g, int lane); /* 0: where the recording begins and ends */
+int fr__gpu_lanes_begin(fr__gpu_run *r, fr__gpu_lanes *l);
+int fr__gpu_lane_begin(fr__gpu_run *r, int launch);
+int fr__gpu_lane_end(fr__gpu_run *r, int launch);
+int fr__gpu_lanes_end(fr__gpu_run *r);
 
 /* gpu_gather.c: puts steps of one kernel together. 0 or -1. */
 int fr__gpu_gather(fr__plan *p);

@@ -37,7 +37,7 @@ typedef struct {
     size_t kept;
 } state;
 
-static bool writes(const fr__step *s, const fr__patch *q)
+bool fr__step_writes(const fr__step *s, const fr__patch *q)
 {
     if (s->native)
         return q->word >= s->native->nin;
@@ -52,7 +52,8 @@ static bool may_wait(const state *st, const fr__step *s)
 {
     for (int j = 0; j < s->npatches; j++) {
         const fr__patch *q = &s->patches[j];
-        if (!q->is_leaf && (writes(s, q) ? st->touched[q->index] : st->written[q->index]))
+        if (!q->is_leaf &&
+            (fr__step_writes(s, q) ? st->touched[q->index] : st->written[q->index]))
             return false;
     }
     return true;
@@ -67,7 +68,7 @@ static size_t keeps(const state *st, const fr__step *s)
         if (q->is_leaf)
             continue;
         const fr__stored *x = &st->p->stored[q->index];
-        if (writes(s, q))
+        if (fr__step_writes(s, q))
             made += x->bytes;
         else if (x->output < 0)
             read += x->bytes;
@@ -94,7 +95,7 @@ static void find_late(state *st)
             if (q->is_leaf)
                 continue;
             st->touched[q->index] = true;
-            st->written[q->index] |= writes(s, q);
+            st->written[q->index] |= fr__step_writes(s, q);
         }
     }
 }
@@ -108,15 +109,15 @@ static int depth_of(state *st, const fr__step *s)
         if (q->is_leaf)
             continue;
         int before = st->made_at[q->index];
-        if (writes(s, q) && st->read_at[q->index] > before)
+        if (fr__step_writes(s, q) && st->read_at[q->index] > before)
             before = st->read_at[q->index];
         depth = before >= depth ? before + 1 : depth;
     }
     for (int j = 0; j < s->npatches; j++) {
         const fr__patch *q = &s->patches[j];
-        int32_t *at = q->is_leaf     ? NULL
-                      : writes(s, q) ? &st->made_at[q->index]
-                                     : &st->read_at[q->index];
+        int32_t *at = q->is_leaf              ? NULL
+                      : fr__step_writes(s, q) ? &st->made_at[q->index]
+                                              : &st->read_at[q->index];
         if (at && *at < depth)
             *at = depth;
     }

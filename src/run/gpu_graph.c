@@ -13,10 +13,9 @@
 #include "device/cuda/cuda.h"
 
 enum {
-    KEPT = 4,       /* recordings of a plan */
-    SEEN = 8,       /* calls that a plan remembers */
-    PATIENCE = 32,  /* recordings that were thrown away before a plan gives up */
-    RECORDER = 1023 /* a device's stream for recording */
+    KEPT = 4,      /* recordings of a plan */
+    SEEN = 8,      /* calls that a plan remembers */
+    PATIENCE = 32, /* recordings that were thrown away before a plan gives up */
 };
 
 typedef struct recording {
@@ -117,19 +116,24 @@ static bool seen_before(struct fr__gpu_recordings *all, uint64_t hash)
 static void record(fr__gpu_run *r, recording *g, const uint64_t *key, size_t words)
 {
     fr__saved_error error;
-    fr__gpu_stream *to = fr__gpu_stream_get(fr__gpu_of(r->home), RECORDER);
+    fr__gpu_stream *to = fr__gpu_lane(fr__gpu_of(r->home), 0);
+    fr__gpu_lanes lanes;
     *g = (recording){.home = r->home};
     fr__error_save(&error);
     pthread_mutex_lock(&recorder);
-    if (to && !fr__gpu_record_begin(to)) {
-        r->to = to;
-        r->kept = &g->blocks;
-        int failed = fr__gpu_run_steps(r);
-        g->graph = fr__gpu_record_end(to);
-        r->to = r->home;
-        r->kept = NULL;
-        if (!failed && g->graph && !fr__failed())
-            g->key = fr__memdup(key, words * sizeof *key);
+    if (to && !fr__gpu_lanes_find(r->p, &lanes)) {
+        if (!fr__gpu_record_begin(to)) {
+            r->to = to;
+            r->kept = &g->blocks;
+            int failed = fr__gpu_lanes_begin(r, &lanes) || fr__gpu_run_steps(r);
+            failed |= fr__gpu_lanes_end(r);
+            g->graph = fr__gpu_record_end(to);
+            r->to = r->home;
+            r->kept = NULL;
+            if (!failed && g->graph && !fr__failed())
+                g->key = fr__memdup(key, words * sizeof *key);
+        }
+        fr__gpu_lanes_free(&lanes);
     }
     pthread_mutex_unlock(&recorder);
     if (!g->key)

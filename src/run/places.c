@@ -12,6 +12,9 @@
 
 #include <stdlib.h>
 
+/* On a GPU steps run side by side: so many more, and what they touch isn't used again at once. */
+enum { MORE = 8 };
+
 typedef struct {
     int stored, from, to; /* steps that touch it first and last */
     int tail;             /* of those that have its memory one after the other, the last */
@@ -232,6 +235,7 @@ int fr__plan_places(fr__plan *p)
     lifetime *own = life + count;
     for (int i = 0; i < p->nstored; i++)
         life[i] = (lifetime){i, -1, -1, i};
+    int more = p->place == FR__HOST ? 0 : MORE;
     for (int k = 0, first = 0, last = -1; k < p->nsteps; k++) {
         if (k > last) { /* those of one launch are at the same time */
             first = k;
@@ -244,7 +248,7 @@ int fr__plan_places(fr__plan *p)
                 continue;
             if (life[q->index].from < 0)
                 life[q->index].from = first;
-            life[q->index].to = on ? k + 1 : last;
+            life[q->index].to = on ? k + 1 : last + more;
         }
     }
     find_bases(p, life, base, taken);

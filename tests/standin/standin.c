@@ -21,6 +21,7 @@ enum {
     NOT_FOUND = 500,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
+    CAPTURE_UNJOINED = 904,
     ALIGN = 512,
 };
 
@@ -39,6 +40,7 @@ typedef struct op {
     unsigned char *params; /* one after the other, each at a multiple of 16 */
     CUstream stream;       /* WAIT: until so many of this one's have run */
     long number;
+    int *after, nafter; /* recorded: those that come before it */
 } op;
 
 typedef struct ops {
@@ -61,12 +63,15 @@ struct CUstream_st {
     ops queue;
     long queued, done; /* done of them were run; the queue holds the rest */
     CUgraph recorded;
-    bool invalid;
+    bool invalid, joined;
+    int *heads, nheads; /* recorded operations that the next one comes after */
 };
 struct CUevent_st {
     CUcontext context;
     CUstream stream;
     long number;
+    CUgraph recorded;
+    int *heads, nheads;
 };
 struct CUfunc_st {
     CUmodule module;
@@ -84,6 +89,8 @@ struct CUmod_st {
 };
 struct CUgraph_st {
     ops list;
+    CUstream streams[16]; /* that record it */
+    int nstreams;
 };
 struct CUgraphExec_st {
     CUcontext context;
@@ -326,6 +333,17 @@ static void drop_op(op *o)
     if (o->owned)
         free(o->host);
     free(o->params);
+    free(o->after);
+}
+
+static void add_heads(int **to, int *n, const int *from, int more)
+{
+    *to = realloc(*to, sizeof **to * (size_t)(*n + more + 1));
+    if (!*to)
+        abort();
+    if (more)
+        memcpy(*to + *n, from, sizeof **to * (size_t)more);
+    *n += more;
 }
 
 static void push(ops *to, op o)
@@ -437,6 +455,12 @@ static void run_until(CUstream s, long number)
 static CUresult queue(CUstream s, op o)
 {
     if (s->recorded) {
+        int number = (int)s->recorded->list.n;
+        o.after = s->heads;
+        o.nafter = s->nheads;
+        s->heads = NULL;
+        s->nheads = 0;
+        add_heads(&s->heads, &s->nheads, &number, 1);
         push(&s->recorded->list, o);
         return 0;
     }
@@ -448,6 +472,8 @@ static CUresult queue(CUstream s, op o)
 static op copy_op(const op *o)
 {
     op copy = *o;
+    copy.after = NULL;
+    copy.nafter = 0;
     if (o->owned) {
         copy.host = take(o->bytes);
         memcpy(copy.host, o->host, o->bytes);
@@ -710,8 +736,20 @@ EXPORT CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned flags)
 {
     ENTER(true);
     (void)flags;
+    if (e->recorded) { /* the stream takes part from now on */
+        if (s->recorded && s->recorded != e->recorded)
+            return leave(CUDA_ERROR_INVALID_VALUE);
+        if (!s->recorded)
+            e->recorded->streams[e->recorded->nstreams++] = s;
+        s->joined = s->joined || !s->recorded;
+        s->recorded = e->recorded;
+        add_heads(&s->heads, &s->nheads, e->heads, e->nheads);
+        return leave(0);
+    }
     if (!e->stream)
         return leave(0);
+    if (s->recorded) /* of what isn't recorded: never ours */
+        return leave(CAPTURE_UNSUPPORTED);
     return leave(queue(s, (op){.kind = WAIT, .stream = e->stream, .number = e->number}));
 }
 
@@ -728,6 +766,7 @@ EXPORT CUresult cuEventCreate(CUevent *e, unsigned flags)
 EXPORT CUresult cuEventDestroy_v2(CUevent e)
 {
     ENTER(false);
+    free(e->heads);
     free(e);
     live[STANDIN_EVENT]--;
     return leave(0);
@@ -738,8 +777,12 @@ EXPORT CUresult cuEventRecord(CUevent e, CUstream s)
     ENTER(true);
     if (e->context != s->context)
         return leave(INVALID_HANDLE);
-    if (spoils(s)) /* the real one records it; we never do that */
-        return leave(CAPTURE_UNSUPPORTED);
+    e->nheads = 0;
+    e->recorded = s->recorded;
+    if (s->recorded) {
+        add_heads(&e->heads, &e->nheads, s->heads, s->nheads);
+        return leave(0);
+    }
     e->stream = s;
     e->number = s->queued;
     return leave(0);
@@ -974,7 +1017,8 @@ EXPORT CUresult cuStreamBeginCapture_v2(CUstream s, int mode)
     if (s->recorded || mode != CU_STREAM_CAPTURE_MODE_RELAXED)
         return leave(CUDA_ERROR_INVALID_VALUE);
     s->recorded = take(sizeof *s->recorded);
-    s->invalid = false;
+    s->recorded->streams[s->recorded->nstreams++] = s;
+    s->invalid = s->joined = false;
     live[STANDIN_GRAPH]++;
     return leave(0);
 }
@@ -986,6 +1030,29 @@ static void drop_graph(CUgraph graph)
     live[STANDIN_GRAPH]--;
 }
 
+static void mark_before(const CUgraph graph, const int *heads, int n, bool *seen)
+{
+    for (int i = 0; i < n; i++)
+        if (!seen[heads[i]]) {
+            const op *o = &graph->list.at[heads[i]];
+            seen[heads[i]] = true;
+            mark_before(graph, o->after, o->nafter, seen);
+        }
+}
+
+/* Does all that was recorded come before the end of this stream? */
+static bool all_joined(const CUgraph graph, CUstream s)
+{
+    bool *seen = calloc(graph->list.n + 1, 1), all = true;
+    if (!seen)
+        abort();
+    mark_before(graph, s->heads, s->nheads, seen);
+    for (size_t i = 0; i < graph->list.n; i++)
+        all = all && seen[i];
+    free(seen);
+    return all;
+}
+
 /* Even a failed one ends the recording. */
 EXPORT CUresult cuStreamEndCapture(CUstream s, CUgraph *graph)
 {
@@ -993,11 +1060,19 @@ EXPORT CUresult cuStreamEndCapture(CUstream s, CUgraph *graph)
     if (r)
         pthread_mutex_lock(&lock);
     *graph = s->recorded;
-    s->recorded = NULL;
-    if (!r && !*graph)
+    if (!r && (!*graph || s->joined))
         r = CUDA_ERROR_INVALID_VALUE;
-    if (!r && s->invalid)
-        r = CAPTURE_INVALIDATED;
+    for (int i = 0; *graph && i < (*graph)->nstreams; i++)
+        if (!r && (*graph)->streams[i]->invalid)
+            r = CAPTURE_INVALIDATED;
+    if (!r && !all_joined(*graph, s))
+        r = CAPTURE_UNJOINED;
+    for (int i = 0; *graph && i < (*graph)->nstreams; i++) {
+        CUstream t = (*graph)->streams[i];
+        t->recorded = NULL;
+        t->joined = false;
+        t->nheads = 0;
+    }
     if (r && *graph) {
         drop_graph(*graph);
         *graph = NULL;
@@ -1020,8 +1095,22 @@ EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph,
     (void)flags;
     *exec = take(sizeof **exec);
     (*exec)->context = current;
-    for (size_t i = 0; i < graph->list.n; i++)
+    /* In the order that is right and least expected: always the last that may run. */
+    size_t n = graph->list.n;
+    bool *done = calloc(n + 1, 1);
+    for (size_t left = n; done && left; left--) {
+        size_t i = n;
+        bool ready = false;
+        while (!ready) {
+            const op *o = &graph->list.at[--i];
+            ready = !done[i];
+            for (int k = 0; k < o->nafter; k++)
+                ready = ready && done[o->after[k]];
+        }
+        done[i] = true;
         push(&(*exec)->list, copy_op(&graph->list.at[i]));
+    }
+    free(done);
     live[STANDIN_EXEC]++;
     return leave(0);
 }

@@ -137,6 +137,15 @@ int fr__gpu_code_about(fr__gpu_code *c, fr__gpu_code_info *to);
 typedef struct fr__gpu_graph fr__gpu_graph;
 int fr__gpu_record_begin(fr__gpu_stream *s);
 fr__gpu_graph *fr__gpu_record_end(fr__gpu_stream *s); /* NULL with an error: nothing recorded */
+/* Work that may run side by side is recorded on other streams, which join the recording and leave it before
+ * it ends. A point is after what was recorded on its stream so far. NULL or -1 with an error; `lane` has
+ * left in any case. */
+typedef struct fr__gpu_point fr__gpu_point;
+fr__gpu_point *fr__gpu_record_point(fr__gpu_stream *s);
+int fr__gpu_record_join(fr__gpu_stream *lane, fr__gpu_point *from);
+int fr__gpu_record_wait(fr__gpu_stream *lane, const fr__gpu_point *point);
+int fr__gpu_record_leave(fr__gpu_stream *s, fr__gpu_stream *lane); /* s waits for it */
+void fr__gpu_point_free(fr__gpu_point *point);
 int fr__gpu_graph_launch(fr__gpu_stream *s, fr__gpu_graph *graph, const char *name);
 int fr__gpu_graph_nodes(const fr__gpu_graph *graph);
 void fr__gpu_graph_free(fr__gpu_graph *graph); /* safe while it runs */

@@ -35,6 +35,81 @@ int fr__gpu_record_begin(fr__gpu_stream *s)
     return bad;
 }
 
+/* ---- side by side --------------------------------------------------------------------- */
+
+struct fr__gpu_point {
+    fr__gpu *gpu;
+    CUevent event;
+};
+
+fr__gpu_point *fr__gpu_record_point(fr__gpu_stream *s)
+{
+    CUcontext back;
+    fr__gpu_point *p = fr__calloc(1, sizeof *p);
+    if (!p || fr__gpu_enter(s->gpu, &back)) {
+        fr__free(p);
+        return NULL;
+    }
+    p->gpu = s->gpu;
+    int bad = FR__GPU(s->gpu, s, cuEventCreate, (&p->event, CU_EVENT_DISABLE_TIMING)) ||
+              FR__GPU(s->gpu, s, cuEventRecord, (p->event, s->handle));
+    fr__gpu_leave(back);
+    if (!bad)
+        return p;
+    fr__gpu_point_free(p);
+    return NULL;
+}
+
+void fr__gpu_point_free(fr__gpu_point *p)
+{
+    CUcontext back;
+    if (!p)
+        return;
+    if (p->event && fr__gpu_enter_quietly(p->gpu, &back)) {
+        fr__cuda.cuEventDestroy(p->event);
+        fr__gpu_leave(back);
+    }
+    fr__free(p);
+}
+
+int fr__gpu_record_wait(fr__gpu_stream *lane, const fr__gpu_point *p)
+{
+    CUcontext back;
+    if (fr__gpu_enter(lane->gpu, &back))
+        return -1;
+    int bad = FR__GPU(lane->gpu, lane, cuStreamWaitEvent, (lane->handle, p->event, 0));
+    fr__gpu_leave(back);
+    return bad;
+}
+
+static void leave(fr__gpu_stream *lane)
+{
+    atomic_store(&lane->recording, false);
+    atomic_fetch_sub(&lane->gpu->recording, 1);
+}
+
+int fr__gpu_record_join(fr__gpu_stream *lane, fr__gpu_point *from)
+{
+    /* First, so that no other thread waits for the stream once the driver records. */
+    atomic_fetch_add(&lane->gpu->recording, 1);
+    atomic_store(&lane->recording, true);
+    int bad = fr__gpu_record_wait(lane, from);
+    if (bad)
+        leave(lane);
+    return bad;
+}
+
+int fr__gpu_record_leave(fr__gpu_stream *s, fr__gpu_stream *lane)
+{
+    fr__gpu_point *end = fr__gpu_record_point(lane);
+    int bad = !end || fr__gpu_record_wait(s, end) ? -1 : 0;
+    leave(lane);
+    fr__gpu_point_free(end);
+    return bad;
+}
+
+/* ---- the end ---------------------------------------------------------------------------- */
+
 static int make_graph(fr__gpu_stream *s, fr__gpu_graph *to, CUgraph graph)
 {
     size_t nodes = 0;
