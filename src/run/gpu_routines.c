@@ -293,7 +293,10 @@ static int run_sort(fr__gpu_run *r, const fr__native_call *call, char *const *da
 
 /* ---- SCATTER ------------------------------------------------------------------------ */
 
-enum { LOOKED_THROUGH = 64 }; /* updates: more of them are sorted by their indices */
+enum {
+    LOOKED_THROUGH = 64, /* updates: more of them are sorted by their indices */
+    LOOKS = 8 << 20      /* indices in all that warps look through rather */
+};
 
 static fr__scatter_args scatter_args(const fr__native_call *call, char *const *data)
 {
@@ -331,6 +334,9 @@ static int run_scatter(fr__gpu_run *r, const fr__native_call *call, char *const 
 {
     fr__scatter_args a = scatter_args(call, data);
     int64_t updates = a.outer * a.k * a.inner;
+    int64_t warps = a.outer * a.n * fr__ceil_div(a.inner, WARP);
+    if (a.rows == 1 && a.k && a.k <= LOOKS && warps <= LOOKS / a.k)
+        return start(r, "scatter", "look", warps * WARP, &a);
     int status = start(r, "scatter", "copy", call->out.size, &a), bytes = 1;
     if (status || !updates)
         return status;

@@ -2,7 +2,8 @@
  *
  * needs   NAME
  * gives   copy: y = x; few: the first of the updates that have the same index does all of them, found by
- *         looking through all; keys: indices as what sort.c sorts; sorted: the same by their order
+ *         looking through all; keys: indices as what sort.c sorts; sorted: the same by their order;
+ *         look: all of y at once, each warp looking through the indices, which are the same for all rows
  *
  * So an element meets its updates in their order, as on the host, and no two threads one element.
  */
@@ -154,6 +155,32 @@ KERNEL(ENTRY(few), fr__scatter_args)
             if (index_of(&s, row, q) == i)
                 v = combined(&s, v, load(s.updates, s.size, c.from + q * s.u_step));
         store(s.y, s.size, c.to + i * s.inner, v);
+    }
+}
+
+/* A warp has up to 32 neighbours of y [outer, n, inner] that differ in the last. */
+KERNEL(ENTRY(look), fr__scatter_args)
+{
+    int64_t across = (s.inner + WARP - 1) / WARP, warps = s.outer * s.n * across;
+    uint32_t lane = thread_index() % WARP;
+    for (int64_t w = grid_thread() / WARP; w < warps; w += grid_threads() / WARP) {
+        int64_t inner = w % across * WARP + lane, i = w / across % s.n,
+                outer = w / across / s.n;
+        bool mine = inner < s.inner;
+        column c = column_of(&s, outer, mine ? inner : 0);
+        int64_t from = outer * s.x_outer + i * s.x_step + inner * s.x_inner;
+        uint64_t v = mine ? load(s.x, s.size, from) : 0;
+        for (int64_t first = 0; first < s.k; first += WARP) {
+            int64_t p = first + lane;
+            bool here = p < s.k && index_of(&s, 0, p) == i;
+            uint32_t like = lanes_like(here), found = here ? like : ~like;
+            for (; found; found &= found - 1) {
+                int64_t q = first + __builtin_ctz(found);
+                v = combined(&s, v, load(s.updates, s.size, c.from + q * s.u_step));
+            }
+        }
+        if (mine)
+            store(s.y, s.size, c.to + i * s.inner, v);
     }
 }
 
