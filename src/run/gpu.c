@@ -15,14 +15,60 @@
 
 #include "base/pool.h"
 
-char *fr__gpu_take(fr__gpu_run *r, size_t bytes) { return fr__gpu_alloc(r->home, bytes); }
+/* ---- working memory ------------------------------------------------------------------------- */
+
+static char *keep(fr__gpu_run *r, fr__gpu_blocks *in, size_t bytes)
+{
+    char *at = fr__gpu_alloc(r->home, bytes);
+    if (!at || !fr__vec_push(in, (fr__gpu_block){at, bytes}))
+        return at;
+    fr__gpu_free(r->home, at, bytes);
+    return NULL;
+}
+
+char *fr__gpu_take(fr__gpu_run *r, size_t bytes)
+{
+    fr__gpu_kept *k = r->kept;
+    if (!k)
+        return fr__gpu_alloc(r->home, bytes);
+    for (int i = k->next; i < k->working->n; i++)
+        if (k->working->at[i].bytes == bytes) {
+            fr__gpu_block found = k->working->at[i];
+            k->working->at[i] = k->working->at[k->next];
+            k->working->at[k->next++] = found;
+            return found.at;
+        }
+    char *at = keep(r, k->working, bytes);
+    if (at) {
+        fr__gpu_block *last = &k->working->at[k->working->n - 1], made = *last;
+        *last = k->working->at[k->next];
+        k->working->at[k->next++] = made;
+    }
+    return at;
+}
+
+char *fr__gpu_take_filled(fr__gpu_run *r, size_t bytes)
+{
+    return r->kept ? keep(r, &r->kept->own, bytes) : fr__gpu_alloc(r->home, bytes);
+}
 
 void fr__gpu_give(fr__gpu_run *r, char *block, size_t bytes)
 {
-    if (!block)
-        return;
-    if (!r->kept || fr__vec_push(r->kept, (fr__gpu_block){block, bytes}))
-        fr__gpu_free(r->home, block, bytes); /* without memory for it the recording fails */
+    if (!r->kept)
+        fr__gpu_free(r->home, block, bytes);
+}
+
+int fr__gpu_kernel_queue(fr__gpu_run *r, fr__gpu_kernel *l)
+{
+    int64_t bytes = fr__gpu_kernel_room(fr__gpu_of(r->home), l);
+    l->up = r->home;
+    l->room = bytes > 0 ? fr__gpu_take_filled(r, (size_t)bytes) : NULL;
+    if (bytes < 0 || (bytes && !l->room))
+        return -1;
+    int status = fr__gpu_kernel_run(r->to, l);
+    if (l->room)
+        fr__gpu_give(r, l->room, (size_t)bytes);
+    return status;
 }
 
 /* ---- routines on the host -------------------------------------------------------------- */
@@ -122,13 +168,13 @@ static int queue_one(fr__gpu_run *r, int i)
     if (s->native)
         return run_native(r, s);
     fr__step_words(r->p, s, r->leaves, r->literals, r->stored, r->words);
-    return fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
-                                                       .code = r->code[i],
-                                                       .words = r->words,
-                                                       .nwords = s->nwords,
-                                                       .range = s->range,
-                                                       .scratch = s->scratch,
-                                                       .name = s->kernel->name[FR__ONE]});
+    return fr__gpu_kernel_queue(r, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
+                                                     .code = r->code[i],
+                                                     .words = r->words,
+                                                     .nwords = s->nwords,
+                                                     .range = s->range,
+                                                     .scratch = s->scratch,
+                                                     .name = s->kernel->name[FR__ONE]});
 }
 
 /* Brings the table and the numbers of its blocks to the device, by the stream that doesn't record. */
@@ -139,7 +185,8 @@ static int queue_table(fr__gpu_run *r, fr__gpu_many *m)
     if (blocks < 0)
         return -1;
     bytes = row_bytes + sizeof(uint32_t) * (size_t)blocks;
-    char *here = fr__realloc(m->table, bytes), *there = here ? fr__gpu_take(r, bytes) : NULL;
+    char *here = fr__realloc(m->table, bytes),
+         *there = here ? fr__gpu_take_filled(r, bytes) : NULL;
     m->table = here ? (uint64_t *)(void *)here : m->table;
     if (!there)
         return -1;

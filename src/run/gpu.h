@@ -3,6 +3,7 @@
 #define FR_RUN_GPU_H
 
 #include "device/cuda/cuda.h"
+#include "device/cuda/launch.h"
 #include "native/gemm.h"
 #include "run/plan.h"
 
@@ -27,6 +28,13 @@ typedef struct fr__gpu_lanes {
     bool used[FR__GPU_LANES];
 } fr__gpu_lanes;
 
+/* What a recording goes on using: memory that is its own (it holds what was brought there), and working
+ * memory, which it may share with others of its program, as they run one after the other. */
+typedef struct fr__gpu_kept {
+    fr__gpu_blocks own, *working;
+    int next; /* of `working`: those before are in use */
+} fr__gpu_kept;
+
 typedef struct fr__gpu_run {
     fr__plan *p;
     uint16_t stream;      /* by the library's numbers */
@@ -38,11 +46,13 @@ typedef struct fr__gpu_run {
     fr__gpu_code **code;     /* of every step; NULL: a routine */
     uint64_t *words;
     fr__gpu_lanes *lanes; /* of what is recorded; NULL: one after the other */
-    fr__gpu_blocks *kept; /* what a recording goes on using; NULL: nothing is recorded */
+    fr__gpu_kept *kept;   /* NULL: nothing is recorded */
 } fr__gpu_run;
 
-/* Working memory of what is queued between the two. */
+/* Working memory of what is queued between the two. filled: something is brought there that a
+ * recording will find there. */
 char *fr__gpu_take(fr__gpu_run *r, size_t bytes);
+char *fr__gpu_take_filled(fr__gpu_run *r, size_t bytes);
 void fr__gpu_give(fr__gpu_run *r, char *block, size_t bytes);
 /* All steps of the plan, in order, with memory for its temporaries. 0 or -1. */
 int fr__gpu_run_steps(fr__gpu_run *r);
@@ -88,6 +98,9 @@ int fr__gpu_lanes_begin(fr__gpu_run *r, fr__gpu_lanes *l);
 int fr__gpu_lane_begin(fr__gpu_run *r, int launch);
 int fr__gpu_lane_end(fr__gpu_run *r, int launch);
 int fr__gpu_lanes_end(fr__gpu_run *r);
+
+/* gpu.c: one launch, with what it needs beside. */
+int fr__gpu_kernel_queue(fr__gpu_run *r, fr__gpu_kernel *l);
 
 /* gpu_gather.c: puts steps of one kernel together. 0 or -1. */
 int fr__gpu_gather(fr__plan *p);

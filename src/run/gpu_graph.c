@@ -22,15 +22,18 @@ typedef struct recording {
     uint64_t *key;
     fr__gpu_graph *graph;
     fr__gpu_stream *home;
-    fr__gpu_blocks blocks;
-    int64_t used; /* the number of the call that used it last */
+    fr__gpu_kept memory;
+    fr__gpu_blocks working; /* where it can't share that of the others */
+    int64_t used;           /* the number of the call that used it last */
 } recording;
 
 struct fr__gpu_recordings {
     pthread_mutex_t lock;
     size_t words; /* of a key */
     recording kept[KEPT];
-    uint64_t seen[SEEN]; /* hashes of keys */
+    uint64_t seen[SEEN];    /* hashes of keys */
+    fr__gpu_blocks working; /* of all recordings that run on this stream */
+    fr__gpu_stream *home;
     int64_t calls, thrown;
     bool hopeless; /* something can't be recorded */
 };
@@ -63,12 +66,18 @@ static void write_key(const fr__gpu_run *r, uint64_t *to)
         *to++ = (uint64_t)r->literals[i];
 }
 
+static void free_blocks(fr__gpu_stream *home, fr__gpu_blocks *blocks)
+{
+    for (int i = 0; i < blocks->n; i++)
+        fr__gpu_free(home, blocks->at[i].at, blocks->at[i].bytes);
+    fr__vec_free(blocks);
+}
+
 static void free_recording(recording *g)
 {
     fr__gpu_graph_free(g->graph);
-    for (int i = 0; i < g->blocks.n; i++)
-        fr__gpu_free(g->home, g->blocks.at[i].at, g->blocks.at[i].bytes);
-    fr__vec_free(&g->blocks);
+    free_blocks(g->home, &g->memory.own);
+    free_blocks(g->home, &g->working);
     fr__free(g->key);
     *g = (recording){NULL};
 }
@@ -79,6 +88,7 @@ void fr__gpu_recordings_free(struct fr__gpu_recordings *all)
         return;
     for (int i = 0; i < KEPT; i++)
         free_recording(&all->kept[i]);
+    free_blocks(all->home, &all->working);
     pthread_mutex_destroy(&all->lock);
     fr__free(all);
 }
@@ -94,8 +104,6 @@ static struct fr__gpu_recordings *recordings_of(fr__plan *p)
         return NULL;
     pthread_mutex_init(&all->lock, NULL);
     all->words = 1 + (size_t)(p->nleaves + p->owned + p->nliterals);
-    for (int i = 0; i < p->nsteps; i++)
-        all->hopeless |= p->steps[i].nwords > FR__PTX_WORDS;
     if (!atomic_compare_exchange_strong(&p->recordings, &none, all)) {
         fr__gpu_recordings_free(all);
         all = none;
@@ -113,25 +121,29 @@ static bool seen_before(struct fr__gpu_recordings *all, uint64_t hash)
 }
 
 /* Records the run into g; NULL key: it came to nothing, and the run is still to be done. */
-static void record(fr__gpu_run *r, recording *g, const uint64_t *key, size_t words)
+static void record(fr__gpu_run *r, struct fr__gpu_recordings *all, recording *g,
+                   const uint64_t *key)
 {
     fr__saved_error error;
     fr__gpu_stream *to = fr__gpu_lane(fr__gpu_of(r->home), 0);
     fr__gpu_lanes lanes;
     *g = (recording){.home = r->home};
+    if (!all->home)
+        all->home = r->home;
+    g->memory.working = all->home == r->home ? &all->working : &g->working;
     fr__error_save(&error);
     pthread_mutex_lock(&recorder);
     if (to && !fr__gpu_lanes_find(r->p, &lanes)) {
         if (!fr__gpu_record_begin(to)) {
             r->to = to;
-            r->kept = &g->blocks;
+            r->kept = &g->memory;
             int failed = fr__gpu_lanes_begin(r, &lanes) || fr__gpu_run_steps(r);
             failed |= fr__gpu_lanes_end(r);
             g->graph = fr__gpu_record_end(to);
             r->to = r->home;
             r->kept = NULL;
             if (!failed && g->graph && !fr__failed())
-                g->key = fr__memdup(key, words * sizeof *key);
+                g->key = fr__memdup(key, all->words * sizeof *key);
         }
         fr__gpu_lanes_free(&lanes);
     }
@@ -163,7 +175,7 @@ int fr__gpu_replay(fr__gpu_run *r)
     if (at < 0 && seen_before(all, fr__hash(key, sizeof *key * all->words, 0))) {
         all->thrown += all->kept[oldest].key != NULL;
         free_recording(&all->kept[oldest]);
-        record(r, &all->kept[oldest], key, all->words);
+        record(r, all, &all->kept[oldest], key);
         at = all->kept[oldest].key ? oldest : -1;
         all->hopeless = at < 0 || all->thrown > PATIENCE;
     }

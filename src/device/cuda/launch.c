@@ -50,41 +50,67 @@ static int fit_registers(fr__gpu_code *code, unsigned *threads)
     return 0;
 }
 
+static uint64_t scratch_bytes(const fr__gpu_kernel *l)
+{
+    return (l->scratch + 127) & ~(uint64_t)127;
+}
+
+static bool scratch_is_far(const fr__gpu_info *about, const fr__gpu_kernel *l)
+{
+    return l->scratch && scratch_bytes(l) + OWN_SHARED > (uint64_t)about->shared_block;
+}
+
+static int shape_of(const fr__gpu_info *about, const fr__gpu_kernel *l, fr__gpu_shape *shape)
+{
+    *shape = (fr__gpu_shape){.threads = fr__gpu_kernel_threads(l->kernel, l->words)};
+    if (fit_registers(l->code, &shape->threads))
+        return -1;
+    int64_t each = fr__ptx_per_block(l->kernel, (int)shape->threads),
+            blocks = (l->range + each - 1) / each, most = INT32_MAX;
+    if (scratch_is_far(about, l))
+        most = (int64_t)FAR_BLOCKS * about->processors;
+    else
+        shape->shared = (unsigned)scratch_bytes(l);
+    shape->blocks = (unsigned)(blocks < most ? blocks : most);
+    return 0;
+}
+
+static size_t words_bytes(const fr__gpu_kernel *l)
+{
+    size_t bytes = sizeof *l->words * (size_t)l->nwords;
+    return l->nwords > FR__PTX_WORDS ? (bytes + 127) & ~(size_t)127 : 0;
+}
+
+int64_t fr__gpu_kernel_room(fr__gpu *g, const fr__gpu_kernel *l)
+{
+    const fr__gpu_info *about = fr__gpu_about(g);
+    fr__gpu_shape shape;
+    if (FR__LIKELY(l->range <= 0 || (!words_bytes(l) && !scratch_is_far(about, l))))
+        return 0;
+    if (shape_of(about, l, &shape))
+        return -1;
+    return (int64_t)words_bytes(l) +
+           (shape.shared || !l->scratch ? 0 : (int64_t)scratch_bytes(l) * shape.blocks);
+}
+
 int fr__gpu_kernel_run(fr__gpu_stream *s, const fr__gpu_kernel *l)
 {
     const fr__gpu_info *about = fr__gpu_about(fr__gpu_of(s));
+    fr__gpu_shape shape;
     if (l->range <= 0)
         return 0;
-    fr__gpu_shape shape = {.threads = fr__gpu_kernel_threads(l->kernel, l->words)};
-    if (fit_registers(l->code, &shape.threads))
+    if (shape_of(about, l, &shape))
         return -1;
-    int64_t each = fr__ptx_per_block(l->kernel, (int)shape.threads),
-            blocks = (l->range + each - 1) / each, most = INT32_MAX;
-    uint64_t begin = 0, end = (uint64_t)l->range, scratch = 0,
-             scratch_bytes = (l->scratch + 127) & ~(uint64_t)127;
-    char *far_words = NULL, *far_scratch = NULL;
-    size_t words_bytes = sizeof *l->words * (size_t)l->nwords;
-    int status = 0;
-    if (l->scratch && scratch_bytes + OWN_SHARED > (uint64_t)about->shared_block) {
-        most = (int64_t)FAR_BLOCKS * about->processors;
-        blocks = blocks < most ? blocks : most;
-        if (!(far_scratch = fr__gpu_alloc(s, (size_t)scratch_bytes * (size_t)blocks)))
-            return -1;
-        scratch = (uint64_t)(uintptr_t)far_scratch;
-    } else {
-        shape.shared = (unsigned)scratch_bytes;
-    }
-    shape.blocks = (unsigned)(blocks < most ? blocks : most);
-    if (l->nwords > FR__PTX_WORDS && (!(far_words = fr__gpu_alloc(s, words_bytes)) ||
-                                      fr__gpu_upload(s, far_words, l->words, words_bytes)))
-        status = -1;
-    void *params[] = {far_words ? (void *)&far_words : (void *)(uintptr_t)l->words, &begin,
-                      &end, &scratch, &scratch_bytes};
-    if (!status)
-        status = fr__gpu_launch(s, l->code, shape, params, l->name);
-    fr__gpu_free(s, far_scratch, (size_t)scratch_bytes * (size_t)blocks);
-    fr__gpu_free(s, far_words, words_bytes);
-    return status;
+    uint64_t begin = 0, end = (uint64_t)l->range, scratch = 0, each = scratch_bytes(l);
+    if (scratch_is_far(about, l))
+        scratch = (uint64_t)(uintptr_t)l->room + words_bytes(l);
+    if (words_bytes(l) &&
+        fr__gpu_upload(l->up, l->room, l->words, sizeof *l->words * (size_t)l->nwords))
+        return -1;
+    void *params[] = {words_bytes(l) ? (void *)(uintptr_t)&l->room
+                                     : (void *)(uintptr_t)l->words,
+                      &begin, &end, &scratch, &each};
+    return fr__gpu_launch(s, l->code, shape, params, l->name);
 }
 
 /* ---- many as one ------------------------------------------------------------------------ */

@@ -11,10 +11,14 @@ typedef struct fr__gpu_kernel {
     const uint64_t *words; /* with addresses on the device */
     int nwords;
     int64_t range;
-    size_t scratch;   /* bytes a block */
-    const char *name; /* for errors */
+    size_t scratch;     /* bytes a block */
+    const char *name;   /* for errors */
+    char *room;         /* fr__gpu_kernel_room bytes of the device's, until it has run */
+    fr__gpu_stream *up; /* brings there what must be: before `s`, and it doesn't record */
 } fr__gpu_kernel;
 
+/* Memory that a launch needs beside its data: mostly 0; -1 with an error. */
+int64_t fr__gpu_kernel_room(fr__gpu *g, const fr__gpu_kernel *l);
 /* Queues it. 0 or -1. */
 int fr__gpu_kernel_run(fr__gpu_stream *s, const fr__gpu_kernel *l);
 
