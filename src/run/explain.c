@@ -4,6 +4,7 @@
  * gives   texts and numbers; nothing here is needed to run
  */
 #include "run/function.h"
+#include "run/gpu.h"
 
 #include <stdio.h>
 
@@ -68,6 +69,7 @@ int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *st
 
 int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
 {
+    fr__gpu_times_settle(p->plan);
     for (int i = 0, n = 0; i < p->plan->nsteps && n < room; i++) {
         fr__step *s = &p->plan->steps[i];
         int64_t timed = s->timed;

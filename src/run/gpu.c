@@ -224,7 +224,7 @@ static int queue_together(fr__gpu_run *r, int first)
 static int queue_step(fr__gpu_run *r, int i)
 {
     fr__step *s = &r->p->steps[i];
-    for (int k = 0; k < s->together; k++)
+    for (int k = 0; k < s->together && !r->kept; k++) /* what is recorded runs later */
         atomic_fetch_add_explicit(&s[k].runs, 1, memory_order_relaxed);
     return s->together > 1 ? queue_together(r, i) : queue_one(r, i);
 }
@@ -312,10 +312,14 @@ int fr__gpu_run_steps(fr__gpu_run *r)
     for (int i = 0; i < p->nstored; i++)
         if (p->stored[i].output < 0)
             r->stored[i] = temporary + p->stored[i].place;
-    for (int i = 0, n = 0; i < p->nsteps && !status; i += p->steps[i].together, n++)
+    fr__gpu_times_begin(r);
+    for (int i = 0, n = 0; i < p->nsteps && !status; i += p->steps[i].together, n++) {
         status = FR__UNLIKELY(fr__debug() >= 2) && !r->kept ? show_step(r, i)
                  : r->lanes                                 ? queue_on_lane(r, i, n)
                                                             : queue_step(r, i);
+        fr__gpu_times_step(r, i + p->steps[i].together);
+    }
+    fr__gpu_times_end(r);
     fr__gpu_give(r, temporary, p->temporary); /* what is queued later may have it at once */
     return status;
 }
@@ -341,7 +345,8 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
     r.stored = r.leaves + p->nleaves;
     r.code = (fr__gpu_code **)(r.stored + p->nstored);
     r.words = (uint64_t *)(r.code + p->nsteps);
-    bool again = hot && p->nsteps > 1;
+    bool again =
+        hot && p->nsteps > 1 && !fr__events_on(); /* steps have times, recordings none */
     if (!find_code(&r) && !find_leaves(&r) && !fr__gpu_results(&r, again, buffers)) {
         status = again ? fr__gpu_replay(&r) : fr__gpu_run_steps(&r);
         atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps,

@@ -45,8 +45,9 @@ typedef struct fr__gpu_run {
     char **leaves, **stored; /* addresses on the GPU */
     fr__gpu_code **code;     /* of every step; NULL: a routine */
     uint64_t *words;
-    fr__gpu_lanes *lanes; /* of what is recorded; NULL: one after the other */
-    fr__gpu_kept *kept;   /* NULL: nothing is recorded */
+    fr__gpu_lanes *lanes;        /* of what is recorded; NULL: one after the other */
+    struct fr__gpu_times *times; /* NULL: this run isn't timed */
+    fr__gpu_kept *kept;          /* NULL: nothing is recorded */
 } fr__gpu_run;
 
 /* Working memory of what is queued between the two. filled: something is brought there that a
@@ -101,6 +102,14 @@ int fr__gpu_lanes_end(fr__gpu_run *r);
 
 /* gpu.c: one launch, with what it needs beside. */
 int fr__gpu_kernel_queue(fr__gpu_run *r, fr__gpu_kernel *l);
+
+/* gpu_times.c: around the launches of a run, and after each (next: the step that follows); settle: what is
+ * known by now is added to the steps. */
+void fr__gpu_times_begin(fr__gpu_run *r);
+void fr__gpu_times_step(fr__gpu_run *r, int next);
+void fr__gpu_times_end(fr__gpu_run *r);
+void fr__gpu_times_settle(fr__plan *p);
+void fr__gpu_times_free(struct fr__gpu_times *t);
 
 /* gpu_gather.c: puts steps of one kernel together. 0 or -1. */
 int fr__gpu_gather(fr__plan *p);

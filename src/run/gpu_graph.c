@@ -181,6 +181,8 @@ int fr__gpu_replay(fr__gpu_run *r)
     }
     if (at >= 0) {
         all->kept[at].used = all->calls;
+        for (int i = 0; i < r->p->nsteps; i++)
+            atomic_fetch_add_explicit(&r->p->steps[i].runs, 1, memory_order_relaxed);
         status = fr__gpu_graph_launch(r->home, all->kept[at].graph, r->p->steps[0].ops);
     }
     pthread_mutex_unlock(&all->lock);

@@ -314,6 +314,7 @@ void fr__plan_release(fr__plan *p)
         return;
     fr__gpu_recordings_free(p->recordings); /* before the code that they use */
     fr__gpu_history_free(p->history);
+    fr__gpu_times_free(p->times);
     for (int i = 0; i < p->nsteps && p->steps; i++)
         if (p->steps[i].kernel)
             fr__kcache_release(p->steps[i].kernel);

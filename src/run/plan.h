@@ -81,7 +81,8 @@ typedef struct fr__plan {
     size_t beside;    /* of that which is needed where results' new buffers are used too */
     char *text;       /* trace and kernels, for describe; NULL unless asked for */
     struct fr__gpu_recordings *_Atomic recordings; /* on a GPU; NULL: none yet */
-    struct fr__gpu_history *_Atomic history;       /* where results were; NULL: none yet */
+    struct fr__gpu_times *_Atomic times;     /* of its last run that was timed, to be read */
+    struct fr__gpu_history *_Atomic history; /* where results were; NULL: none yet */
 } fr__plan;
 
 /* Simplifies, fuses and lowers a captured trace. NULL with an error. describe: keep the text. */
