@@ -2,12 +2,22 @@
  *
  * needs   error.c
  * gives   fr__malloc and its kin, fr__vec_grow, fr__fault_*
+ *
+ * Each thread keeps small blocks that were freed, by size: a call of a program frees and makes thousands of
+ * nodes and buffers, all of a few sizes, which the C library would merge and cut again each time.
  */
 #include "base/base.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+/* Tools that watch the heap see every block come and go. */
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include <malloc.h>
+#define SMALL_LISTS
+#endif
 
 static _Atomic bool fault_armed;
 static _Atomic int64_t fault_at, fault_seen, fault_live;
@@ -45,11 +55,95 @@ static void *no_memory(size_t bytes)
     return fr__fail(FR__E_MEMORY, "no memory for %zu bytes", bytes);
 }
 
+/* ---- small blocks that were freed ------------------------------------------------------ */
+
+#ifdef SMALL_LISTS
+enum {
+    LEAST = 24, /* bytes of glibc's smallest block; each size is a step more */
+    STEP = 16,
+    SIZES = 16,
+    KEPT = 512 << 10 /* bytes of one size that a thread keeps */
+};
+
+typedef struct small {
+    struct small *next;
+} small;
+
+static _Thread_local struct {
+    small *first[SIZES];
+    int n[SIZES];
+    bool on, ended;
+} lists;
+
+static pthread_key_t key;
+static _Atomic bool have_key;
+
+static void free_lists(void *unused)
+{
+    (void)unused;
+    lists.on = false;
+    lists.ended = true;
+    for (int i = 0; i < SIZES; i++)
+        for (small *s = lists.first[i], *next; s; s = next) {
+            next = s->next;
+            free(s);
+        }
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    atomic_store(&have_key, pthread_key_create(&key, free_lists) == 0);
+}
+
+/* A thread that ends after the library went must not come back into it. */
+__attribute__((destructor)) static void at_unload(void)
+{
+    if (atomic_exchange(&have_key, false))
+        pthread_key_delete(key);
+}
+
+static bool begin_lists(void)
+{
+    if (!lists.ended && atomic_load(&have_key) && !pthread_setspecific(key, &lists))
+        lists.on = true;
+    return lists.on;
+}
+
+static inline void *take_small(size_t bytes)
+{
+    size_t i = bytes <= LEAST ? 0 : (bytes - LEAST + STEP - 1) / STEP;
+    small *s = i < SIZES ? lists.first[i] : NULL;
+    if (!s)
+        return NULL;
+    lists.first[i] = s->next;
+    lists.n[i]--;
+    return s;
+}
+
+static inline bool keep_small(void *p)
+{
+    size_t bytes = p ? malloc_usable_size(p) : 0, i = (bytes - LEAST) / STEP;
+    if (bytes < LEAST || i >= SIZES || (size_t)lists.n[i] * bytes >= KEPT ||
+        (FR__UNLIKELY(!lists.on) && !begin_lists()))
+        return false;
+    small *s = p;
+    s->next = lists.first[i];
+    lists.first[i] = s;
+    lists.n[i]++;
+    return true;
+}
+#else
+static inline void *take_small(size_t bytes) { return (void)bytes, NULL; }
+static inline bool keep_small(void *p) { return (void)p, false; }
+#endif
+
 void *fr__malloc(size_t bytes)
 {
     void *p = NULL;
-    if (!fr__fault_now() && bytes <= PTRDIFF_MAX)
-        p = counted(malloc(bytes ? bytes : 1), 1);
+    if (!fr__fault_now() && bytes <= PTRDIFF_MAX) {
+        p = take_small(bytes);
+        p = counted(p ? p : malloc(bytes ? bytes : 1), 1);
+    }
     return FR__LIKELY(p != NULL) ? p : no_memory(bytes);
 }
 
@@ -87,7 +181,8 @@ char *fr__strdup(const char *s) { return fr__memdup(s, strlen(s) + 1); }
 void fr__free(void *p)
 {
     counted(p, -1);
-    free(p);
+    if (!keep_small(p))
+        free(p);
 }
 
 int fr__vec_grow(void **at, int *room, int64_t want, size_t size)

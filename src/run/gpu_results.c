@@ -84,16 +84,23 @@ static bool as_before(const struct fr__gpu_history *h, const fr__gpu_run *r)
            (any || !memcmp(h->leaves, r->leaves, sizeof *h->leaves * (size_t)r->p->nleaves));
 }
 
-static fr__buffer *result(const struct fr__gpu_history *h, const fr__gpu_run *r, int j,
-                          size_t bytes)
+/* What each result would like best. */
+static void want(const struct fr__gpu_history *h, const fr__gpu_run *r, fr__gpu_want *to)
 {
-    int leaf = h->calls ? h->becomes[j] : -1;
-    const char *first = leaf >= 0  ? h->leaves[leaf]
-                        : h->calls ? h->last[j]
-                                   : NULL,
-               *second = leaf < 0 && h->calls ? h->before[j] : NULL;
-    char *at = fr__gpu_alloc_at(r->home, bytes, first, second);
-    return at ? fr__buffer_around(r->stream, bytes, at) : NULL;
+    const fr__plan *p = r->p;
+    for (int i = 0, j = 0; i < p->nstored; i++) {
+        if (p->stored[i].output < 0)
+            continue;
+        fr__gpu_want *w = &to[j]; /* numbered in this order */
+        *w = (fr__gpu_want){.bytes = p->stored[i].bytes};
+        if (h && h->calls && h->becomes[j] >= 0) {
+            w->best[0] = h->leaves[h->becomes[j]];
+        } else if (h && h->calls) {
+            w->best[0] = h->last[j];
+            w->best[1] = h->before[j];
+        }
+        j++;
+    }
 }
 
 static void note(struct fr__gpu_history *h, const fr__gpu_run *r, fr__buffer *const *buffers)
@@ -108,44 +115,51 @@ static void note(struct fr__gpu_history *h, const fr__gpu_run *r, fr__buffer *co
     h->stream = r->stream;
 }
 
-static void put_back(fr__buffer **buffers, int n)
+/* The buffers take over what was taken, also on failure. */
+static int make_buffers(const fr__gpu_run *r, fr__gpu_want *w, fr__buffer **buffers)
 {
-    while (n)
-        fr__buffer_release(buffers[--n]);
+    int n = r->p->owned, made = 0;
+    while (made < n &&
+           (buffers[made] = fr__buffer_around(r->stream, w[made].bytes, w[made].at)))
+        made++;
+    if (made == n)
+        return 0;
+    for (int j = made + 1; j < n; j++)
+        fr__gpu_free(r->home, w[j].at, w[j].bytes);
+    while (made)
+        fr__buffer_release(buffers[--made]);
+    return -1;
+}
+
+static int take(struct fr__gpu_history *h, fr__gpu_run *r, fr__buffer **buffers)
+{
+    const fr__plan *p = r->p;
+    enum { FEW = 16 };
+    fr__gpu_want few[FEW], *w = few;
+    int n = p->owned;
+    if (n > FEW && !(w = fr__malloc(sizeof *w * (size_t)n)))
+        return -1;
+    want(h, r, w);
+    int status = fr__gpu_alloc_all(r->home, n, w) || make_buffers(r, w, buffers) ? -1 : 0;
+    for (int i = 0, j = 0; i < p->nstored && !status; i++)
+        r->stored[i] = p->stored[i].output < 0 ? NULL : w[j++].at;
+    if (w != few)
+        fr__free(w);
+    return status;
 }
 
 int fr__gpu_results(fr__gpu_run *r, bool again, fr__buffer **buffers)
 {
-    const fr__plan *p = r->p;
     struct fr__gpu_history *h = again ? history_of(r->p) : NULL;
-    int made = 0, status = 0;
-    if (again && !h)
-        return -1;
-    if (h) {
-        pthread_mutex_lock(&h->lock);
-        if (h->stream != r->stream)
-            h->calls = 0;
-        if (h->calls && !as_before(h, r))
-            status = find_becomes(h, r);
-    }
-    for (int i = 0; i < p->nstored && !status; i++) {
-        const fr__stored *s = &p->stored[i];
-        r->stored[i] = NULL;
-        if (s->output < 0)
-            continue;
-        buffers[made] = h ? result(h, r, made, s->bytes) /* numbered in this order */
-                          : fr__buffer_on(r->stream, s->bytes);
-        if (buffers[made])
-            r->stored[i] = buffers[made++]->data;
-        else
-            status = -1;
-    }
-    if (h) {
-        if (!status)
-            note(h, r, buffers);
-        pthread_mutex_unlock(&h->lock);
-    }
-    if (status)
-        put_back(buffers, made);
+    if (!h)
+        return again ? -1 : take(NULL, r, buffers);
+    pthread_mutex_lock(&h->lock);
+    if (h->stream != r->stream)
+        h->calls = 0;
+    int status = h->calls && !as_before(h, r) ? find_becomes(h, r) : 0;
+    status = status ? status : take(h, r, buffers);
+    if (!status)
+        note(h, r, buffers);
+    pthread_mutex_unlock(&h->lock);
     return status;
 }

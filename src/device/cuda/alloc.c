@@ -296,13 +296,13 @@ static void list_remove(list *l, block *b)
         l->last = b->idle_prev;
 }
 
+/* One freed lately stays in the table. */
 static void take_free(struct fr__gpu_heap *h, block *b)
 {
     bin_remove(b);
     if (b->state == FREE_LATELY) {
         list_remove(&h->lately, b);
         h->nlately--;
-        leave_table(h, b);
     } else if (whole(b)) {
         list_remove(&h->idle, b);
     }
@@ -341,16 +341,16 @@ static void merge_lately(struct fr__gpu_heap *h, int keep)
     while (h->nlately > keep) {
         block *b = h->lately.first;
         take_free(h, b);
+        leave_table(h, b);
         put_free(h, b);
     }
 }
 
-/* As it is, for whoever wants it again. */
+/* As it is, for whoever wants it again. It is in the table, as it was when it was active. */
 static void put_lately(struct fr__gpu_heap *h, block *b)
 {
     b->state = FREE_LATELY;
     bin_add(b);
-    enter_table(h, b);
     list_add(&h->lately, b);
     h->nlately++;
     merge_lately(h, RECENT);
@@ -661,42 +661,54 @@ static block *find_wanted(fr__gpu_stream *s, const char *want, size_t bytes)
     return b;
 }
 
-char *fr__gpu_alloc(fr__gpu_stream *s, size_t asked)
+/* Locked. */
+static char *alloc(fr__gpu_stream *s, const fr__gpu_want *w)
 {
-    return fr__gpu_alloc_at(s, asked, NULL, NULL);
+    struct fr__gpu_heap *h = s->gpu->heap;
+    size_t bytes;
+    pool *p = round_up(w->bytes, &bytes) ? pool_of(s, bytes) : NULL;
+    block *b = NULL;
+    for (int i = 0; i < FR__COUNT(w->best) && p && !b && w->best[i]; i++)
+        b = find_wanted(s, w->best[i], bytes);
+    if (p && !b)
+        b = find_block(s, p, bytes);
+    if (!b)
+        return fr__failed() ? NULL : out_of_memory(s->gpu, w->bytes);
+    if (b->state != FREE_LATELY)
+        enter_table(h, b);
+    b->state = ACTIVE;
+    cut(h, b, bytes);
+    h->active += b->bytes;
+    if (h->active > h->peak)
+        h->peak = h->active;
+    return b->at;
 }
 
-char *fr__gpu_alloc_at(fr__gpu_stream *s, size_t asked, const char *want, const char *or_else)
+int fr__gpu_alloc_all(fr__gpu_stream *s, int n, fr__gpu_want *wants)
 {
     CUcontext back;
     fr__gpu *g = s->gpu;
-    struct fr__gpu_heap *h = g->heap;
-    size_t bytes;
+    int made = 0;
     if (FR__UNLIKELY(fr__cuda_forked() || fr__gpu_lost(g))) {
         if (!fr__gpu_enter(g, &back)) /* for its error */
             fr__gpu_leave(back);
-        return NULL;
+        return -1;
     }
-    pthread_mutex_lock(&h->lock);
-    pool *p = round_up(asked, &bytes) ? pool_of(s, bytes) : NULL;
-    block *b = p && want ? find_wanted(s, want, bytes) : NULL;
-    if (p && !b && or_else)
-        b = find_wanted(s, or_else, bytes);
-    if (p && !b)
-        b = find_block(s, p, bytes);
-    if (b) {
-        b->state = ACTIVE;
-        cut(h, b, bytes);
-        enter_table(h, b);
-        h->active += b->bytes;
-        if (h->active > h->peak)
-            h->peak = h->active;
-    } else if (!fr__failed()) {
-        out_of_memory(g, asked);
-    }
-    char *at = b ? b->at : NULL;
-    pthread_mutex_unlock(&h->lock);
-    return at;
+    pthread_mutex_lock(&g->heap->lock);
+    while (made < n && (wants[made].at = alloc(s, &wants[made])))
+        made++;
+    pthread_mutex_unlock(&g->heap->lock);
+    if (made == n)
+        return 0;
+    while (made--)
+        fr__gpu_free(s, wants[made].at, wants[made].bytes);
+    return -1;
+}
+
+char *fr__gpu_alloc(fr__gpu_stream *s, size_t bytes)
+{
+    fr__gpu_want w = {.bytes = bytes};
+    return fr__gpu_alloc_all(s, 1, &w) ? NULL : w.at;
 }
 
 /* The cache is over its limit. */
@@ -720,7 +732,6 @@ void fr__gpu_free(fr__gpu_stream *s, char *at, size_t bytes)
     pthread_mutex_lock(&h->lock);
     block *b = find_active(h, at);
     if (FR__LIKELY(b != NULL)) {
-        leave_table(h, b);
         h->active -= b->bytes;
         if (FR__UNLIKELY(s != b->owner)) {
             fr__error_save(&e);
@@ -732,8 +743,10 @@ void fr__gpu_free(fr__gpu_stream *s, char *at, size_t bytes)
             record(u);
         if (FR__LIKELY(!b->uses) || all_passed(g, b))
             put_lately(h, b);
-        else
+        else {
+            leave_table(h, b);
             wait_free(h, b);
+        }
         if (FR__UNLIKELY(h->held - h->active > h->limit))
             trim(g);
     }

@@ -68,8 +68,14 @@ bool fr__gpu_idle(fr__gpu_stream *s);    /* true also when the device is lost */
  * and active, cached and total bytes, after cached blocks were given back and the driver was asked
  * again. bytes 0: a block of the least size. */
 char *fr__gpu_alloc(fr__gpu_stream *s, size_t bytes);
-/* The same; best the block at this address, if it is free and of this size, or that one. */
-char *fr__gpu_alloc_at(fr__gpu_stream *s, size_t bytes, const char *want, const char *or_else);
+/* Many: `at` of each is filled in, best with the block at the first of these addresses that is free and
+ * of this size (NULL ends them). 0, or -1 with nothing taken. */
+typedef struct fr__gpu_want {
+    size_t bytes;
+    const char *best[2];
+    char *at;
+} fr__gpu_want;
+int fr__gpu_alloc_all(fr__gpu_stream *s, int n, fr__gpu_want *wants);
 /* Back to the cache; NULL does nothing. May be reused at once by work queued on the stream of its
  * alloc. `s` is any stream of the device: where it isn't that one, it counts as having used the
  * block. `bytes` as in alloc. */
