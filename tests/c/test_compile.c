@@ -172,8 +172,7 @@ TEST(explained)
     fr_kernel_info k;
     CHECK(fr_program_kernels(p[1], 1, &k) == 1);
     CHECK(strstr(k.ops, "add") && strstr(k.ops, "sum") && !strcmp(k.why, "a result"));
-    CHECK(k.reads >= 60 && k.writes == 4 && k.runs == 1 &&
-          (k.seconds > 0 || fr_stream_device(fr_stream_current()) == FR_GPU));
+    CHECK(k.reads >= 60 && k.writes == 4 && k.runs == 1 && k.seconds > 0);
     while (n)
         fr_program_free(p[--n]);
     char *text = fr_explain(f);

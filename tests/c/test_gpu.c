@@ -264,6 +264,36 @@ TEST(compiled_functions)
     fr_function_free(f);
 }
 
+static int thrice(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    out[0] = fr_matmul(in[0], fr_exp(in[0]));
+    return 0;
+}
+
+/* The stand-in's clock goes by the work that was queued. */
+TEST(kernels_have_times)
+{
+    fr_scope *s = fr_scope_open();
+    fr_array *x = fr_contiguous(fr_full((int64_t[]){8, 8}, 2, 0.5, FR_FLOAT32)), *out;
+    EXPECT_EQ(fr_eval(x), 0);
+    fr_stream_set(gpu(0));
+    fr_function *g = fr_compile(thrice, NULL, NULL);
+    for (int i = 0; i < 3; i++)
+        EXPECT_EQ(fr_call(g, 1, &x, 1, &out), 0);
+    fr_kernel_info about[8];
+    fr_program *p = NULL;
+    int n = fr_function_programs(g, 1, &p) == 1 ? fr_program_kernels(p, 8, about) : 0;
+    EXPECT(n == 2);
+    for (int i = 0; i < n; i++)
+        EXPECT(about[i].runs == 3 && about[i].seconds > 0);
+    fr_stream_set((fr_stream){0});
+    fr_program_free(p);
+    fr_function_free(g);
+    fr_scope_close(s);
+    fr__plan_clear_cache();
+}
+
 /* Two kernels and more: a mean taken off, and what is left summed. */
 static int centred(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
 {
