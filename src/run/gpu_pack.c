@@ -35,13 +35,13 @@ static int run_plan(fr__gpu_run *r, fr__plan *p, const char *from, char *to)
         if (status)
             break;
         fr__step_words(p, s, &(char *){(char *)(uintptr_t)from}, NULL, &to, words);
-        status = fr__gpu_kernel_run(r->to, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
-                                                             .code = code,
-                                                             .words = words,
-                                                             .nwords = s->nwords,
-                                                             .range = s->range,
-                                                             .scratch = s->scratch,
-                                                             .name = s->kernel->name[FR__ONE]});
+        status = fr__gpu_kernel_queue(r, &(fr__gpu_kernel){.kernel = s->kernel->kernel,
+                                                           .code = code,
+                                                           .words = words,
+                                                           .nwords = s->nwords,
+                                                           .range = s->range,
+                                                           .scratch = s->scratch,
+                                                           .name = s->kernel->name[FR__ONE]});
     }
     fr__free(words);
     return status;
