@@ -181,7 +181,7 @@ static int depends_on(const state *s, int from, int op, int u, const fr__tnode *
 static void recognise(const state *s, plan *p, const fr__tnode *r)
 {
     const fr__tnode *e = &s->old[r->in[0]];
-    if (r->op != FR__OP_REDUCE_sum || r->dtype != FR_FLOAT32 || !p->c.row)
+    if (r->op != FR__OP_REDUCE_sum || r->dtype != FR_FLOAT32 || (s->t->place && !p->c.row))
         return;
     bool exponentials = e->op == FR__OP_exp;
     bool squares = e->op == FR__OP_square || (e->op == FR__OP_mul && e->in[0] == e->in[1]);

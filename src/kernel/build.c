@@ -267,6 +267,12 @@ int fr__kconst_bits(fr__kb *b, int type, int64_t bits)
     return fr__k(b, FR__K_CONST, type, -1, -1, -1, bits);
 }
 
+int fr__kidentity(fr__kb *b, int op, int type)
+{
+    int64_t bits = (int64_t)fr__kidentity_bits(op, type);
+    return fr__kconst_bits(b, type, type == FR__KI32 ? (int32_t)bits : bits);
+}
+
 int fr__kconst(fr__kb *b, int type, double v)
 {
     int64_t bits = 0;

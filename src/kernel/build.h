@@ -78,6 +78,7 @@ static inline int fr__k2(fr__kb *b, int op, int x, int y)
 int fr__kcmp(fr__kb *b, int op, int x, int y);
 int fr__kconst(fr__kb *b, int type, double v); /* v as a value of that type */
 int fr__kconst_bits(fr__kb *b, int type, int64_t bits);
+int fr__kidentity(fr__kb *b, int op, int type); /* what an ACC of that operator begins with */
 /* a to another type (also to and from bool). */
 int fr__kcast(fr__kb *b, int x, int type);
 /* Whether the value is still in force (its loop is open). */

@@ -225,23 +225,6 @@ static int32_t offset_of(const planner *p, const layout *l, int i)
                              l->stride[p->class[i]] * (size_t)p->place[i]);
 }
 
-static uint64_t identity_bits(int op, int type)
-{
-    static const uint64_t one[] = {1, 1, 1, 1, 1, 0x3f800000, 0x3ff0000000000000};
-    static const uint64_t least[] = {0,          0x80000000,        0, 1ull << 63, 0,
-                                     0xff800000, 0xfff0000000000000};
-    static const uint64_t greatest[] = {1,          INT32_MAX,  UINT32_MAX,        INT64_MAX,
-                                        UINT64_MAX, 0x7f800000, 0x7ff0000000000000};
-
-    switch (op) {
-    case FR__K_MUL: return one[type];
-    case FR__K_MIN: return greatest[type];
-    case FR__K_MAX: return least[type];
-    case FR__K_AND: return type == FR__KB1 ? 1 : UINT64_MAX;
-    default: return 0;
-    }
-}
-
 static fr__loop *loop_for(const planner *p, const fr__kins *ins)
 {
     const fr__kins *all = p->k->ins;
@@ -306,7 +289,7 @@ static step make_step(const planner *p, const layout *l, int i)
     case FR__K_ACC: { /* a constant to all its lanes */
         int vectors = acc_vectors(p, i);
         s.kind = DO_CONST;
-        s.imm = (int64_t)identity_bits((int)ins->imm, ins->type);
+        s.imm = (int64_t)fr__kidentity_bits((int)ins->imm, ins->type);
         s.other = vectors * FR__LANES;
         s.run.fill = p->loops->fill[size];
         break;

@@ -56,6 +56,23 @@ fr__ktype fr__ktype_of(int dtype)
     return dtype >= 0 && dtype < FR_DTYPE_COUNT ? (fr__ktype)of[dtype] : FR__KNONE;
 }
 
+uint64_t fr__kidentity_bits(int op, int type)
+{
+    static const uint64_t one[] = {1, 1, 1, 1, 1, 0x3f800000, 0x3ff0000000000000};
+    static const uint64_t least[] = {0,          0x80000000,        0, 1ull << 63, 0,
+                                     0xff800000, 0xfff0000000000000};
+    static const uint64_t greatest[] = {1,          INT32_MAX,  UINT32_MAX,        INT64_MAX,
+                                        UINT64_MAX, 0x7f800000, 0x7ff0000000000000};
+
+    switch (op) {
+    case FR__K_MUL: return one[type];
+    case FR__K_MIN: return greatest[type];
+    case FR__K_MAX: return least[type];
+    case FR__K_AND: return type == FR__KB1 ? 1 : UINT64_MAX;
+    default: return 0;
+    }
+}
+
 /* ---- text --------------------------------------------------------------------------- */
 
 /* Kernels are printed when they are new: pieces are gathered here and added in chunks. */
@@ -428,8 +445,9 @@ static int check_axes(checker *c)
         if ((x->bind != FR__BIND_SERIAL && x->bind != FR__BIND_VEC) || x->split < 0)
             continue;
         if (x->split >= k->naxis || (k->axis[x->split].bind != FR__BIND_PAR &&
-                                     k->axis[x->split].bind != FR__BIND_OUTER))
-            return complain(c, "axis %d: split by %d, not a par or outer axis", i, x->split);
+                                     k->axis[x->split].bind != FR__BIND_OUTER &&
+                                     k->axis[x->split].bind != FR__BIND_SERIAL))
+            return complain(c, "axis %d: split by %d, a vector axis or none", i, x->split);
         if (check_word(c, "an axis' block", x->block))
             return -1;
     }
@@ -595,6 +613,11 @@ static int check_accumulator(checker *c)
     return check_unused(c, 2);
 }
 
+static bool is_serial(const checker *c, int axis)
+{
+    return c->k->axis[axis].bind == FR__BIND_SERIAL;
+}
+
 static int check_loop(checker *c)
 {
     const fr__kins *ins = &c->k->ins[c->now];
@@ -623,6 +646,9 @@ static int check_loop(checker *c)
         return complain(c, "an outer axis has no loop");
     if (c->axis_open[ins->imm])
         return complain(c, "the axis is open already");
+    if ((axis->bind == FR__BIND_SERIAL || axis->bind == FR__BIND_VEC) && axis->split >= 0 &&
+        is_serial(c, axis->split) && !c->axis_open[axis->split])
+        return complain(c, "the axis it is split by is not open");
     if (is_vector(axis)) {
         if (c->vaxis >= 0)
             return complain(c, "a vector loop inside a vector loop");

@@ -137,7 +137,8 @@ typedef struct fr__kaxis {
     uint8_t bind, unroll; /* unroll >= 1 for vector axes: a power of two up to FR__KMAXUNROLL */
     uint16_t extent;      /* word: number of elements; for PAR and PARVEC: the whole range */
     uint16_t div;         /* OUTER: word of the divisor */
-    int16_t split;  /* SERIAL, VEC: -1, or the axis s (PAR or OUTER) this one is split by: */
+    int16_t
+        split; /* SERIAL, VEC: -1, or the axis s (PAR, OUTER, SERIAL) this one is split by: */
     uint16_t block; /*   it runs over [s*B, min(s*B + B, extent)), B in word `block` */
 } fr__kaxis;
 
@@ -199,9 +200,10 @@ typedef void fr__kfn(const uint64_t *w, int64_t begin, int64_t end, char *scratc
 /* -- kernel.c: names, printer, checker ------------------------------------------------- */
 extern const char *const fr__kop_name[FR__K_COUNT]; /* "add" */
 extern const uint8_t fr__kop_arity[FR__K_COUNT];
-extern const char *const fr__ktype_name[]; /* "f32" */
-extern const uint8_t fr__ktype_size[];     /* bytes: b1 1 */
-fr__ktype fr__ktype_of(int dtype);         /* value type that a storage dtype loads as */
+extern const char *const fr__ktype_name[];     /* "f32" */
+extern const uint8_t fr__ktype_size[];         /* bytes: b1 1 */
+fr__ktype fr__ktype_of(int dtype);             /* value type that a storage dtype loads as */
+uint64_t fr__kidentity_bits(int op, int type); /* what an ACC of that operator begins with */
 /* The text: a line a buffer, axis, access, instruction. Everything that consumers look at is in
  * it and nothing else (no word values). */
 void fr__kernel_print(const fr__kernel *k, fr__text *to);

@@ -24,6 +24,10 @@ enum {
     MEDIUM =
         40, /* operations of a body that two vectors at once still do good: longer chains would
                        fill what the processor looks ahead */
+    LONG = 512,     /* elements of rows that are worth a stream of their own */
+    FEW = 4,        /* of them at a time */
+    MOST_ROWS = 4,  /* of scratch memory for what is reduced: as many stages ... */
+    MOST_AXES = 6,  /* ... of so many axes have no more loops than a kernel may */
     SHORT_AXIS = 8, /* too short to be the vector, if a longer one is there */
 };
 
@@ -106,6 +110,12 @@ int64_t fr__lower_reduced_volume(const fr__lowering *s)
     return n;
 }
 
+int64_t fr__lower_vector_length(const fr__lowering *s)
+{
+    const fr__lower_axis *x = &s->axis[s->vec];
+    return x->split >= 0 ? fr__min64(x->block, x->extent) : x->extent;
+}
+
 int fr__lower_unroll(int cost, int64_t extent)
 {
     int u = cost <= 3 ? 4 : cost <= MEDIUM ? 2 : 1;
@@ -153,6 +163,44 @@ static int crossed_axis(const fr__lowering *s)
     return -1;
 }
 
+/* Whether the reduced axes go round outside the vector, a few rows at a time, with what they make in
+ * scratch memory: rows are read in long streams. Otherwise a vector goes down its columns, with what
+ * they make in registers: as many streams as there are rows, which no prefetcher follows. */
+static bool goes_by_rows(fr__lowering *s)
+{
+    int rows = 0, reduced = 0;
+    for (int f = 0; f < s->naxes; f++)
+        if (s->axis[f].reduced) {
+            s->row = f;
+            reduced++;
+        }
+    if (s->t->place || s->axis[s->vec].extent < LONG || !reduced || reduced > 2 ||
+        s->naxes > MOST_AXES || s->axis[s->row].extent < 2 * FEW ||
+        (s->axis[s->row].split >= 0 && s->axis[s->row].block % FEW))
+        return false;
+    for (int k = 0; k < s->members.n; k++) {
+        const fr__tnode *n = node(s, s->members.at[k].node);
+        bool reduce = fr__ops[n->op].class == FR__REDUCE;
+        if (reduce && fr__ktype_of(n->dtype) == FR__KB1)
+            return false;
+        rows += reduce;
+    }
+    return rows > 0 && rows <= MOST_ROWS;
+}
+
+/* The axis of rows is cut into few at a time. */
+static void cut_rows(fr__lowering *s)
+{
+    fr__lower_axis *row = &s->axis[s->row], *few = &s->axis[s->few = FR__GAXES + 1];
+    *few = (fr__lower_axis){.extent = (row->extent + FEW - 1) / FEW,
+                            .split = row->split,
+                            .block = row->block / FEW,
+                            .inner = FR__GAXES,
+                            .kaxis = -1};
+    row->split = s->few;
+    row->block = FEW;
+}
+
 /* Binds the kept axes, opens the loops; gives how many. */
 static int open_root(fr__lowering *s, fr__lowered *to)
 {
@@ -178,9 +226,11 @@ static int open_root(fr__lowering *s, fr__lowered *to)
      * cache lines that a piece touches are then used up before they are gone. */
     int chunk = -1, crossed = kept_vector && s->naxes < FR__GAXES ? crossed_axis(s) : -1;
     int64_t piece = crossed >= 0 ? CROSSED : CHUNK;
-    if (kept_vector && s->naxes < FR__GAXES && (crossed >= 0 || units < FEW_UNITS) &&
+    s->by_rows = kept_vector && crossed < 0 && goes_by_rows(s);
+    if (kept_vector && s->naxes < FR__GAXES &&
+        (crossed >= 0 || units < FEW_UNITS || s->by_rows) &&
         s->axis[s->vec].extent >= 2 * piece) {
-        chunk = s->naxes;
+        chunk = s->chunk = s->naxes;
         s->axis[chunk] =
             (fr__lower_axis){.extent = (s->axis[s->vec].extent + piece - 1) / piece,
                              .split = -1,
@@ -228,8 +278,12 @@ static int open_root(fr__lowering *s, fr__lowered *to)
     if (!kept_vector)
         return 1;
     int64_t length = chunk >= 0 ? piece : s->axis[s->vec].extent;
-    fr__lower_open_axis(s, s->vec, FR__BIND_VEC, fr__lower_unroll(cost, length));
     to->cost *= length;
+    if (s->by_rows) {
+        cut_rows(s);
+        return 1;
+    }
+    fr__lower_open_axis(s, s->vec, FR__BIND_VEC, fr__lower_unroll(cost, length));
     return 2;
 }
 
@@ -265,7 +319,8 @@ static int gather_members(fr__lowering *s)
 
 int fr__lower(fr__trace *t, int group, fr__lowered *to)
 {
-    fr__lowering s = {.t = t, .g = group, .group = &t->groups.at[group], .vec = -1};
+    fr__lowering s = {
+        .t = t, .g = group, .group = &t->groups.at[group], .vec = -1, .chunk = -1};
     *to = (fr__lowered){0};
     int status = -1;
     if (fr__kb_init(&s.kb, &t->arena) || gather_members(&s))

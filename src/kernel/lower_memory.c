@@ -262,11 +262,20 @@ void fr__lower_store(fr__lowering *s, int value, int i)
 
 /* ---- scratch: rows kept for later stages ---------------------------------------------- */
 
-/* A row of scratch memory along the reduced axes, in the loops that are open now. */
+/* A row of scratch memory along the reduced axes, in the loops that are open now; by rows along the
+ * vector, from the beginning of its piece. */
 static fr__kaccess scratch_row(fr__lowering *s, int buf)
 {
     fr__kaccess a = {
         .buf = (uint16_t)buf, .vec = FR__VEC_UNIT, .vaxis = (int16_t)s->axis[s->vec].kaxis};
+    if (s->by_rows) {
+        if (s->chunk >= 0) {
+            a.term[0].axis = (uint16_t)s->axis[s->chunk].kaxis;
+            a.term[0].word = (uint16_t)fr__kb_int(&s->kb, -s->axis[s->vec].block);
+            a.nterm = 1;
+        }
+        return a;
+    }
     int64_t step = s->axis[s->vec].extent;
     for (int f = s->naxes - 1; f >= 0; f--)
         if (s->axis[f].reduced && f != s->vec) {
@@ -285,6 +294,25 @@ void fr__lower_reload(fr__lowering *s, fr__lower_member *x)
                      fr__kb_access(&s->kb, &a));
 }
 
+void fr__lower_put(fr__lowering *s, fr__lower_member *x, int value)
+{
+    static const uint8_t dtype_of[] = {
+        [FR__KB1] = FR_BOOL,    [FR__KI32] = FR_INT32,  [FR__KU32] = FR_UINT32,
+        [FR__KI64] = FR_INT64,  [FR__KU64] = FR_UINT64, [FR__KF32] = FR_FLOAT32,
+        [FR__KF64] = FR_FLOAT64};
+    fr__kb *kb = &s->kb;
+    int type = fr__ktype_at(kb, value);
+    if (x->scratch < 0) {
+        int64_t n = s->by_rows ? fr__lower_vector_length(s) : fr__lower_reduced_volume(s);
+        int64_t bytes = n * fr__ktype_size[type];
+        x->scratch = fr__kb_buffer(kb, dtype_of[type], FR__BUF_SCRATCH,
+                                   fr__kb_word(kb, FR__WORD_SCRATCH, s->scratch_at, 0));
+        s->scratch_at += (bytes + 8 * FR__LANES * FR__KMAXUNROLL + 63) & ~(int64_t)63;
+    }
+    fr__kaccess a = scratch_row(s, x->scratch);
+    fr__k(kb, FR__K_STORE, type, value, -1, -1, fr__kb_access(kb, &a));
+}
+
 /* Keeps a costly value for later stages. */
 void fr__lower_keep(fr__lowering *s, fr__lower_member *x)
 {
@@ -293,13 +321,5 @@ void fr__lower_keep(fr__lowering *s, fr__lower_member *x)
     int64_t elements = fr__lower_reduced_volume(s), bytes = elements * fr__ktype_size[type];
     if (!s->axis[s->vec].reduced || bytes > SCRATCH_LIMIT || type == FR__KB1)
         return;
-    static const uint8_t dtype_of[] = {
-        [FR__KB1] = FR_BOOL,    [FR__KI32] = FR_INT32,  [FR__KU32] = FR_UINT32,
-        [FR__KI64] = FR_INT64,  [FR__KU64] = FR_UINT64, [FR__KF32] = FR_FLOAT32,
-        [FR__KF64] = FR_FLOAT64};
-    x->scratch = fr__kb_buffer(kb, dtype_of[type], FR__BUF_SCRATCH,
-                               fr__kb_word(kb, FR__WORD_SCRATCH, s->scratch_at, 0));
-    fr__kaccess a = scratch_row(s, x->scratch);
-    fr__k(kb, FR__K_STORE, type, x->value, -1, -1, fr__kb_access(kb, &a));
-    s->scratch_at += (bytes + 8 * FR__LANES * FR__KMAXUNROLL + 63) & ~(int64_t)63;
+    fr__lower_put(s, x, x->value);
 }

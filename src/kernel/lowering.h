@@ -30,14 +30,19 @@ typedef struct fr__lowering {
     const fr__group *group;
     fr__kb kb;
     int naxes;
-    fr__lower_axis axis[FR__GAXES + 1]; /* and one for pieces of the vector axis */
-    int vec;                            /* final axis, -1: none */
-    FR__VEC(const fr__index *) maps;    /* of all memory accesses and generators */
-    FR__VEC(int) weights;               /* of a unit stride in each */
+    fr__lower_axis
+        axis[FR__GAXES + 2]; /* and one for pieces of the vector axis, one for few rows */
+    int vec;                 /* final axis, -1: none */
+    FR__VEC(const fr__index *) maps; /* of all memory accesses and generators */
+    FR__VEC(int) weights;            /* of a unit stride in each */
     FR__VEC(fr__lower_member) members;
     FR__VEC(fr__pointer) pointers;
     FR__VEC(int) pointer_buf;
     bool in_order; /* members are being made in order */
+    bool
+        by_rows; /* the vector is kept and goes round inside the reduced axes (lower_stages.c) */
+    int chunk;   /* final axis of the vector's pieces, -1: it isn't cut */
+    int few, row; /* by rows: final axes of a few rows, and of the rows */
     int64_t scratch_at;
     int root;     /* kernel axis of the root loop */
     int stage;    /* the one being made */
@@ -76,6 +81,7 @@ typedef struct fr__taken {
 
 /* -- lower.c: axes -- */
 int64_t fr__lower_reduced_volume(const fr__lowering *s);
+int64_t fr__lower_vector_length(const fr__lowering *s); /* of one piece where it is cut */
 int fr__lower_unroll(int cost, int64_t extent);
 /* Begins a loop over final axis f. */
 void fr__lower_open_axis(fr__lowering *s, int f, int bind, int unroll);
@@ -110,6 +116,8 @@ int fr__lower_load(fr__lowering *s, int i, const fr__index *m);
 void fr__lower_store(fr__lowering *s, int value, int i);
 /* Keeps a costly value of these loops in a row of scratch memory; loads it in those open now. */
 void fr__lower_keep(fr__lowering *s, fr__lower_member *x);
+/* The member's row of scratch memory gets this value. */
+void fr__lower_put(fr__lowering *s, fr__lower_member *x, int value);
 void fr__lower_reload(fr__lowering *s, fr__lower_member *x);
 
 #endif
