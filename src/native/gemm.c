@@ -314,8 +314,10 @@ static void find_runs(const fr__gemm_dims *k, block *b)
 static int64_t tile_height(const unit *u, int64_t r, int64_t end)
 {
     int64_t left = end - r, together = u->cut->together;
-    if (together)
+    if (together && together < u->g->m)
         left = fr__min64(left, together - r % together);
+    if (left <= u->mr)
+        return left;
     return fr__ceil_div(left, fr__ceil_div(left, u->mr));
 }
 
@@ -393,6 +395,8 @@ static void block_run(const unit *u, int64_t first, int64_t end, const block *k)
 /* Where part i of n begins, of so many rows cut at multiples of a grain. */
 static int64_t part_of(int64_t rows, int64_t grain, int64_t i, int64_t n)
 {
+    if (n == 1) /* most often: without divisions */
+        return i ? rows : 0;
     return fr__min64(fr__ceil_div(rows, grain) * i / n * grain, rows);
 }
 
@@ -426,15 +430,19 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_pla
         unit u = {.g = g, .cut = cut, .at = at, .type = type, .size = size_of(g->dtype)};
         u.mr = isa()->mr[type];
         u.nr = isa()->nr[type];
-        int64_t column = i % cut->col_units, row = i / cut->col_units % cut->row_units;
-        int64_t product = i / cut->col_units / cut->row_units;
-        u.product = product / cut->parts;
-        u.k = product % cut->parts * cut->depth;
+        int64_t column = 0, row = 0, product = i;
+        if (cut->col_units > 1 || cut->row_units > 1) {
+            column = i % cut->col_units;
+            row = i / cut->col_units % cut->row_units;
+            product = i / cut->col_units / cut->row_units;
+        }
+        u.product = cut->parts > 1 ? product / cut->parts : product;
+        u.k = cut->parts > 1 ? product % cut->parts * cut->depth : 0;
         u.end = cut->parts > 1 ? fr__min64(u.k + cut->depth, g->k) : g->k;
         u.row = part_of(g->m, cut->grain, row, cut->row_units);
         u.rows = part_of(g->m, cut->grain, row + 1, cut->row_units) - u.row;
-        u.panel = cut->panels * column / cut->col_units;
-        u.panels = cut->panels * (column + 1) / cut->col_units - u.panel;
+        u.panel = part_of(cut->panels, 1, column, cut->col_units);
+        u.panels = part_of(cut->panels, 1, column + 1, cut->col_units) - u.panel;
         u.packed_a = scratch;
         u.packed_b = scratch + cut->at_b;
         int64_t first = u.panel * u.nr, width = fr__min64(u.panels * u.nr, g->n - first);

@@ -130,7 +130,8 @@ enum { AHEAD = 4 };
         for (; j < n; j++)                                                                     \
             to[j] = CONVERT(x[j]);                                                             \
     }                                                                                          \
-    static void NAME##_square(const S *const *x, int64_t n, int64_t width, T *to)              \
+    static inline __attribute__((always_inline)) void NAME##_turned(                           \
+        const S *const *x, const int64_t n, const int64_t width, T *to)                        \
     {                                                                                          \
         for (int64_t g = 0; g < width; g += LANES) {                                           \
             V v[LANES];                                                                        \
@@ -145,6 +146,15 @@ enum { AHEAD = 4 };
                     memcpy(to + q * width + g, &v[q], sizeof(T) * (MR % LANES));               \
             }                                                                                  \
         }                                                                                      \
+    }                                                                                          \
+    static void NAME##_square(const S *const *x, int64_t n, int64_t width, T *to)              \
+    {                                                                                          \
+        if (n == 2 * LANES && width == 2 * LANES)                                              \
+            NAME##_turned(x, 2 * LANES, 2 * LANES, to);                                        \
+        else if (n == MR && width == MR)                                                       \
+            NAME##_turned(x, MR, MR, to);                                                      \
+        else                                                                                   \
+            NAME##_turned(x, n, width, to);                                                    \
     }                                                                                          \
     static void NAME##_singly(const S *const *x, const int64_t *steps, int64_t step,           \
                               int64_t n, int64_t k, int64_t width, T *to)                      \
