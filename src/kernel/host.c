@@ -64,6 +64,7 @@ static void features(void)
         hash_of[6] = d;
         if (a >= 1)
             __cpuid_count(7, 1, hash_of[7], hash_of[8], hash_of[9], hash_of[10]);
+        host.avx512_bf16 = host.avx512 && (hash_of[7] >> 5 & 1);
     }
     if (top >= 13)
         __cpuid_count(13, 1, hash_of[11], b, c, d);

@@ -253,6 +253,7 @@ void fr__interp(const fr__kernel *k, const uint64_t *w, int64_t begin, int64_t e
 typedef struct fr__host_info {
     char cpu[64]; /* LLVM's name is asked of LLVM; this one is for the cache key */
     bool fma, avx2, f16c, avx512; /* x86; on others fma as the baseline has it */
+    bool avx512_bf16;             /* avx512, and sums of products of bfloat16 */
     uint64_t features_hash; /* of all cpuid feature leaves: part of the disk cache's key */
     int64_t l1, l2, l3;     /* bytes, of one core's reach; sane guesses where unknown */
 } fr__host_info;

@@ -62,6 +62,15 @@ const fr__gemm_isa *fr__gemm_tiles(void)
 
 static const fr__gemm_isa *isa(void) { return fr__gemm_tiles(); }
 
+bool fr__gemm_dots(void)
+{
+#if defined(__x86_64__)
+    return isa() == &fr__gemm_v4 && fr__host()->avx512_bf16;
+#else
+    return false;
+#endif
+}
+
 static bool is_half(int dtype) { return dtype == FR_FLOAT16 || dtype == FR_BFLOAT16; }
 static int type_of(int dtype) { return dtype == FR_FLOAT64; }
 static int64_t size_of(int dtype) { return dtype == FR_FLOAT64 ? 8 : 4; } /* as computed */
@@ -133,6 +142,21 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
     pack_lines(dtype, x, x->data, product, line, n, k, block, width, to);
 }
 
+/* The same for pairs, counted from element 2 * k on. */
+static void pack_pairs(const fr__gemm_operand *x, const char *from, int64_t product,
+                       int64_t line, int64_t n, int64_t k, int64_t block, int64_t all_k,
+                       int64_t width, char *to)
+{
+#if defined(__x86_64__)
+    int64_t lines[FR__GEMM_NR], steps[2 * FR__GEMM_KC];
+    int64_t elements = fr__min64(2 * block, all_k - 2 * k);
+    offsets_of(&x->outer, line, n, lines);
+    offsets_of(&x->k, 2 * k, elements, steps);
+    fr__gemm_dot_pack((const uint16_t *)from + offset_of(&x->batch, product), lines, steps, n,
+                      elements, width, to);
+#endif
+}
+
 /* ---- how the work is cut up --------------------------------------------------------------- */
 
 /* Whether elements lie side by side, as long as runs of the last dimension go: how long. */
@@ -170,6 +194,12 @@ static int64_t rows_together(const fr__gemm *g)
     return g->n < FEW_FILTERS && side >= TOGETHER && run >= TOGETHER ? side : 0;
 }
 
+/* How far k goes, as it is counted. */
+static int64_t steps_of_k(const fr__gemm *g, const fr__gemm_cut *cut)
+{
+    return cut->pairs ? fr__ceil_div(g->k, 2) : g->k;
+}
+
 static bool wants_b_packed(const fr__gemm *g)
 {
     int64_t size = size_of(g->dtype);
@@ -187,7 +217,7 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
     int type = type_of(g->dtype);
     int64_t rows = fr__ceil_div(g->m, row_units), panels = fr__ceil_div(cut->panels, col_units),
             columns = fr__min64(panels * isa()->nr[type], g->n);
-    double depth = (double)fr__min64(g->k, cut->depth);
+    double depth = (double)fr__min64(steps_of_k(g, cut), cut->depth);
     double tiles = (double)(fr__ceil_div(rows, isa()->mr[type]) * panels);
     double multiply = (double)(rows * fr__ceil_div(columns, isa()->lanes[type]));
     double pack = (double)rows * pack_cost(&g->a, g->m * g->k, cut->pack_a) +
@@ -201,10 +231,10 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
 static void choose_parts(const fr__gemm *g, fr__gemm_cut *cut)
 {
     bool small = g->batches * g->m * g->n <= SMALL_RESULT;
-    int64_t parts = small ? fr__min64(g->k / PART, MOST_PARTS) : 1;
-    int64_t blocks = fr__ceil_div(g->k, FR__GEMM_KC);
+    int64_t k = steps_of_k(g, cut), parts = small ? fr__min64(k / PART, MOST_PARTS) : 1;
+    int64_t blocks = fr__ceil_div(k, FR__GEMM_KC);
     cut->depth = fr__ceil_div(blocks, fr__max64(parts, 1)) * FR__GEMM_KC;
-    cut->parts = parts > 1 ? fr__ceil_div(g->k, cut->depth) : 1;
+    cut->parts = parts > 1 ? fr__ceil_div(k, cut->depth) : 1;
 }
 
 /* Into how many units of rows and columns: of all ways with so many turns for each thread the
@@ -213,7 +243,9 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
 {
     enum { TURNS = 12, COLUMN_UNITS = 12 };
     int64_t products = g->batches * cut->parts;
-    double work = (double)g->m * (double)g->n * (double)fr__min64(g->k, cut->depth), least = 0;
+    double work =
+               (double)g->m * (double)g->n * (double)fr__min64(steps_of_k(g, cut), cut->depth),
+           least = 0;
     int64_t most = work < UNIT_WORK ? 1 : (int64_t)fmin(work / UNIT_WORK, 1e6);
     bool half = is_half(g->dtype);
     int64_t r_from = half ? fr__ceil_div(g->m, 2 * L2_ROWS) : 1,
@@ -240,7 +272,7 @@ static size_t rounded(int64_t n) { return (size_t)((n + 63) & ~(int64_t)63); }
 static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
 {
     int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
-    int64_t size = size_of(g->dtype), k = fr__min64(g->k, FR__GEMM_KC);
+    int64_t size = size_of(g->dtype), k = fr__min64(steps_of_k(g, cut), FR__GEMM_KC);
     int64_t tiles = fr__ceil_div(fr__ceil_div(cut->rows, cut->blocks), mr);
     int64_t panels = cut->blocks > 1 ? cut->cols : 1;
     cut->at_b = cut->pack_a ? rounded(tiles * mr * k * size) : 0;
@@ -253,6 +285,7 @@ static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
 {
     fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, isa()->nr[type_of(g->dtype)])};
+    cut.pairs = g->dtype == FR_BFLOAT16 && fr__gemm_dots();
     cut.together = rows_together(g);
     cut.pack_a = !cut.together;
     cut.pack_b = wants_b_packed(g);
@@ -326,7 +359,11 @@ static void pack_rows(const unit *u, int64_t first, int64_t end, const block *k)
     char *to = u->packed_a;
     for (int64_t r = first, rows; r < end; r += rows, to += u->size * u->mr * k->n) {
         rows = tile_height(u, r, end);
-        pack_lines(u->g->dtype, &u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->mr, to);
+        if (u->cut->pairs)
+            pack_pairs(&u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->g->k, u->mr, to);
+        else
+            pack_lines(u->g->dtype, &u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->mr,
+                       to);
     }
 }
 
@@ -342,10 +379,22 @@ static const char *panel_of(const unit *u, bool first, int64_t panel, const bloc
     }
     *brs = u->nr;
     char *to = u->packed_b + (u->cut->blocks > 1 ? u->size * panel * u->nr * k->n : 0);
-    if (first)
-        pack_lines(g->dtype, &g->b, u->at->b, u->product, column,
-                   fr__min64(u->nr, g->n - column), k->k, k->n, u->nr, to);
+    int64_t columns = fr__min64(u->nr, g->n - column);
+    if (first && u->cut->pairs)
+        pack_pairs(&g->b, u->at->b, u->product, column, columns, k->k, k->n, g->k, u->nr, to);
+    else if (first)
+        pack_lines(g->dtype, &g->b, u->at->b, u->product, column, columns, k->k, k->n, u->nr,
+                   to);
     return to;
+}
+
+static fr__gemm_tile *tile_of(const unit *u)
+{
+#if defined(__x86_64__)
+    if (u->cut->pairs)
+        return fr__gemm_dot_tile;
+#endif
+    return isa()->tile[u->type];
 }
 
 /* Rows [first, end) of C against a panel of B. */
@@ -364,7 +413,7 @@ static void panel_run(const unit *u, int64_t first, int64_t end, const block *k,
             cs = packed     ? u->mr
                  : inner->n ? inner->stride[inner->n - 1]
                             : 1;
-    fr__gemm_tile *tile = isa()->tile[u->type];
+    fr__gemm_tile *tile = tile_of(u);
     for (int64_t r = first, rows; r < end; r += rows, c += u->size * rows * u->ldc) {
         rows = tile_height(u, r, end);
         if (packed) {
@@ -438,7 +487,7 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_pla
         }
         u.product = cut->parts > 1 ? product / cut->parts : product;
         u.k = cut->parts > 1 ? product % cut->parts * cut->depth : 0;
-        u.end = cut->parts > 1 ? fr__min64(u.k + cut->depth, g->k) : g->k;
+        u.end = fr__min64(steps_of_k(g, cut), cut->parts > 1 ? u.k + cut->depth : INT64_MAX);
         u.row = part_of(g->m, cut->grain, row, cut->row_units);
         u.rows = part_of(g->m, cut->grain, row + 1, cut->row_units) - u.row;
         u.panel = part_of(cut->panels, 1, column, cut->col_units);

@@ -6,7 +6,8 @@
  * The order of every sum is fixed by the shapes: in blocks of FR__GEMM_KC, in each one fused
  * multiply-add after the other (multiply, then add, on hosts without), the blocks added up in
  * order; where C is small and k long, that for each of some parts of k, and the parts in order. So
- * results depend neither on tiles, nor on the number of threads, nor on layouts.
+ * results depend neither on tiles, nor on the number of threads, nor on layouts. (Where bfloat16 has
+ * instructions for pairs, a block has twice as many elements, and the second of a pair comes first.)
  */
 #ifndef FR_GEMM_H
 #define FR_GEMM_H
@@ -69,6 +70,7 @@ typedef struct fr__gemm_part {
 
 /* How the work is cut up; by shapes and the number of threads alone. */
 typedef struct fr__gemm_cut {
+    bool pairs;          /* elements of k, packed, go two by two: k counts pairs of them */
     bool pack_a, pack_b; /* or read where they lie */
     int64_t together;    /* rows of A that lie equally far apart, where it is not packed */
     int64_t panels;      /* of B, in one product */
@@ -128,6 +130,12 @@ typedef struct fr__gemm_isa {
     void (*scores_grad)(float *s, float *d, int64_t n, float inverse, float delta, float scale);
     float (*dot)(const float *a, const float *b, int64_t n);
 } fr__gemm_isa;
+/* bfloat16 in pairs of elements of k, 32 bits each: a tile whose numbers they are, and what packs k
+ * elements of n lines so (the last alone if k is odd). Where fr__gemm_dots() says so. */
+extern fr__gemm_tile *const fr__gemm_dot_tile;
+void fr__gemm_dot_pack(const void *from, const int64_t *lines, const int64_t *steps, int64_t n,
+                       int64_t k, int64_t width, void *to);
+bool fr__gemm_dots(void); /* with the tiles of now */
 extern const fr__gemm_isa fr__gemm_base, fr__gemm_v3, fr__gemm_v4;
 const fr__gemm_isa *fr__gemm_tiles(void); /* of this host */
 /* Instead of the best that the host has; NULL: that again. For tests. */

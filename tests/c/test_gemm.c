@@ -52,24 +52,31 @@ static matrix make(int dtype, int64_t rows, int64_t cols, int layout, int64_t ba
     }
 }
 
+static float one32(const fr__gemm *g, const char *a, const char *b, float part, bool fused)
+{
+    float x = (float)get(a, g->dtype), y = (float)get(b, g->dtype);
+    volatile float product = x * y;
+    return fused ? fmaf(x, y, part) : product + part;
+}
+
+/* Blocks of k in order; where elements go in pairs the second of a pair first. */
 static float sum32(const fr__gemm *g, const fr__gemm_cut *cut, const char *a, int64_t col,
                    const char *b, int64_t row, bool fused)
 {
-    int64_t size = (int64_t)fr_dtype_size((fr_dtype)g->dtype);
+    int64_t size = (int64_t)fr_dtype_size((fr_dtype)g->dtype), step = cut->pairs ? 2 : 1;
     float sum = 0, total = 0;
-    for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
-        if (k && cut->parts > 1 && k % cut->depth == 0) {
-            total = k == cut->depth ? sum : total + sum;
+    for (int64_t k = 0; k < g->k; k += step * FR__GEMM_KC) {
+        bool begins = k && cut->parts > 1 && k % (step * cut->depth) == 0;
+        float part = 0;
+        if (begins) {
+            total = k == step * cut->depth ? sum : total + sum;
             sum = 0;
         }
-        float part = 0;
-        for (int64_t i = k; i < g->k && i < k + FR__GEMM_KC; i++) {
-            float x = (float)get(a + i * col * size, g->dtype),
-                  y = (float)get(b + i * row * size, g->dtype);
-            volatile float product = x * y;
-            part = fused ? fmaf(x, y, part) : product + part;
-        }
-        sum = k && (cut->parts == 1 || k % cut->depth) ? sum + part : part;
+        for (int64_t i = k; i < g->k && i < k + step * FR__GEMM_KC; i += step)
+            for (int64_t j = i + step - 1; j >= i; j--)
+                if (j < g->k)
+                    part = one32(g, a + j * col * size, b + j * row * size, part, fused);
+        sum = k && !begins ? sum + part : part;
     }
     return cut->parts > 1 ? total + sum : sum;
 }

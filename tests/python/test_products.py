@@ -448,3 +448,41 @@ def test_strided_vector_in_a_compiled_function_and_its_gradient():
     r = 2 * (a @ b[:, 3])
     np.testing.assert_allclose(np.array(g[0]), np.outer(r, b[:, 3]), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(np.array(g[1])[:, 3], a.T @ r, rtol=1e-4, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16, mx.float64])
+@pytest.mark.parametrize(
+    "shape", [(5, 7, 9), (33, 65, 31), (64, 64, 1001), (70, 1, 500), (3, 200, 70)]
+)
+def test_error_of_products_is_bounded(dtype, shape):
+    m, n, k = shape
+    rng = np.random.default_rng(k)
+    unit = {"float32": 2**-24, "float16": 2**-11, "bfloat16": 2**-8, "float64": 2**-53}[dtype.name]
+    for at, bt in itertools.product((False, True), repeat=2):
+        a = mx.array(rng.standard_normal((k, m) if at else (m, k)).astype(np.float64)).astype(dtype)
+        b = mx.array(rng.standard_normal((n, k) if bt else (k, n)).astype(np.float64)).astype(dtype)
+        a, b = a.T if at else a, b.T if bt else b
+        x, y = np.array(a.astype(mx.float64)), np.array(b.astype(mx.float64))
+        made = np.array((a @ b).astype(mx.float64))
+        sums = 2**-53 if dtype == mx.float64 else 2**-24
+        bound = k * sums * (np.abs(x) @ np.abs(y)) + 2 * unit * np.abs(x @ y) + 1e-30
+        assert (np.abs(made - x @ y) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_infinity_and_nan_pass_through_products(dtype):
+    a = np.ones((40, 50), np.float32)
+    b = np.ones((50, 60), np.float32)
+    a[3, 7], a[5, 8], a[6, 9], b[9, 11], b[20, 50] = np.inf, np.nan, np.inf, 0, -np.inf
+    made = mx.array(a).astype(dtype) @ mx.array(b).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        wanted = a @ b
+    np.testing.assert_array_equal(np.array(made.astype(mx.float32)), wanted)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (4, 0, 5), (4, 5, 0), (0, 0, 0)])
+def test_products_of_empty_sides(shape):
+    m, n, k = shape
+    made = mx.array(np.ones((m, k), np.float32)) @ mx.array(np.ones((k, n), np.float32))
+    assert made.shape == (m, n)
+    np.testing.assert_array_equal(np.array(made), np.zeros((m, n), np.float32))
