@@ -76,24 +76,29 @@ static choice choose(const fr__tnode *r, const fr__tnode *x)
     return x->shape[longest] >= 2 * c.block ? c : no;
 }
 
-/* On a GPU a thread that goes along a column alone is slow: columns longer than so many elements are cut
- * into pieces, as many as keep the device busy, and those again. Of several axes one goes first. */
+/* On a GPU a block sums up columns side by side, some rows at a time. Few columns are cut into pieces
+ * of their rows, as many as keep the device busy. Of several axes one goes first. */
 enum {
+    GPU_SEVERAL = 32, /* rows from which on of several axes one goes first */
 #ifdef FERRULE_HARD
-    GPU_COLUMN = 2,
+    GPU_ROWS = 4,
+    GPU_SMALL = 0,
+    GPU_BLOCKS = 4,
     GPU_PIECE = 2,
 #else
-    GPU_COLUMN = 16,
-    GPU_PIECE = 8,
+    GPU_ROWS = 512,      /* fewer rows are not cut */
+    GPU_SMALL = 1 << 16, /* nor are so few elements */
+    GPU_BLOCKS = 512,
+    GPU_PIECE = 64, /* rows that a block keeps in registers between two passes over them */
 #endif
-    GPU_THREADS = 1 << 20,
+    GPU_COLUMNS = 128, /* side by side */
 };
 
 /* *first: the axis to be reduced before the others, or -1. */
 static choice choose_on_gpu(const fr__tnode *r, const fr__tnode *x, int *first)
 {
     const choice no = {-1, 0, false};
-    int64_t kept = 1, red = 1;
+    int64_t outer = 1, columns = 1, red = 1;
     int axes = 0, inner = -1, last = -1;
     *first = -1;
     for (int d = 0; d < x->ndim; d++) {
@@ -104,19 +109,21 @@ static choice choose_on_gpu(const fr__tnode *r, const fr__tnode *x, int *first)
             red *= x->shape[d];
             inner = d;
             axes++;
+            outer *= columns;
+            columns = 1;
         } else {
-            kept *= x->shape[d];
+            columns *= x->shape[d];
         }
     }
-    if (inner < 0 || inner == last || red < 2 * GPU_COLUMN)
+    if (inner < 0 || inner == last)
         return no;
     if (axes > 1) {
-        *first = inner;
+        *first = red >= GPU_SEVERAL ? inner : -1;
         return no;
     }
-    int64_t pieces = (GPU_THREADS + kept - 1) / kept, most = (red + GPU_PIECE - 1) / GPU_PIECE;
-    pieces = pieces < most ? pieces : most;
-    if (pieces < 2)
+    int64_t tiles = outer * ((columns + GPU_COLUMNS - 1) / GPU_COLUMNS);
+    int64_t pieces = fr__min64(GPU_BLOCKS / tiles, red / GPU_PIECE);
+    if (red < GPU_ROWS || x->size < GPU_SMALL || pieces < 2)
         return no;
     return (choice){inner, (red + pieces - 1) / pieces, false};
 }
@@ -178,10 +185,20 @@ static int depends_on(const state *s, int from, int op, int u, const fr__tnode *
     return -1;
 }
 
-static void recognise(const state *s, plan *p, const fr__tnode *r)
+/* Rows of a piece that is gone over twice: all pieces alike, if that can be. */
+static int64_t held_piece(int64_t rows)
+{
+    for (int64_t n = GPU_PIECE; n > GPU_PIECE / 2; n--)
+        if (rows % n == 0)
+            return n;
+    return GPU_PIECE;
+}
+
+static void recognise(state *s, plan *p, const fr__tnode *r)
 {
     const fr__tnode *e = &s->old[r->in[0]];
-    if (r->op != FR__OP_REDUCE_sum || r->dtype != FR_FLOAT32 || (s->t->place && !p->c.row))
+    bool on_columns = s->t->place && !p->c.row; /* of a GPU */
+    if (r->op != FR__OP_REDUCE_sum || r->dtype != FR_FLOAT32)
         return;
     bool exponentials = e->op == FR__OP_exp;
     bool squares = e->op == FR__OP_square || (e->op == FR__OP_mul && e->in[0] == e->in[1]);
@@ -193,8 +210,11 @@ static void recognise(const state *s, plan *p, const fr__tnode *r)
                    ? -1
                    : depends_on(s, level, exponentials ? FR__OP_REDUCE_max : FR__OP_REDUCE_sum,
                                 d->in[0], r);
-    if (base < 0 || s->plans[base].c.axis != p->c.axis || s->plans[base].c.block != p->c.block)
+    if (base < 0 || s->plans[base].c.axis != p->c.axis ||
+        (!on_columns && s->plans[base].c.block != p->c.block))
         return;
+    if (on_columns)
+        p->c.block = s->plans[base].c.block = held_piece(s->old[d->in[0]].shape[p->c.axis]);
     p->what = exponentials ? EXPONENTIALS : SQUARES;
     p->base = base;
     p->u = d->in[0];
@@ -269,9 +289,12 @@ static int over_pieces(state *s, int op, int input, const fr__tnode *r)
     return fr__trace_add(s->t, FR__OP_CAST, r->dtype, r->ndim, r->shape, 1, &in, 0, NULL);
 }
 
-/* Elements in each piece, as float32 of shape [pieces, 1 ...] broadcast to the partial's. */
+/* Elements in each piece, as float32 of shape [pieces, 1 ...] broadcast to the partial's; or, of columns
+ * in pieces that are alike, a number. */
 static int piece_counts(state *s, const fr__tnode *r, const fr__tnode *x, const plan *p)
 {
+    if (s->t->place && !p->c.row && x->shape[p->c.axis] % p->c.block == 0)
+        return number(s, FR_FLOAT32, (double)p->c.block);
     fr__tnode like = at(s, s->plans[p->base].partial);
     int64_t n = like.shape[0], column[FR_MAX_NDIM + 1];
     double rest = 1;

@@ -76,9 +76,9 @@ static int scan(const fr__kernel *k, fr__place *place)
 
 /* ---- start and end ------------------------------------------------------------------ */
 
-int fr__emit_start(fr__emit *e, fr__llvm_session *s, const fr__kernel *k)
+int fr__emit_start(fr__emit *e, fr__llvm_session *s, const fr__kernel *k, int width)
 {
-    *e = (fr__emit){.k = k, .context = s->context, .module = s->module};
+    *e = (fr__emit){.k = k, .width = width, .context = s->context, .module = s->module};
     e->at = fr__llvm.CreateBuilderInContext(e->context);
     e->i1 = fr__llvm.Int1TypeInContext(e->context);
     e->i8 = fr__llvm.Int8TypeInContext(e->context);
@@ -93,7 +93,7 @@ int fr__emit_start(fr__emit *e, fr__llvm_session *s, const fr__kernel *k)
     e->data = e->pointer;
     size_t n = (size_t)k->nins;
     fr__place *place = fr__arena_zalloc(&e->arena, n * sizeof *place);
-    e->values = fr__arena_zalloc(&e->arena, n * FR__KMAXUNROLL * sizeof *e->values);
+    e->values = fr__arena_zalloc(&e->arena, n * (size_t)width * sizeof *e->values);
     e->address = fr__arena_zalloc(&e->arena, n * sizeof *e->address);
     e->words = fr__arena_zalloc(&e->arena, (size_t)k->nword * sizeof *e->words);
     e->bases = fr__arena_zalloc(&e->arena, (size_t)(k->nbuf + 1) * sizeof *e->bases);
@@ -712,10 +712,28 @@ static value raised_two(fr__emit *e, fr__ktype t, value n, int lanes)
     return bitcast(e, bits, fr__emit_type(e, t, lanes));
 }
 
-/* a * 2^floor(b): one instruction, or in two factors, of which the second product rounds. */
-static value scaled(fr__emit *e, fr__ktype t, value a, value b, int lanes)
+/* a * 2^b for a whole b without a conversion, which GPUs are slow at: b/2 is rounded by the addition
+ * that leaves it in the low bits, and those of b less those are the other half. */
+static value scaled_in_bits(fr__emit *e, LLVMTypeRef type, value a, value b)
 {
+    value magic = kfloat(e, FR__KF32, 0x1.8p23, 0), one = c32(e, 0x3f800000);
+    value half = fused(e, type, b, kfloat(e, FR__KF32, 0.5, 0), magic);
+    value whole = fr__llvm.BuildFAdd(e->at, b, magic, "");
+    half = bitcast(e, half, e->i32);
+    value rest = sub(e, bitcast(e, whole, e->i32), half);
+    value first = add(e, shl(e, half, c32(e, 23)), one);
+    value second = add(e, shl(e, rest, c32(e, 23)), one);
+    value product = fr__llvm.BuildFMul(e->at, a, bitcast(e, first, type), "");
+    return fr__llvm.BuildFMul(e->at, product, bitcast(e, second, type), "");
+}
+
+/* a * 2^floor(b): one instruction, or in two factors, of which the second product rounds. */
+static value scaled(fr__emit *e, const fr__kins *ins, value a, value b, int lanes)
+{
+    fr__ktype t = (fr__ktype)ins->type;
     LLVMTypeRef type = fr__emit_type(e, t, lanes);
+    if (e->ptx && t == FR__KF32 && e->k->ins[ins->b].op == FR__K_RINT)
+        return scaled_in_bits(e, type, a, b);
     if (e->avx512 && t == FR__KF32 && lanes == 16) {
         value all = fr__llvm.ConstInt(e->i16, 0xffff, 0);
         value args[5] = {a, b, a, all, c32(e, 4)}; /* 4: rounding as the thread has it */
@@ -882,7 +900,7 @@ LLVMValueRef fr__emit_op(fr__emit *e, const fr__kins *ins, LLVMValueRef a, LLVMV
         value args[2] = {a, b};
         return fr__emit_call(e, "llvm.copysign", &type, 1, args, 2);
     }
-    case FR__K_SCALE: return scaled(e, t, a, b, lanes);
+    case FR__K_SCALE: return scaled(e, ins, a, b, lanes);
     case FR__K_LOOKUP: return lookup(e, ins->imm, a, lanes);
     case FR__K_XOR: return fr__llvm.BuildXor(e->at, a, b, "");
     case FR__K_NOT: return fr__llvm.BuildNot(e->at, a, "");

@@ -38,7 +38,8 @@ typedef struct fr__emit {
     LLVMValueRef function;
     LLVMValueRef word_base, begin, end, scratch; /* the function's parameters */
     LLVMTypeRef data;                            /* pointer to array data: its address space */
-    LLVMValueRef *values;                        /* FR__KMAXUNROLL for each instruction */
+    int width;                                   /* values that each instruction has room for */
+    LLVMValueRef *values;                        /* `width` for each instruction */
     LLVMValueRef *words, *bases;                 /* made in the entry block, NULL until used */
     LLVMValueRef tables[FR__TABLES];             /* those in memory, NULL until used */
     struct fr__address { /* of a LOAD or STORE while its block is open */
@@ -51,7 +52,7 @@ typedef struct fr__emit {
 
 /* Fills everything above but `function`; kernel and session outlive it. 0 or -1; either way
  * fr__emit_done gives back what it holds. */
-int fr__emit_start(fr__emit *e, fr__llvm_session *s, const fr__kernel *k);
+int fr__emit_start(fr__emit *e, fr__llvm_session *s, const fr__kernel *k, int width);
 void fr__emit_done(fr__emit *e);
 
 LLVMTypeRef fr__emit_type(fr__emit *e, fr__ktype t, int lanes);
@@ -90,6 +91,8 @@ bool fr__emit_address_complete(const fr__emit *e, int i);
 void fr__emit_bounds(fr__emit *e, const fr__kaxis *axis, LLVMValueRef *low, LLVMValueRef *high);
 /* The accumulators from outside that a loop changes: their number; `to` has room for all. */
 int fr__emit_carried(const fr__emit *e, int loop, int *to);
+/* The axes that the root's index counts a product of, from that index. */
+void fr__emit_outer_axes(fr__emit *e, LLVMValueRef root);
 /* A loop from low in steps up to high, its accumulators (parts(acc) values each) carried in
  * phis; body emits what is inside, with the index in e->axis_index unless the axis is a vector
  * axis. 0 or -1. */
@@ -103,7 +106,7 @@ int fr__emit_loop(fr__emit *e, int loop, const fr__emit_walk *walk);
 
 static inline LLVMValueRef *fr__emit_values(fr__emit *e, int i)
 {
-    return &e->values[(size_t)i * FR__KMAXUNROLL];
+    return &e->values[(size_t)i * (size_t)e->width];
 }
 
 LLVMValueRef fr__emit_call(fr__emit *e, const char *intrinsic, LLVMTypeRef *types, int ntypes,

@@ -122,8 +122,7 @@ int fr__emit_carried(const fr__emit *e, int loop, int *to)
     return n;
 }
 
-/* The axes that the root's index counts a product of. */
-static void outer_axes(fr__emit *e, value root)
+void fr__emit_outer_axes(fr__emit *e, value root)
 {
     for (int a = 0; a < e->k->naxis; a++) {
         const fr__kaxis *axis = &e->k->axis[a];
@@ -145,7 +144,7 @@ int fr__emit_loop(fr__emit *e, int loop, const fr__emit_walk *walk)
     int *acc = fr__arena_alloc(&e->arena, (size_t)inside * sizeof *acc);
     int nacc = acc ? fr__emit_carried(e, loop, acc) : 0;
     carry *carries =
-        fr__arena_alloc(&e->arena, (size_t)(nacc * FR__KMAXUNROLL + 1) * sizeof *carries);
+        fr__arena_alloc(&e->arena, (size_t)(nacc * e->width + 1) * sizeof *carries);
     if (!acc || !carries)
         return -1;
     LLVMBasicBlockRef before = fr__emit_here(e), body = fr__emit_block(e, "loop");
@@ -162,7 +161,7 @@ int fr__emit_loop(fr__emit *e, int loop, const fr__emit_walk *walk)
     if (bind == FR__BIND_PAR || bind == FR__BIND_SERIAL)
         e->axis_index[id] = index;
     if (bind == FR__BIND_PAR)
-        outer_axes(e, index);
+        fr__emit_outer_axes(e, index);
     walk->body(walk->ctx, loop, index);
     e->axis_index[id] = NULL;
     value next = add(e, index, walk->step);

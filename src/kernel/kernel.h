@@ -188,6 +188,8 @@ typedef struct fr__kernel {
     void
         *_Atomic plan; /* the interpreter's decoded form, one fr__malloc block made by the first
                             fr__interp_space; the builder leaves NULL */
+    _Atomic uint64_t
+        form; /* how it is spread over a GPU (ptx_shape.c), packed; 0: not yet known */
 } fr__kernel; /* one block from fr__malloc and its inner arrays; immutable when built */
 
 /* What a compiled kernel is called with; interpreter and machine code alike.
@@ -259,6 +261,23 @@ typedef struct fr__host_info {
 } fr__host_info;
 const fr__host_info *fr__host(void);
 
+/* -- ptx_shape.c ------------------------------------------------------------------------- */
+/* How to launch a kernel's PTX over [begin, end), with these words (addresses too: they decide how
+ * memory may be accessed). Any number of blocks computes everything. */
+typedef struct fr__ptx_shape {
+    unsigned threads, blocks;
+    uint64_t shape; /* a parameter of the kernel */
+    bool scratch;   /* scratch memory is touched */
+} fr__ptx_shape;
+typedef struct fr__ptx_room {
+    unsigned processors;
+    unsigned most; /* threads that a block may have; 0: what the device has */
+    unsigned
+        threads; /* that it has to have, as another launch of this kernel got them; 0: any */
+} fr__ptx_room;
+fr__ptx_shape fr__ptx_spread(const fr__kernel *k, const uint64_t *words, int64_t begin,
+                             int64_t end, fr__ptx_room room);
+
 /* -- llvm.c, llvm_cpu.c, llvm_ptx.c: the emitter ---------------------------------------- */
 /* Opens libLLVM if it is not open. False without LLVM (fr__llvm_why() says why); never an
  * error that sticks. FERRULE_LLVM names another file, FERRULE_LLVM=off switches it off. */
@@ -275,8 +294,8 @@ void *fr__llvm_object(const fr__kernel *k, const char *name, size_t *bytes);
  *   begin, end       u64 each, part of the root axis
  *   scratch  u64: 0 for scratch in dynamic shared memory, or the address of scratch_bytes a block
  *   scratch_bytes    u64
- * Blocks are one-dimensional, a multiple of 32 threads; any number of blocks will do. Sums
- * combine in another order than on the CPU. */
+ *   shape    u64: as fr__ptx_spread has it
+ * Blocks are one-dimensional. Sums combine in another order than on the CPU. */
 char *fr__llvm_ptx(const fr__kernel *k, const char *name, int sm, size_t *bytes);
 enum { FR__PTX_WORDS = 500 };
 /* The same for many launches of one kernel at once; the entry's parameters:
@@ -286,13 +305,25 @@ enum { FR__PTX_WORDS = 500 };
  *   scratch, scratch_bytes   as above, the same for all
  * A block's number among its row's is that among all less the row's first. */
 char *fr__llvm_ptx_many(const fr__kernel *k, const char *name, int sm, size_t *bytes);
-enum { FR__ROW_RANGE, FR__ROW_FIRST, FR__ROW_BLOCKS, FR__ROW_WORDS };
-/* How much of the root axis a block of `threads` takes at once: the grid for [begin, end) is
- * (end - begin) / that, rounded up. */
-int64_t fr__ptx_per_block(const fr__kernel *k, int threads);
+enum { FR__ROW_RANGE, FR__ROW_FIRST, FR__ROW_BLOCKS, FR__ROW_SHAPE, FR__ROW_WORDS };
+/* Either for the host, to be tested there: threads are calls that `to` tells who they are, and which
+ * wait for each other in its functions. Parameters as above, words by address; of many the last is
+ * not looked at. */
+typedef struct fr__ptx_host {
+    uint32_t (*thread)(void), (*threads)(void), (*block)(void), (*blocks)(void);
+    void (*barrier)(void);
+    uint32_t (*other)(uint32_t v,
+                      uint32_t distance); /* v of the thread of the warp whose number
+                                                         differs by this */
+    char *shared, *dynamic;               /* a block's memory: 64 KiB, and its scratch */
+} fr__ptx_host;
+typedef void fr__ptx_fn(const uint64_t *w, int64_t begin, int64_t end, uint64_t scratch,
+                        uint64_t scratch_bytes, uint64_t shape);
+void *fr__llvm_ptx_object(const fr__kernel *k, const char *name, bool many,
+                          const fr__ptx_host *to, size_t *bytes);
 /* LLVM IR as text (fr__malloc), for FERRULE_DEBUG=5 and tests. ptx: 0 for the host. */
 char *fr__llvm_ir(const fr__kernel *k, const char *name, int ptx_sm);
-enum { FR__EMITTER_VERSION = 3 }; /* raised whenever generated code may change */
+enum { FR__EMITTER_VERSION = 4 }; /* raised whenever generated code may change */
 
 /* -- loader.c: relocatable objects to executable memory, without LLVM -------------------- */
 typedef struct fr__code fr__code;

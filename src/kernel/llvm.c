@@ -323,8 +323,8 @@ char *fr__llvm_write(fr__llvm_session *s, int as, size_t *bytes)
 
 /* ---- what kernel.h promises --------------------------------------------------------- */
 
-static char *compile(const fr__kernel *k, const char *name, int sm, bool many, int as,
-                     size_t *bytes)
+static char *compile(const fr__kernel *k, const char *name, int sm, bool many,
+                     const fr__ptx_host *ours, int as, size_t *bytes)
 {
     if (!fr__llvm_ready())
         return fr__fail(FR__E_DEVICE, "no machine code without LLVM: %s", fr__llvm_why());
@@ -333,7 +333,8 @@ static char *compile(const fr__kernel *k, const char *name, int sm, bool many, i
     int failed = sm ? fr__llvm_open_ptx(&s, sm)
                     : fr__llvm_open(&s, m->triple, m->cpu, m->features, m == &host);
     if (!failed)
-        failed = sm ? fr__llvm_build_ptx(&s, k, name, many) : fr__llvm_build_cpu(&s, k, name);
+        failed = sm || ours ? fr__llvm_build_ptx(&s, k, name, many, ours)
+                            : fr__llvm_build_cpu(&s, k, name);
     char *made = failed ? NULL : fr__llvm_write(&s, as, bytes);
     fr__llvm_close(&s);
     return made;
@@ -341,20 +342,26 @@ static char *compile(const fr__kernel *k, const char *name, int sm, bool many, i
 
 void *fr__llvm_object(const fr__kernel *k, const char *name, size_t *bytes)
 {
-    return compile(k, name, 0, false, FR__LLVM_OBJECT, bytes);
+    return compile(k, name, 0, false, NULL, FR__LLVM_OBJECT, bytes);
 }
 
 char *fr__llvm_ptx(const fr__kernel *k, const char *name, int sm, size_t *bytes)
 {
-    return compile(k, name, sm, false, FR__LLVM_ASSEMBLY, bytes);
+    return compile(k, name, sm, false, NULL, FR__LLVM_ASSEMBLY, bytes);
 }
 
 char *fr__llvm_ptx_many(const fr__kernel *k, const char *name, int sm, size_t *bytes)
 {
-    return compile(k, name, sm, true, FR__LLVM_ASSEMBLY, bytes);
+    return compile(k, name, sm, true, NULL, FR__LLVM_ASSEMBLY, bytes);
+}
+
+void *fr__llvm_ptx_object(const fr__kernel *k, const char *name, bool many,
+                          const fr__ptx_host *to, size_t *bytes)
+{
+    return compile(k, name, 0, many, to, FR__LLVM_OBJECT, bytes);
 }
 
 char *fr__llvm_ir(const fr__kernel *k, const char *name, int ptx_sm)
 {
-    return compile(k, name, ptx_sm, false, FR__LLVM_TEXT, NULL);
+    return compile(k, name, ptx_sm, false, NULL, FR__LLVM_TEXT, NULL);
 }

@@ -61,6 +61,7 @@
     X(SetInitializer) X(SetGlobalConstant) X(SetLinkage) X(SetAlignment) X(ValueAsMetadata)    \
     X(MetadataAsValue)                                                                         \
     X(MDNodeInContext2) X(MDStringInContext2) X(GetMDKindIDInContext) X(SetMetadata)           \
+    X(AddNamedMetadataOperand)                                                                 \
     /* code */                                                                                 \
     X(CreateBuilderInContext) X(DisposeBuilder) X(PositionBuilderAtEnd) X(GetInsertBlock)      \
     X(AppendBasicBlockInContext) X(GetNextBasicBlock) X(AddIncoming) X(BuildPhi)               \
@@ -99,6 +100,7 @@ typedef struct fr__llvm_session {
     LLVMTargetMachineRef machine;
     const char *pooled; /* the processor of a machine that goes back to a pool, or NULL */
     char *complaint;    /* the first error that LLVM reported, from fr__malloc */
+    int sm;             /* of a GPU, 0 for the host */
 } fr__llvm_session;
 /* lasting: `cpu` is the very pointer at every call for it, so its machine may be used again. */
 int fr__llvm_open(fr__llvm_session *s, const char *triple, const char *cpu,
@@ -110,7 +112,9 @@ char *fr__llvm_write(fr__llvm_session *s, int as, size_t *bytes);
 
 /* The bodies of the two targets: build the function into s->module. 0 or -1. */
 int fr__llvm_build_cpu(fr__llvm_session *s, const fr__kernel *k, const char *name);
-int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *name, bool many);
+/* many: launches; host: NULL, or what the code calls where it is to run on the host. */
+int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *name, bool many,
+                       const fr__ptx_host *host);
 int fr__llvm_open_ptx(fr__llvm_session *s, int sm);
 
 #endif

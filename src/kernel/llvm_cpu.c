@@ -897,7 +897,7 @@ int fr__llvm_build_cpu(fr__llvm_session *s, const fr__kernel *k, const char *nam
 {
     const fr__llvm_machine *machine = fr__llvm_host();
     emitter m = {.loop = {.ins = -1}, .avx512 = machine->avx512};
-    int failed = fr__emit_start(&m.e, s, k);
+    int failed = fr__emit_start(&m.e, s, k, MAXU);
     m.splats = fr__arena_zalloc(&m.e.arena, (size_t)k->nins * sizeof *m.splats);
     m.transfers = fr__arena_zalloc(&m.e.arena, (size_t)k->nins * sizeof *m.transfers);
     m.e.fma = machine->fma;

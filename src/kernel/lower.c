@@ -59,8 +59,12 @@ static void merge_axes(fr__lowering *s)
             s->axis[s->naxes - 1].extent *= x->extent;
             s->axis[s->naxes - 1].inner = a;
         } else {
-            s->axis[s->naxes++] = (fr__lower_axis){
-                x->extent, x->reduced, x->split < 0 ? -1 : to[x->split], x->block, a, -1};
+            s->axis[s->naxes++] = (fr__lower_axis){.extent = x->extent,
+                                                   .reduced = x->reduced,
+                                                   .split = x->split < 0 ? -1 : to[x->split],
+                                                   .block = x->block,
+                                                   .inner = a,
+                                                   .kaxis = -1};
         }
         to[a] = s->naxes - 1;
     }
@@ -124,16 +128,23 @@ int fr__lower_unroll(int cost, int64_t extent)
     return u;
 }
 
+static uint16_t word_once(fr__lowering *s, int *word, int64_t value)
+{
+    if (!*word)
+        *word = fr__kb_int(&s->kb, value);
+    return (uint16_t)*word;
+}
+
 void fr__lower_open_axis(fr__lowering *s, int f, int bind, int unroll)
 {
-    const fr__lower_axis *x = &s->axis[f];
+    fr__lower_axis *x = &s->axis[f];
     fr__kaxis a = {.bind = (uint8_t)bind,
                    .unroll = (uint8_t)unroll,
                    .split = -1,
-                   .extent = (uint16_t)fr__kb_int(&s->kb, x->extent)};
+                   .extent = word_once(s, &x->extent_word, x->extent)};
     if (x->split >= 0) {
         a.split = (int16_t)s->axis[x->split].kaxis;
-        a.block = (uint16_t)fr__kb_int(&s->kb, x->block);
+        a.block = word_once(s, &x->block_word, x->block);
     }
     s->axis[f].kaxis = fr__kb_axis(&s->kb, a);
     fr__kb_open(&s->kb, s->axis[f].kaxis);
@@ -360,5 +371,6 @@ out:
     fr__vec_free(&s.members);
     fr__vec_free(&s.pointers);
     fr__vec_free(&s.pointer_buf);
+    fr__vec_free(&s.strides);
     return status;
 }

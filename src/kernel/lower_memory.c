@@ -133,6 +133,18 @@ int fr__lower_buffer(fr__lowering *s, int i, int64_t offset, int role)
     return buf;
 }
 
+static uint16_t stride_word(fr__lowering *s, int buf, int f, int64_t stride)
+{
+    for (int k = 0; k < s->strides.n; k++) {
+        const fr__lower_stride *x = &s->strides.at[k];
+        if (x->buf == buf && x->axis == f && x->stride == stride)
+            return (uint16_t)x->word;
+    }
+    fr__lower_stride x = {buf, f, fr__kb_int(&s->kb, stride), stride};
+    s->kb.failed |= fr__vec_push(&s->strides, x) != 0;
+    return (uint16_t)x.word;
+}
+
 /* Terms of an address, for the loops that are open. */
 void fr__lower_address(fr__lowering *s, fr__kaccess *a, const fr__index *m)
 {
@@ -146,11 +158,11 @@ void fr__lower_address(fr__lowering *s, fr__kaccess *a, const fr__index *m)
             a->vec = stride == 1 ? FR__VEC_UNIT : FR__VEC_STRIDE;
             a->vaxis = (int16_t)s->axis[f].kaxis;
             if (stride != 1)
-                a->vstride = (uint16_t)fr__kb_int(&s->kb, stride);
+                a->vstride = stride_word(s, a->buf, f, stride);
             continue;
         }
         a->term[a->nterm].axis = (uint16_t)s->axis[f].kaxis;
-        a->term[a->nterm++].word = (uint16_t)fr__kb_int(&s->kb, stride);
+        a->term[a->nterm++].word = stride_word(s, a->buf, f, stride);
     }
 }
 
@@ -280,7 +292,7 @@ static fr__kaccess scratch_row(fr__lowering *s, int buf)
     for (int f = s->naxes - 1; f >= 0; f--)
         if (s->axis[f].reduced && f != s->vec) {
             a.term[a.nterm].axis = (uint16_t)s->axis[f].kaxis;
-            a.term[a.nterm++].word = (uint16_t)fr__kb_int(&s->kb, step);
+            a.term[a.nterm++].word = stride_word(s, buf, f, step);
             step *= s->axis[f].extent;
         }
     return a;

@@ -12,9 +12,17 @@ typedef struct fr__lower_axis {
     bool reduced;
     int split; /* final axis it is split by, -1 */
     int64_t block;
-    int inner; /* the group's axis whose stride is this axis' */
-    int kaxis; /* in the kernel, in the loop that is open */
+    int inner;                   /* the group's axis whose stride is this axis' */
+    int kaxis;                   /* in the kernel, in the loop that is open */
+    int extent_word, block_word; /* of all its loops; 0: none yet */
 } fr__lower_axis;
+
+/* The word of a buffer's stride along an axis: one for all accesses with this stride, so that
+ * consumers see where two read the same. */
+typedef struct fr__lower_stride {
+    int buf, axis, word;
+    int64_t stride;
+} fr__lower_stride;
 
 typedef struct fr__lower_member {
     int32_t node;   /* member */
@@ -38,6 +46,7 @@ typedef struct fr__lowering {
     FR__VEC(fr__lower_member) members;
     FR__VEC(fr__pointer) pointers;
     FR__VEC(int) pointer_buf;
+    FR__VEC(fr__lower_stride) strides;
     bool in_order; /* members are being made in order */
     bool
         by_rows; /* the vector is kept and goes round inside the reduced axes (lower_stages.c) */

@@ -7,6 +7,7 @@
 #define FR_GPU_RUN_H
 
 #include "device/cuda/cuda.h"
+#include "kernel/kernel.h"
 
 static inline fr__gpu_stream *gpu_stream(void)
 {
@@ -33,11 +34,12 @@ static inline bool gpu_copy_out(void *to, char *p, size_t bytes, size_t shift)
 
 static inline bool gpu_launch(fr__gpu_code *code, const uint64_t *words, int64_t begin,
                               int64_t end, char *scratch, uint64_t scratch_bytes,
-                              int64_t blocks, int threads)
+                              fr__ptx_shape how)
 {
-    void *parameters[] = {(void *)(uintptr_t)words, &begin, &end, &scratch, &scratch_bytes};
-    fr__gpu_shape shape = {(unsigned)blocks, (unsigned)threads,
-                           scratch ? 0 : (unsigned)scratch_bytes};
+    void *parameters[] = {(void *)(uintptr_t)words, &begin,    &end, &scratch,
+                          &scratch_bytes,           &how.shape};
+    fr__gpu_shape shape = {how.blocks, how.threads,
+                           scratch || !how.scratch ? 0 : (unsigned)scratch_bytes};
     return end <= begin || !fr__gpu_launch(gpu_stream(), code, shape, parameters, "kernel");
 }
 

@@ -11,6 +11,7 @@
 
 #include "kernel/llvm.h"
 
+#include "../standin/fibers.h"
 #include "gpu_run.h"
 #include "test.h"
 
@@ -253,6 +254,8 @@ typedef struct memory {
     char *scratch;
 } memory;
 
+static memory starting; /* what is in memory before a kernel runs */
+
 static size_t bytes_of(const kern *t, int b)
 {
     return (size_t)(t->elements[b] * fr__dsize(t->bufs[b].dtype));
@@ -316,17 +319,34 @@ static bool has_acc(const kern *t)
 }
 
 /* The results must be what the interpreter has left in `expected`. */
+static bool as_expected(const kern *t, const memory *m, const memory *expected)
+{
+    bool ok = true, exact = !has_acc(t);
+    for (int b = 0; ok && !t->races && b < t->k.nbuf; b++)
+        if (t->bufs[b].role == FR__BUF_OUT)
+            ok = (exact ? same : close_to)(expected->at[b], m->at[b], t->bufs[b].dtype,
+                                           t->elements[b]);
+    return ok;
+}
+
+/* Other blocks than a launch would have, and threads: 0 for what it says. */
+static fr__ptx_shape shape_for(const kern *t, int64_t begin, int64_t end, int turn)
+{
+    static const unsigned most[] = {0, 64, 1024, 32}, processors[] = {132, 1, 4};
+    fr__ptx_room room = {.processors = processors[turn % 3], .most = most[turn % 4]};
+    fr__ptx_shape how = fr__ptx_spread(&t->k, t->words, begin, end, room);
+    if (turn % 5 == 4)
+        how.blocks = how.blocks > 3 ? 3 : 1;
+    return how;
+}
+
 static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, int64_t scratch,
                    int64_t cut, int64_t n)
 {
     static int turn;
-    int threads = turn % 3 == 0 ? 32 : turn % 3 == 1 ? 128 : 256;
     char *p[BUFS] = {0}, *elsewhere = NULL;
-    int64_t per_block = fr__ptx_per_block(&t->k, threads),
-            blocks = (n + per_block - 1) / per_block;
-    bool ok = true, exact = !has_acc(t);
+    bool ok = true;
     turn++;
-    blocks = turn % 5 == 4 ? 1 : blocks ? blocks : 1;
     for (int b = 0; b < t->k.nbuf; b++) {
         size_t shift = turn % 4 == 3 ? (size_t)fr__dsize(t->bufs[b].dtype) : 0;
         if (owns(t, b))
@@ -336,13 +356,13 @@ static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, 
         if (t->bufs[b].role != FR__BUF_SCRATCH)
             t->words[t->bufs[b].word] = (uint64_t)(uintptr_t)p[b];
     }
+    fr__ptx_shape first = shape_for(t, 0, cut, turn), second = shape_for(t, cut, n, turn);
     if (turn % 2)
-        elsewhere = gpu_copy_in(NULL, (size_t)(scratch * blocks), 0);
+        elsewhere = gpu_copy_in(NULL, (size_t)scratch * (first.blocks + second.blocks), 0);
     fr__gpu *g = fr__gpu_of(gpu_stream());
     fr__gpu_code *code = fr__gpu_load(g, ptx, strlen(ptx) + 1, "kernel");
-    ok = code &&
-         gpu_launch(code, t->words, 0, cut, elsewhere, (uint64_t)scratch, blocks, threads) &&
-         gpu_launch(code, t->words, cut, n, elsewhere, (uint64_t)scratch, blocks, threads);
+    ok = code && gpu_launch(code, t->words, 0, cut, elsewhere, (uint64_t)scratch, first) &&
+         gpu_launch(code, t->words, cut, n, elsewhere, (uint64_t)scratch, second);
     ok = !fr__gpu_synchronize(gpu_stream()) && ok;
     for (int b = 0; b < t->k.nbuf; b++) {
         size_t shift = turn % 4 == 3 ? (size_t)fr__dsize(t->bufs[b].dtype) : 0;
@@ -354,13 +374,42 @@ static bool on_gpu(kern *t, const char *ptx, memory *m, const memory *expected, 
     fr__gpu_unload(code);
     if (!ok)
         printf("     the GPU failed: %s\n", fr__error_text());
-    for (int b = 0; ok && !t->races && b < t->k.nbuf; b++)
-        if (t->bufs[b].role == FR__BUF_OUT)
-            ok = (exact ? same : close_to)(expected->at[b], m->at[b], t->bufs[b].dtype,
-                                           t->elements[b]);
+    ok = ok && as_expected(t, m, expected);
     if (!ok)
-        printf("     GPU: %d threads, %lld blocks, turn %d\n", threads, (long long)blocks,
-               turn);
+        printf("     GPU: %u threads, %u blocks, shape %llx, turn %d\n", second.threads,
+               second.blocks, (unsigned long long)second.shape, turn);
+    return ok;
+}
+
+/* The GPU's code, made for the host: its threads take turns. */
+static bool on_fibers(kern *t, const memory *expected, int64_t scratch, int64_t cut, int64_t n)
+{
+    static int turn;
+    size_t bytes;
+    void *object = fr__llvm_ptx_object(&t->k, "kernel", false, &fibers_host, &bytes);
+    fr__code *code = object ? fr__code_load(object, bytes, "kernel") : NULL;
+    fr__free(object);
+    bool ok = code;
+    for (int again = 0; ok && again < 3; again++) {
+        memory m;
+        int64_t from[2] = {0, cut}, to[2] = {cut, n};
+        turn++;
+        make_memory(t, &m, &starting, scratch);
+        bind(t, &m);
+        fr__ptx_shape how = {0};
+        for (int part = 0; part < 2; part++) {
+            how = shape_for(t, from[part], to[part], turn);
+            if (to[part] > from[part])
+                fibers_run((fr__ptx_fn *)(uintptr_t)fr__code_entry(code), t->words, from[part],
+                           to[part], 0, (uint64_t)scratch, how);
+        }
+        ok = as_expected(t, &m, expected);
+        if (!ok)
+            printf("     fibers: %u threads, %u blocks, shape %llx, turn %d\n", how.threads,
+                   how.blocks, (unsigned long long)how.shape, turn);
+        drop_memory(t, &m);
+    }
+    fr__code_free(code);
     return ok;
 }
 
@@ -415,6 +464,7 @@ static bool agree(kern *t, int64_t cut, int64_t n)
         make_memory(t, &m[0], NULL, scratch);
         make_memory(t, &m[1], &m[0], scratch);
         make_memory(t, &m[2], &m[0], scratch);
+        make_memory(t, &starting, &m[0], scratch);
         bind(t, &m[0]);
         fr__interp(&t->k, t->words, 0, cut, m[0].scratch, space);
         fr__interp(&t->k, t->words, cut, n, m[0].scratch, space);
@@ -424,8 +474,10 @@ static bool agree(kern *t, int64_t cut, int64_t n)
         for (int b = 0; ok && b < t->k.nbuf; b++)
             if (t->bufs[b].role == FR__BUF_OUT)
                 ok = same(m[0].at[b], m[1].at[b], t->bufs[b].dtype, t->elements[b]);
+        ok = ok && on_fibers(t, &m[0], scratch, cut, n);
         if (ok && gpu_stream())
             ok = on_gpu(t, ptx, &m[2], &m[0], scratch, cut, n);
+        drop_memory(t, &starting);
         for (int r = 0; r < 3; r++)
             drop_memory(t, &m[r]);
         free(space);

@@ -1,14 +1,21 @@
 /* kernels.c - runs our kernels for the stand-in driver: by the interpreter, on "device" memory; and routines
  *
+ * With STANDIN_PTX in the environment kernels are run as a GPU would run them: the code that is
+ * generated for it, compiled for the host, in the blocks and threads of the launch (fibers.h). That is
+ * slow, and finds what is wrong with the code.
+ *
  * Linked into a test program, it does nothing unless FERRULE_CUDA_DRIVER names the stand-in. Then the
  * program, with FERRULE_DEVICE=gpu, tests all that stands between a graph and the driver.
  */
 #include "standin.h"
 
 #include "run/kcache.h"
+#include "fibers.h"
 #include "routines.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +77,50 @@ static void run_one(const fr__kernel *k, const standin_launch *l)
     run(k, from, begin, end, scratch_bytes);
 }
 
+/* Code for each kernel, made once. */
+static fr__ptx_fn *generated(const fr__kernel *k, bool many)
+{
+    static struct {
+        uint64_t hash;
+        bool many;
+        fr__code *code;
+    } made[1 << 12];
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static int n;
+    size_t bytes;
+    fr__code *code = NULL;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < n && !code; i++)
+        if (made[i].hash == k->hash && made[i].many == many)
+            code = made[i].code;
+    if (!code) {
+        void *object = fr__llvm_ptx_object(k, "kernel", many, &fibers_host, &bytes);
+        code = object ? fr__code_load(object, bytes, "kernel") : NULL;
+        if (!code || n == FR__COUNT(made)) {
+            fprintf(stderr, "standin: no code for a kernel: %s\n%s", fr__error_text(), k->text);
+            abort();
+        }
+        fr__free(object);
+        made[n].hash = k->hash;
+        made[n].many = many;
+        made[n++].code = code;
+    }
+    pthread_mutex_unlock(&lock);
+    return (fr__ptx_fn *)(uintptr_t)fr__code_entry(code);
+}
+
+static void run_generated(const fr__kernel *k, bool many, const standin_launch *l)
+{
+    uint64_t p[6] = {0};
+    fr__ptx_shape how = {.threads = l->threads, .blocks = l->blocks, .scratch = true};
+    for (int i = 0; i < (many ? 5 : 6); i++)
+        memcpy(&p[i], l->params[i], sizeof p[i]);
+    const void *words = many || k->nword > FR__PTX_WORDS ? (const void *)(uintptr_t)p[0]
+                                                          : l->params[0];
+    how.shape = p[5];
+    fibers_run(generated(k, many), words, (int64_t)p[1], (int64_t)p[2], p[3], p[4], how);
+}
+
 static void run_kernel(void *ctx, const standin_launch *l)
 {
     (void)ctx;
@@ -78,7 +129,11 @@ static void run_kernel(void *ctx, const standin_launch *l)
         return;
     if (!e)
         abort(); /* it was never made, or is gone */
-    (strcmp(l->entry, e->name[FR__MANY]) ? run_one : run_many)(e->kernel, l);
+    bool many = !strcmp(l->entry, e->name[FR__MANY]);
+    if (getenv("STANDIN_PTX"))
+        run_generated(e->kernel, many, l);
+    else
+        (many ? run_many : run_one)(e->kernel, l);
     fr__kcache_release(e);
 }
 

@@ -10,7 +10,6 @@
 enum {
     REPEATS = 30,
     WARM_UP = 3,
-    THREADS = 256, /* of a block, unless other numbers are tried */
     MAX_STEPS = 8,
     MAX_BUFFERS = 16,
     STATIC_SHARED = 1024, /* bytes that a kernel may use itself, generously */
@@ -31,6 +30,7 @@ typedef struct launch {
     int64_t range, blocks_limit; /* blocks_limit: that the scratch is made for; 0: any */
     uint64_t scratch_bytes;
     const fr__kernel *kernel;
+    unsigned processors;
     double load_ms;
 } launch;
 
@@ -42,6 +42,12 @@ typedef struct program { /* a work on the GPU */
     size_t bytes[2 * MAX_BUFFERS];
     char *out;
 } program;
+
+static fr__ptx_shape shape_of(const launch *l)
+{
+    return fr__ptx_spread(l->kernel, l->words, 0, l->range,
+                          (fr__ptx_room){.processors = l->processors});
+}
 
 /* ---- a program on the device ---------------------------------------------------------- */
 
@@ -107,7 +113,9 @@ static bool load_step(program *p, const work *w, const device *d, int i, char **
 {
     const fr__step *s = &w->plan->steps[i];
     launch *l = &p->steps[i];
-    *l = (launch){.kernel = s->kernel->kernel, .range = s->range};
+    *l = (launch){.kernel = s->kernel->kernel,
+                  .range = s->range,
+                  .processors = (unsigned)d->about->processors};
     l->words = calloc((size_t)s->nwords + 1, sizeof *l->words);
     if (!l->words || !load_kernel(l, d))
         return false;
@@ -151,23 +159,20 @@ static void free_program(program *p)
         fr__gpu_free(p->stream, p->made[i], p->bytes[i]);
 }
 
-static bool launch_step(const launch *l, int threads)
+static bool launch_step(const launch *l)
 {
-    int64_t per_block = fr__ptx_per_block(l->kernel, threads);
-    int64_t blocks = (l->range + per_block - 1) / per_block;
-    if (l->blocks_limit && blocks > l->blocks_limit)
-        blocks = l->blocks_limit;
-    blocks = blocks > INT32_MAX ? INT32_MAX : blocks;
+    fr__ptx_shape how = shape_of(l);
+    if (l->blocks_limit && how.blocks > l->blocks_limit)
+        how.blocks = (unsigned)l->blocks_limit;
     const uint64_t *words = l->far_words ? (const uint64_t *)&l->far_words : l->words;
-    return gpu_launch(l->code, words, 0, l->range, l->scratch, l->scratch_bytes, blocks,
-                      threads);
+    return gpu_launch(l->code, words, 0, l->range, l->scratch, l->scratch_bytes, how);
 }
 
 /* ---- times ---------------------------------------------------------------------------- */
 
 typedef struct task { /* what is timed: steps [from, to) of a program, or a copy */
     const program *p;
-    int from, to, threads;
+    int from, to;
     char *copy_to, *copy_from;
     size_t bytes;
 } task;
@@ -175,7 +180,7 @@ typedef struct task { /* what is timed: steps [from, to) of a program, or a copy
 static bool start_task(const task *t)
 {
     for (int i = t->from; i < t->to; i++)
-        if (!launch_step(&t->p->steps[i], t->threads))
+        if (!launch_step(&t->p->steps[i]))
             return false;
     return !t->bytes || !fr__gpu_copy(gpu_stream(), t->copy_to, t->copy_from, t->bytes);
 }
@@ -261,43 +266,30 @@ static void shape_text(const graph *g, char *to, size_t room)
     snprintf(to + n, room - (size_t)n, "]");
 }
 
-static const int tried[] = {128, 256, 512, 1024};
-
 static bool time_work(sheet *to, const device *d, const work *w, const program *p)
 {
     char shape[100];
     size_t moved = fr_nbytes(w->out);
     for (int i = 0; i < w->g->inputs; i++)
         moved += fr_nbytes(w->in[i]);
-    task all = {.p = p, .to = p->nsteps, .threads = THREADS};
-    double ms = median_ms(d, &all), copy = copy_ms(d, moved), best = ms;
-    int best_threads = THREADS;
+    task all = {.p = p, .to = p->nsteps};
+    double ms = median_ms(d, &all), copy = copy_ms(d, moved);
     if (ms < 0 || copy < 0)
         return false;
-    for (int i = 0; i < FR__COUNT(tried); i++) {
-        task other = {.p = p, .to = p->nsteps, .threads = tried[i]};
-        double t = median_ms(d, &other);
-        if (t > 0 && t < best) {
-            best = t;
-            best_threads = tried[i];
-        }
-    }
     shape_text(w->g, shape, sizeof shape);
-    fr__text_f(&to->figures,
-               "| %-14s | %-22s | %7d | %7.4f | %5.0f | %7.4f | %5.2f | %7.4f (%4d) |\n",
-               w->g->name, shape, p->nsteps, ms, (double)moved / ms * 1e-6, copy, copy / ms,
-               best, best_threads);
+    fr__text_f(&to->figures, "| %-14s | %-22s | %7d | %7.4f | %5.0f | %7.4f | %5.2f |\n",
+               w->g->name, shape, p->nsteps, ms, (double)moved / ms * 1e-6, copy, copy / ms);
     for (int i = 0; i < p->nsteps; i++) {
         const launch *l = &p->steps[i];
-        task one = {.p = p, .from = i, .to = i + 1, .threads = THREADS};
+        task one = {.p = p, .from = i, .to = i + 1};
+        fr__ptx_shape how = shape_of(l);
         fr__gpu_code_info code = {0};
         fr__gpu_code_about(l->code, &code);
-        int64_t each = fr__ptx_per_block(l->kernel, THREADS);
         fr__text_f(&to->kernels,
-                   "| %-14s | %4d | %9lld | %7lld | %9d | %5d | %7llu | %7.4f | %6.1f |\n",
-                   w->g->name, i, (long long)l->range,
-                   (long long)((l->range + each - 1) / each), code.registers, code.local,
-                   (unsigned long long)l->scratch_bytes, median_ms(d, &one), l->load_ms);
+                   "| %-14s | %4d | %9lld | %7u | %7u | %9d | %5d | %7llu | %7.4f | %6.1f |\n",
+                   w->g->name, i, (long long)l->range, how.blocks, how.threads, code.registers,
+                   code.local, (unsigned long long)(how.scratch ? l->scratch_bytes : 0),
+                   median_ms(d, &one), l->load_ms);
     }
     return true;
 }
@@ -313,7 +305,7 @@ static void check_work(sheet *to, const device *d, const graph *g)
     else if (!load_program(&p, &w, d))
         problem = fr_error() ? fr_error_message() : "the driver refused it";
     for (int i = 0; !problem && i < p.nsteps; i++)
-        if (!launch_step(&p.steps[i], THREADS))
+        if (!launch_step(&p.steps[i]))
             problem = "a kernel did not start";
     if (!problem && fr__gpu_synchronize(d->stream))
         problem = fr_error_message();
@@ -380,23 +372,23 @@ static void write_sheet(FILE *to, const sheet *s, const device *d)
         date);
     fprintf(
         to,
-        "Times are medians of %d, by events on the GPU, with %d threads a block; GB/s count "
-        "each\n"
+        "Times are medians of %d, by events on the GPU; GB/s count each\n"
         "input and the output once; the copy is the driver's, device to device, reading and\n"
-        "writing as many bytes in all. Last: the fastest of 128, 256, 512 and 1024 threads.\n\n"
+        "writing as many bytes in all.\n\n"
         "| graph          | first input            | kernels | ms      | GB/s  | copy ms | "
-        "share | best ms (threads) |\n"
+        "share |\n"
         "| -------------- | ---------------------- | ------- | ------- | ----- | ------- | "
-        "----- | ----------------- |\n%s\n",
-        REPEATS, THREADS, s->figures.at ? s->figures.at : "");
+        "----- |\n%s\n",
+        REPEATS, s->figures.at ? s->figures.at : "");
     fprintf(
         to,
-        "Each kernel: its range, blocks, registers and local bytes a thread, scratch bytes in\n"
-        "shared memory, time, and what the driver took to load its PTX.\n\n"
-        "| graph          | step | range     | blocks  | registers | local | scratch | ms      "
-        "| load ms |\n"
-        "| -------------- | ---- | --------- | ------- | --------- | ----- | ------- | ------- "
-        "| ------- |\n%s\n",
+        "Each kernel: its range, blocks, threads of a block, registers and local bytes a "
+        "thread,\n"
+        "scratch bytes in shared memory, time, and what the driver took to load its PTX.\n\n"
+        "| graph          | step | range     | blocks  | threads | registers | local | scratch "
+        "| ms      | load ms |\n"
+        "| -------------- | ---- | --------- | ------- | ------- | --------- | ----- | ------- "
+        "| ------- | ------- |\n%s\n",
         s->kernels.at ? s->kernels.at : "");
     fprintf(to,
             "Beside the CPU: the largest difference, of the result's largest magnitude.\n\n"
