@@ -1,7 +1,7 @@
-/* gpu_conv.c - CONV and CONV_FILTER on a GPU: by cuDNN where it can, else as products
+/* gpu_conv.c - CONV and CONV_FILTER on a GPU: by cuDNN where it can, else by kernels of ours
  *
  *   graph/convolve.c -> [gpu_conv.c] -> cuDNN
- *                                    -> padded, windows copied out -> gpu_product.c
+ *                                    -> gpu_tiles.c: a product that reads windows where they lie
  *
  * What cuDNN doesn't take as it lies (a turned filter, more zeros on one side, examples that are no
  * images) is copied first.
@@ -12,6 +12,7 @@
 #include "device/cuda/blas.h"
 #include "device/cuda/dnn.h"
 #include "native/gemm.h"
+#include "run/gpu_tiles.h"
 
 /* [N, spatial, channels] or, a filter, [O, taps, C / groups] */
 typedef struct image {
@@ -372,16 +373,86 @@ static fr__gemm as_product(const conv *c)
     return g;
 }
 
-bool fr__gpu_convolves(int place)
+/* ---- kernels of ours ---------------------------------------------------------------------- */
+
+/* x has one element from place to place (`between` is 1), and at most three spatial axes. */
+static fr__tiles as_tiles(const conv *c)
 {
-    return place != FR__HOST && fr__gpu_dnn_ready() && fr__gpu_blas_ready();
+    const image *x = &c->x, *w = &c->w, *y = &c->y;
+    int last = c->last;
+    int64_t q = w->shape[last], p = w->shape[0] / c->groups, places = y->shape[0], each = q;
+    fr__tile_dims windows = {0}, taps = {0}, others = {0}, others_k = {0};
+    fr__tiles t = {.dtype = c->dtype, .batches = 1, .batch = {c->groups}};
+    fr__tile_dim(&windows, x->shape[0], x->strides[0], -1, 0);
+    for (int d = 0; d < FR__PRODUCT_AXES; d++) {
+        t.first[d] = d < c->n ? -c->before[d] : 0;
+        t.size[d] = d < c->n ? x->shape[d + 1] : 1;
+    }
+    bool inside = true;
+    for (int d = 0; d < c->n; d++)
+        inside &= c->before[d] == 0 &&
+                  (y->shape[d + 1] - 1) * c->stride[d] + span(c, d) <= x->shape[d + 1];
+    int64_t offset = 0; /* of the first window, which may begin outside */
+    for (int d = 0; d < c->n; d++) {
+        int axis = inside ? -1 : d;
+        int64_t step = x->strides[d + 1];
+        fr__tile_dim(&windows, y->shape[d + 1], step * c->stride[d], axis, c->stride[d]);
+        fr__tile_dim(&taps, w->shape[d + 1], step * c->dilation[d], axis, c->dilation[d]);
+        offset -= c->before[d] * step;
+        places *= y->shape[d + 1];
+        each *= w->shape[d + 1];
+    }
+    fr__tile_dim(&taps, q, x->strides[last], -1, 0);
+    const char *x_at = x->at + offset * fr__dsize(c->dtype);
+    if (c->gradient) { /* y's channels by taps, over places */
+        fr__tile_dim(&others, p, y->strides[last], -1, 0);
+        for (int d = 0; d < last; d++)
+            fr__tile_dim(&others_k, y->shape[d], y->strides[d], -1, 0);
+        t.a_batch[0] = p * y->strides[last];
+        t.b_batch[0] = q * x->strides[last];
+        t.m = p, t.n = each, t.k = places;
+        t.a = y->at, t.b = x_at;
+        t.rows = others, t.a_k = others_k, t.columns = taps, t.b_k = windows;
+        t.c_row = each, t.c_batch = p * each;
+    } else { /* places by filters, over taps */
+        fr__tile_dim(&others, p, w->strides[0], -1, 0);
+        for (int d = 1; d <= last; d++)
+            fr__tile_dim(&others_k, w->shape[d], w->strides[d], -1, 0);
+        t.a_batch[0] = q * x->strides[last];
+        t.b_batch[0] = p * w->strides[0];
+        t.m = places, t.n = p, t.k = each;
+        t.a = x_at, t.b = w->at;
+        t.rows = windows, t.a_k = taps, t.columns = others, t.b_k = others_k;
+        t.c_row = w->shape[0], t.c_batch = p;
+    }
+    t.c = (char *)(uintptr_t)(c->gradient ? w->at : y->at);
+    t.c_column = 1;
+    t.window = inside ? 0 : c->gradient ? 2 : 1;
+    return t;
 }
+
+static int by_tiles(fr__gpu_run *r, conv *c, bool *done)
+{
+    bool apart = c->n > FR__PRODUCT_AXES;
+    for (int d = 0; d < c->n; d++)
+        apart |= c->between[d] != 1;
+    if (apart && pad(r, c))
+        return -1;
+    if (c->n > FR__PRODUCT_AXES)
+        return 0;
+    fr__tiles t = as_tiles(c);
+    return fr__gpu_tiles_run(r, &t, done);
+}
+
+bool fr__gpu_convolves(int place) { return place != FR__HOST; }
 
 int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *data, bool *done)
 {
     conv c = read_call(call, data);
     *done = false;
     int status = by_dnn(r, &c, done);
+    if (!status && !*done)
+        status = by_tiles(r, &c, done);
     if (!status && !*done && !(status = pad(r, &c))) {
         fr__gemm g = as_product(&c);
         status =
@@ -389,7 +460,7 @@ int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *d
     }
     bool of_host = !c.gradient && call->npar == 2 * c.n + 1;
     if (!status && !*done && !of_host)
-        status = fr__fail_int(FR__E_DEVICE, "conv: neither cuDNN nor cuBLASLt can do it");
+        status = fr__fail_int(FR__E_DEVICE, "conv: no kernel can do it");
     image *const all[] = {&c.x, &c.y, &c.w};
     for (int i = 0; i < FR__COUNT(all); i++)
         fr__gpu_give(r, all[i]->own.at, all[i]->own.bytes);

@@ -1,13 +1,14 @@
-/* gpu_product.c - CONTRACT and CONV on a GPU: by cuBLASLt, on operands that are matrices
+/* gpu_product.c - CONTRACT on a GPU: by cuBLASLt, on operands that are matrices; without it by kernels of ours
  *
- * An operand that lies otherwise (several dimensions a side that don't merge, the overlapping windows of a
- * convolution, repeated or reversed rows) is copied first, by the kernel of such a copy.
+ * For cuBLASLt an operand that lies otherwise (several dimensions a side that don't merge, repeated or reversed
+ * rows) is copied first, by the kernel of such a copy. Ours (gpu_tiles.c) read most as they lie.
  */
 #include "run/gpu.h"
 
 #include "device/cuda/blas.h"
 #include "device/cuda/launch.h"
 #include "native/gemm.h"
+#include "run/gpu_tiles.h"
 
 /* One side as a stride: true where it is one dimension, or none (then `otherwise`). */
 static bool one_stride(const fr__gemm_dims *d, int64_t otherwise, int64_t *stride)
@@ -70,12 +71,61 @@ static int pack(fr__gpu_run *r, const fr__gemm *g, const fr__gemm_operand *x, in
 
 /* ---- the product ------------------------------------------------------------------------ */
 
+static fr__tile_dims tile_dims(const fr__gemm_dims *d)
+{
+    fr__tile_dims to = {0};
+    for (int i = 0; i < d->n; i++)
+        fr__tile_dim(&to, d->size[i], d->stride[i], -1, 0);
+    return to;
+}
+
+/* By kernels of ours. */
+static int by_tiles(fr__gpu_run *r, const fr__gemm *g, char *c, bool *done)
+{
+    fr__tiles t = {.dtype = g->dtype,
+                   .m = g->m,
+                   .n = g->n,
+                   .k = g->k,
+                   .a = g->a.data,
+                   .b = g->b.data,
+                   .c = c,
+                   .rows = tile_dims(&g->a.outer),
+                   .a_k = tile_dims(&g->a.k),
+                   .columns = tile_dims(&g->b.outer),
+                   .b_k = tile_dims(&g->b.k),
+                   .c_row = g->ldc,
+                   .c_column = 1,
+                   .c_batch = g->next};
+    const fr__gemm_dims *x = &g->a.batch, *y = &g->b.batch;
+    bool alike = x->n == y->n && x->n <= FR__PRODUCT_BATCH; /* cut alike */
+    for (int i = 0; alike && i < x->n; i++)
+        alike = x->size[i] == y->size[i];
+    *done = false;
+    if (!alike)
+        return 0;
+    t.batches = x->n;
+    for (int i = 0; i < x->n; i++) {
+        t.batch[i] = x->size[i];
+        t.a_batch[i] = x->stride[i];
+        t.b_batch[i] = y->stride[i];
+    }
+    return fr__gpu_tiles_run(r, &t, done);
+}
+
+/* As [batch, outer, k] in memory, for the same. */
+static fr__gemm_operand packed(const fr__gpu_matrix *m, int64_t batches, int64_t outer,
+                               int64_t k)
+{
+    fr__gemm_operand x = {.data = m->at};
+    fr__gemm_dim(&x.batch, batches, m->batch);
+    fr__gemm_dim(&x.outer, outer, m->stride);
+    fr__gemm_dim(&x.k, k, 1);
+    return x;
+}
+
 int fr__gpu_gemm_run(fr__gpu_run *r, const fr__gemm *of, char *c, bool *done)
 {
     fr__gemm g = *of;
-    *done = false;
-    if (!fr__gpu_blas_ready())
-        return 0;
     fr__gpu_product p = {.dtype = (fr_dtype)g.dtype,
                          .tf32 = fr__gpu_tf32(),
                          .batch = g.batches,
@@ -84,26 +134,33 @@ int fr__gpu_gemm_run(fr__gpu_run *r, const fr__gemm *of, char *c, bool *done)
                          .k = g.k,
                          .out = {c, g.ldc, g.next, false}};
     fr__gpu_block a = {NULL, 0}, b = {NULL, 0}, space = {NULL, 0};
+    bool blas = fr__gpu_blas_ready();
     int status = 0;
     p.a.at = g.a.data;
     p.b.at = g.b.data;
-    if (g.k == 0) {
-        *done = true;
+    *done = g.k == 0;
+    if (*done)
         return fr__gpu_zero(r->to, c,
                             (size_t)(g.batches * g.m * g.n) * (size_t)fr__dsize(g.dtype));
-    }
-    if (!as_matrix(&g.a.batch, &g.a.outer, g.m, &g.a.k, g.k, &p.a))
-        status = pack(r, &g, &g.a, g.m, &p.a, &a);
-    if (!status && !as_matrix(&g.b.batch, &g.b.k, g.k, &g.b.outer, g.n, &p.b)) {
-        status = pack(r, &g, &g.b, g.n, &p.b, &b);
+    if (!blas && ((status = by_tiles(r, &g, c, done)) || *done))
+        return status;
+    if (!as_matrix(&g.a.batch, &g.a.outer, g.m, &g.a.k, g.k, &p.a) &&
+        !(status = pack(r, &g, &g.a, g.m, &p.a, &a)))
+        g.a = packed(&p.a, g.batches, g.m, g.k);
+    if (!status && !as_matrix(&g.b.batch, &g.b.k, g.k, &g.b.outer, g.n, &p.b) &&
+        !(status = pack(r, &g, &g.b, g.n, &p.b, &b))) {
+        g.b = packed(&p.b, g.batches, g.n, g.k);
         p.b.transposed = true; /* packed a column after the other */
     }
-    if (!status && (*done = fr__gpu_matmul_can(fr__gpu_of(r->home), &p, &space.bytes))) {
+    if (!status && blas &&
+        (*done = fr__gpu_matmul_can(fr__gpu_of(r->home), &p, &space.bytes))) {
         if (space.bytes && !(space.at = fr__gpu_take(r, space.bytes)))
             status = -1;
         p.workspace = space.at;
         status = status ? status : fr__gpu_matmul(r->to, &p);
     }
+    if (!status && !*done)
+        status = by_tiles(r, &g, c, done);
     fr__gpu_give(r, space.at, space.bytes);
     fr__gpu_give(r, a.at, a.bytes);
     fr__gpu_give(r, b.at, b.bytes);

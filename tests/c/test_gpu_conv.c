@@ -216,6 +216,22 @@ static job plain_job(void)
                  .dtype = FR_FLOAT32};
 }
 
+/* Channels that ours reads 16 bytes at a time. */
+TEST(of_many_channels)
+{
+    static const fr_dtype dtypes[] = {FR_FLOAT32, FR_FLOAT16, FR_BFLOAT16};
+    for (int i = 0; i < 12; i++) {
+        rnd(2);
+        job j = random_job(1 + i % 2, i % 4 < 2);
+        int64_t filters = 1 + i % 3 * 7; /* of one, and of several tiles of 16 */
+        j.dtype = dtypes[i % 3];
+        j.groups = 1;
+        j.x[j.n + 1] = j.w[j.n + 1] = j.dtype == FR_BFLOAT16 ? 8 : 16;
+        j.w[0] = filters == 8 ? 8 : filters;
+        compare(&j);
+    }
+}
+
 /* Each of the three is one call of the library. */
 TEST(calls_of_the_library)
 {

@@ -84,6 +84,11 @@ INLINED void copy_async(uint32_t to, const char *from, uint32_t bytes)
 }
 INLINED void copies_end_group(void) { __asm__ volatile("cp.async.commit_group;" ::: "memory"); }
 INLINED void copies_wait(void) { __asm__ volatile("cp.async.wait_group 0;" ::: "memory"); }
+/* For all groups but the last. */
+INLINED void copies_wait_but_one(void)
+{
+    __asm__ volatile("cp.async.wait_group 1;" ::: "memory");
+}
 INLINED uint32_t to_tf32(uint32_t x)
 {
     uint32_t y;
@@ -110,6 +115,7 @@ void multiply_add_kind(int kind, float *c, const uint32_t *a, const uint32_t *b)
 void copy_async(uint32_t to, const char *from, uint32_t bytes);
 void copies_end_group(void);
 void copies_wait(void);
+#define copies_wait_but_one copies_wait
 INLINED uint32_t shared_start(void) { return 0; }
 INLINED void multiply_add(float *c, const uint32_t *a, const uint32_t *b)
 {
