@@ -24,6 +24,11 @@ size_t fr__cpu_space(const fr__launch *l);
 /* Runs it; done on return. Cannot fail. */
 void fr__cpu_launch(const fr__launch *l, char *space);
 
+/* Several that don't wait for each other, as one; `alone` and `threads` are the first one's. The space
+ * holds what is needed to tell them apart, too. */
+size_t fr__cpu_space_many(const fr__launch *l, int n);
+void fr__cpu_launch_many(const fr__launch *l, int n, char *space);
+
 /* The same for a native routine. */
 typedef struct fr__native_launch {
     const fr__native_call *call;

@@ -129,6 +129,16 @@ static int find_order(order *o, const fr__plan *p)
     return 0;
 }
 
+/* Whether a step of [begin, end) reads the leaf. */
+static bool read_before(const fr__plan *p, int begin, int end, int leaf)
+{
+    for (int i = begin; i < end; i++)
+        for (int j = 0; j < p->steps[i].npatches; j++)
+            if (p->steps[i].patches[j].is_leaf && p->steps[i].patches[j].index == leaf)
+                return true;
+    return false;
+}
+
 static bool may_be_in(const order *o, int leaf, const fr__planned_out *out)
 {
     const fr__plan *p = o->plan;
@@ -139,9 +149,12 @@ static bool may_be_in(const order *o, int leaf, const fr__planned_out *out)
             return false;
     int at = o->first[out->stored], last = leaf < 0 ? -1 : o->last[leaf];
     const fr__step *s = &p->steps[at];
-    if (last < at - (s->strip != 0))
+    int begin = at; /* of its launch */
+    while (!p->steps[begin].together || p->steps[begin].strip)
+        begin--;
+    if (last < begin)
         return true;
-    return last == at && s->kernel && !fr__strip_reads(p, at, true, leaf) &&
+    return last == at && s->kernel && !read_before(p, begin, at, leaf) &&
            fr__in_place(s, true, leaf, out->stored, p->stored[out->stored].bytes);
 }
 

@@ -1,4 +1,5 @@
 /* dot.c - graphs for Graphviz: as written, after fusion, as kernels */
+#include "core/place.h"
 #include "run/function.h"
 
 static void quote(fr__text *to, const char *text)
@@ -52,7 +53,9 @@ static void add_steps(fr__text *to, const fr__plan *p)
 {
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
-        int at = s->strip ? i - 1 : i; /* the launch: it may be the one before */
+        int at = i; /* the launch: it may be one before */
+        while (p->steps[at].strip || (!p->steps[at].together && p->place == FR__HOST))
+            at--;
         if (at == i) {
             fr__text_f(to, "  k%d [shape=box, label=\"kernel %d\\n", i, i);
             quote(to, s->ops);

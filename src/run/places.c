@@ -28,7 +28,8 @@ static void find_bases(const fr__plan *p, const lifetime *life, int32_t *base, b
     for (int i = 0; i < p->nstored; i++) {
         int at = life[i].from;
         base[i] = i;
-        if (p->stored[i].output >= 0 || at < 0 || !p->steps[at].kernel || p->place != FR__HOST)
+        if (p->stored[i].output >= 0 || at < 0 || !p->steps[at].kernel ||
+            p->steps[at].together != 1 || p->place != FR__HOST)
             continue;
         const fr__step *s = &p->steps[at];
         for (int j = 0; j < s->npatches && base[i] == i; j++) {
@@ -121,6 +122,7 @@ static int find_host(const fr__plan *p, const lifetime *life, int i, const lifet
             continue;
         *place = first_fit(p, life, i, true, h);
         if (at == life[i].to ? !*place && x->bytes == bytes && p->steps[at].kernel &&
+                                   p->steps[at].together == 1 &&
                                    !fr__strip_reads(p, at, false, life[i].tail) &&
                                    fr__in_place(&p->steps[at], false, life[i].tail, h, bytes)
                              : *place + room_for(bytes) <= room_for(x->bytes))

@@ -281,7 +281,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         }
     }
     if ((p->place != FR__HOST && fr__gpu_gather(p)) || fr__plan_strips(p) ||
-        fr__plan_places(p) || fill_outputs(p, t, stored_of) || text.failed || fr__failed())
+        (p->place == FR__HOST && fr__plan_beside(p)) || fr__plan_places(p) ||
+        fill_outputs(p, t, stored_of) || text.failed || fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
     if (fr__events_on()) {

@@ -36,8 +36,8 @@ typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
         strip; /* 0, or it runs on rows of the product before it as they are finished, so many
                        indices a row (strips.c) */
     bool alone;
-    /* On a GPU: this step and those after it, so many in all, are one launch (gpu_gather.c); 1: by
-     * itself; 0: part of such a launch. */
+    /* This step and those after it, so many in all, are one launch (beside.c, on a GPU gpu_gather.c); 1:
+     * by itself; 0: part of such a launch. */
     int together;
     size_t scratch;
     const char *ops; /* "exp mul reduce_sum": what it computes */
@@ -69,8 +69,9 @@ typedef struct fr__plan {
     fr__arena arena; /* holds all that follows */
     uint64_t *key, hash;
     size_t key_bytes;
-    int place;    /* where it runs (core/place.h) */
-    int launches; /* steps, but for those that run with the one before */
+    int place;         /* where it runs (core/place.h) */
+    int most_together; /* steps in one launch, at most */
+    int launches;      /* steps, but for those that run with one before */
     int nsteps, nstored, nouts, nleaves, nliterals, max_words,
         owned; /* owned: buffers for outputs */
     fr__step *steps;
@@ -98,6 +99,8 @@ int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *st
 int fr__plan_strips(fr__plan *p);
 /* Whether kernel step `step` runs while a product that reads this goes on. */
 bool fr__strip_reads(const fr__plan *p, int step, bool leaf, int index);
+/* beside.c: kernels that are one launch. */
+int fr__plan_beside(fr__plan *p);
 /* places.c: where temporaries lie. */
 int fr__plan_places(fr__plan *p);
 /* donate.c: what a kernel's buffer is bound to; NULL: to scratch. */

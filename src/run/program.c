@@ -138,6 +138,7 @@ typedef struct {
     const int64_t *literals;
     fr__kfn **fns;
     uint64_t *words;
+    fr__launch *launches; /* room for those that are one */
     char *space;
     int threads;
 } running;
@@ -172,11 +173,45 @@ static void run_native(const running *r, int i)
                         l.strips ? " with a kernel" : "", 1e6 * (fr__now() - start));
 }
 
-/* Bytes of working space that step i needs. */
-static size_t step_space(const fr__plan *p, fr__kfn *const *fns, int i, int threads)
+/* The launches of step i and of those that are one with it, in the words of the run from `words` on. */
+static void launches_of(const fr__plan *p, fr__kfn *const *fns, int i, uint64_t *words,
+                        int threads, fr__launch *to)
+{
+    for (int k = 0; k < p->steps[i].together; k++) {
+        const fr__step *s = &p->steps[i + k];
+        to[k] = launch_of(s, fns[i + k], words, threads);
+        words = words ? words + s->nwords : NULL;
+    }
+}
+
+static void run_many(const running *r, int i)
+{
+    int n = r->p->steps[i].together;
+    uint64_t *words = r->words;
+    for (int k = 0; k < n; k++) {
+        const fr__step *s = &r->p->steps[i + k];
+        fr__step_words(r->p, s, r->leaves, r->literals, r->stored, words);
+        copy_function(words);
+        words += s->nwords;
+    }
+    launches_of(r->p, r->fns, i, r->words, r->threads, r->launches);
+    double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
+    fr__cpu_launch_many(r->launches, n, r->space);
+    if (FR__UNLIKELY(fr__debug() >= 2))
+        fr__debug_print("  %d kernels, %s: %.1f us\n", n, r->p->steps[i].ops,
+                        1e6 * (fr__now() - start));
+}
+
+/* Bytes of working space that step i needs. launches: room for all that are one with it. */
+static size_t step_space(const fr__plan *p, fr__kfn *const *fns, int i, int threads,
+                         fr__launch *launches)
 {
     const fr__step *s = &p->steps[i];
     fr__launch l;
+    if (s->together != 1) {
+        launches_of(p, fns, i, NULL, threads, launches);
+        return s->together ? fr__cpu_space_many(launches, s->together) : 0;
+    }
     if (!s->native) {
         l = launch_of(s, fns[i], NULL, threads);
         return s->strip || (fns[i] && !s->scratch) ? 0 : fr__cpu_space(&l);
@@ -268,11 +303,12 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
 {
     if (FR__UNLIKELY(p->place != FR__HOST))
         return fr__plan_queue(p, stream, arrays, literals, hot, buffers);
-    enum { FEW = 32 };
+    enum { FEW = 32, FEW_LAUNCHES = 8 };
     char *few_stored[FEW], **stored = few_stored, *space = NULL, *temporary = NULL;
     char *few_leaves[FEW], **leaves = few_leaves;
     fr__kfn *few_fns[FEW], **fns = few_fns;
     uint64_t few_words[STACK_WORDS], *words = few_words;
+    fr__launch few_launches[FEW_LAUNCHES], *launches = few_launches;
     size_t space_bytes = 0, block = given ? p->temporary : p->beside;
     int made = 0, status = -1,
         threads = fr__pool_threads(); /* the number may change meanwhile */
@@ -287,13 +323,16 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
     if (p->max_words > STACK_WORDS &&
         !(words = fr__malloc(sizeof *words * (size_t)p->max_words)))
         goto out;
+    if (p->most_together > FEW_LAUNCHES &&
+        !(launches = fr__malloc(sizeof *launches * (size_t)p->most_together)))
+        goto out;
     if (find_code(p, hot, fns))
         goto out;
-    for (int i = 0; i < p->nsteps; i++) {
-        const fr__step *s = &p->steps[i];
-        if (!fns[i] && !s->native && !fr__interp_space(s->kernel->kernel))
+    for (int i = 0; i < p->nsteps; i++) /* all, before any is asked for as part of a launch */
+        if (!fns[i] && !p->steps[i].native && !fr__interp_space(p->steps[i].kernel->kernel))
             goto out;
-        size_t need = step_space(p, fns, i, threads);
+    for (int i = 0; i < p->nsteps; i++) {
+        size_t need = step_space(p, fns, i, threads, launches);
         space_bytes = need > space_bytes ? need : space_bytes;
     }
     if (block && !(temporary = fr__data_alloc(block)))
@@ -316,10 +355,10 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
                         : s->host < 0 ? temporary + s->inside
                                       : stored[s->host] + s->inside;
     }
-    running r = {p, leaves, stored, literals, fns, words, space, threads};
+    running r = {p, leaves, stored, literals, fns, words, launches, space, threads};
     for (int i = 0; i < p->nsteps; i++) {
         fr__step *s = &p->steps[i];
-        if (s->strip)
+        if (s->strip || !s->together)
             continue;
         if (i && !given && asker.ask && stopped())
             goto out;
@@ -327,6 +366,8 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
         double start = timed ? fr__now() : 0;
         if (s->native)
             run_native(&r, i);
+        else if (s->together > 1)
+            run_many(&r, i);
         else
             run_kernel(&r, i);
         if (timed)
@@ -355,5 +396,7 @@ out:
         fr__free(fns);
     if (words != few_words)
         fr__free(words);
+    if (launches != few_launches)
+        fr__free(launches);
     return status;
 }

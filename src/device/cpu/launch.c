@@ -55,6 +55,72 @@ void fr__cpu_launch(const fr__launch *l, char *space)
     }
 }
 
+/* ---- several kernels ------------------------------------------------------------------ */
+
+typedef struct {
+    const fr__launch *l;
+    int n;
+    char *space;
+    size_t each;
+    int64_t *first; /* the number of each one's first piece, and how many there are in all */
+} many_job;
+
+static size_t most_space(const fr__launch *l, int n)
+{
+    size_t most = 0;
+    for (int i = 0; i < n; i++)
+        most = thread_space(&l[i]) > most ? thread_space(&l[i]) : most;
+    return most;
+}
+
+size_t fr__cpu_space_many(const fr__launch *l, int n)
+{
+    return rounded(sizeof(int64_t) * (size_t)(n + 1)) +
+           for_all(most_space(l, n), l->alone, l->threads);
+}
+
+/* The launch that piece number i is of. */
+static int launch_of(const many_job *j, int64_t i)
+{
+    int low = 0, high = j->n - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (j->first[middle] <= i)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+static void run_pieces(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    const many_job *j = ctx;
+    char *space = j->each ? j->space + j->each * (size_t)thread : NULL;
+    for (int k = launch_of(j, begin); begin < end; k++) {
+        const fr__launch *l = &j->l[k];
+        int64_t until = end < j->first[k + 1] ? end : j->first[k + 1],
+                to = (until - j->first[k]) * l->grain;
+        run_kernel(l, (begin - j->first[k]) * l->grain, to < l->range ? to : l->range, space);
+        begin = until;
+    }
+}
+
+void fr__cpu_launch_many(const fr__launch *l, int n, char *space)
+{
+    size_t head = rounded(sizeof(int64_t) * (size_t)(n + 1));
+    many_job j = {l, n, space + head, most_space(l, n), (int64_t *)(void *)space};
+    j.first[0] = 0;
+    for (int i = 0; i < n; i++)
+        j.first[i + 1] = j.first[i] + (l[i].range + l[i].grain - 1) / l[i].grain;
+    if (l->alone) {
+        run_pieces(&j, 0, j.first[n], 0);
+    } else {
+        fr__pool_limit(l->threads);
+        fr__pool_run(j.first[n], 1, run_pieces, &j);
+    }
+}
+
 /* ---- native routines ------------------------------------------------------------------ */
 
 static size_t native_scratch(const fr__native_launch *l)
