@@ -1,6 +1,6 @@
 /* attention.c - softmax(Q K^T * scale + mask) V, a block of scores at a time
  *
- * Keys and values are packed once, in blocks of FR__GEMM_KC keys. Then FR__ATTENTION_ROWS queries at
+ * Keys and values are packed once, in blocks of keys. Then FR__ATTENTION_ROWS queries at
  * a time meet block after block: scores on tiles, their exponentials, and those times the values
  * on tiles again. A causal block ends where its last row ends.
  */
@@ -10,7 +10,7 @@
 
 enum {
     ROWS = FR__ATTENTION_ROWS,
-    BLOCK = FR__GEMM_KC,
+    BLOCK = FR__ATTENTION_BLOCK,
     LDS = BLOCK + FR__GEMM_NR,
 #ifdef FERRULE_HARD
     WHOLE = 40,

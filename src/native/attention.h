@@ -9,7 +9,11 @@
 
 #include "native/gemm.h"
 
-enum { FR__ATTENTION_ROWS = 48 /* of queries that go together */ };
+enum {
+    FR__ATTENTION_ROWS = 48, /* of queries that go together */
+    FR__ATTENTION_BLOCK =
+        384, /* keys that are packed, and scored, together: at most FR__GEMM_KC */
+};
 
 /* Rows [batch, position] of so many elements, anywhere in memory. Strides in elements. */
 typedef struct fr__rows {

@@ -21,11 +21,12 @@ enum {
         192, /* columns of C where A isn't lines: fewer, and A is not packed if its rows
                           and the elements of a row lie together by so many: */
     TOGETHER = 5,
-    L2_ROWS = 192,          /* of A, packed, in L2 */
+    L2_ROWS = 144,          /* of A, packed, in L2 */
     SMALL_RESULT = 1 << 16, /* elements of C, at most, where k is cut in parts: */
-    PART = 2 * FR__GEMM_KC, /* elements of one, at least */
+    PART = 768,             /* elements of one, at least */
     MOST_PARTS = 16,
-    SCRATCH_COLUMNS = 704, /* of B or of C, in a thread's scratch: about */
+    WHOLE = 16, /* blocks of k are multiples of that: squares are turned when packing */
+    SCRATCH_COLUMNS = 512, /* of B or of C, in a thread's scratch: about */
 #ifdef FERRULE_HARD
     UNIT_WORK = 1 << 9,
 #else
@@ -232,8 +233,9 @@ static void choose_parts(const fr__gemm *g, fr__gemm_cut *cut)
 {
     bool small = g->batches * g->m * g->n <= SMALL_RESULT;
     int64_t k = steps_of_k(g, cut), parts = small ? fr__min64(k / PART, MOST_PARTS) : 1;
-    int64_t blocks = fr__ceil_div(k, FR__GEMM_KC);
-    cut->depth = fr__ceil_div(blocks, fr__max64(parts, 1)) * FR__GEMM_KC;
+    int64_t blocks = fr__max64(fr__ceil_div(k, FR__GEMM_KC), 1);
+    cut->block = fr__ceil_div(fr__ceil_div(k, blocks), WHOLE) * WHOLE;
+    cut->depth = fr__ceil_div(blocks, fr__max64(parts, 1)) * cut->block;
     cut->parts = parts > 1 ? fr__ceil_div(k, cut->depth) : 1;
 }
 
@@ -272,7 +274,7 @@ static size_t rounded(int64_t n) { return (size_t)((n + 63) & ~(int64_t)63); }
 static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
 {
     int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
-    int64_t size = size_of(g->dtype), k = fr__min64(steps_of_k(g, cut), FR__GEMM_KC);
+    int64_t size = size_of(g->dtype), k = fr__min64(steps_of_k(g, cut), cut->block);
     int64_t tiles = fr__ceil_div(fr__ceil_div(cut->rows, cut->blocks), mr);
     int64_t panels = cut->blocks > 1 ? cut->cols : 1;
     cut->at_b = cut->pack_a ? rounded(tiles * mr * k * size) : 0;
@@ -461,8 +463,8 @@ static void unit_run(const unit *u)
     const fr__gemm *g = u->g;
     int64_t blocks = u->cut->blocks, grain = u->cut->grain;
     block k;
-    for (k.k = u->k; k.k < u->end; k.k += FR__GEMM_KC) {
-        k.n = fr__min64(u->end - k.k, FR__GEMM_KC);
+    for (k.k = u->k; k.k < u->end; k.k += u->cut->block) {
+        k.n = fr__min64(u->end - k.k, u->cut->block);
         if (!u->cut->pack_a)
             find_runs(&g->a.k, &k);
         for (int64_t i = 0; i < blocks; i++)

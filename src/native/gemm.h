@@ -3,7 +3,7 @@
  * C[m, n] = A[m, k] B[k, n], operands of any strides, batched. float32, float16 and bfloat16
  * (both computed in float32) and float64.
  *
- * The order of every sum is fixed by the shapes: in blocks of FR__GEMM_KC, in each one fused
+ * The order of every sum is fixed by the shapes: in equal blocks of at most FR__GEMM_KC, in each one fused
  * multiply-add after the other (multiply, then add, on hosts without), the blocks added up in
  * order; where C is small and k long, that for each of some parts of k, and the parts in order. So
  * results depend neither on tiles, nor on the number of threads, nor on layouts. (Where bfloat16 has
@@ -14,7 +14,7 @@
 
 #include "kernel/kernel.h"
 
-enum { FR__GEMM_KC = 384, FR__GEMM_MR = 12, FR__GEMM_NR = 32 };
+enum { FR__GEMM_KC = 512, FR__GEMM_MR = 12, FR__GEMM_NR = 32 };
 
 /* A flat row-major index over some dimensions, and where it leads in memory. */
 typedef struct fr__gemm_dims {
@@ -78,6 +78,7 @@ typedef struct fr__gemm_cut {
     int64_t row_units, col_units;
     int64_t blocks; /* of rows, in a unit: packed one after the other */
     int64_t grain;  /* units and blocks end at multiples of so many rows */
+    int64_t block;  /* elements of k that are worked on together */
     int64_t parts,
         depth; /* of k: so many, each of so many elements, made one beside the other */
     size_t at_b, at_c,

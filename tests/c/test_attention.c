@@ -223,9 +223,11 @@ static void try_all(void)
                     1 + pick(70), 1 + pick(70), group * (1 + pick(2)), group, causal,
                     masks[pick(3)]);
         }
-        try_one(dtypes[d], 100, 2 * FR__GEMM_KC + 5, 64, 64, 2, 2, false, -1);
-        try_one(dtypes[d], FR__GEMM_KC + 50, FR__GEMM_KC + 50, 16, 24, 1, 1, true, FR_FLOAT32);
-        try_one(dtypes[d], 3, 5, FR__GEMM_KC + 7, FR__GEMM_KC + 1, 1, 1, true, -1);
+        try_one(dtypes[d], 100, 2 * FR__ATTENTION_BLOCK + 5, 64, 64, 2, 2, false, -1);
+        try_one(dtypes[d], FR__ATTENTION_BLOCK + 50, FR__ATTENTION_BLOCK + 50, 16, 24, 1, 1,
+                true, FR_FLOAT32);
+        try_one(dtypes[d], 3, 5, FR__ATTENTION_BLOCK + 7, FR__ATTENTION_BLOCK + 1, 1, 1, true,
+                -1);
     }
 }
 

@@ -65,14 +65,14 @@ static float sum32(const fr__gemm *g, const fr__gemm_cut *cut, const char *a, in
 {
     int64_t size = (int64_t)fr_dtype_size((fr_dtype)g->dtype), step = cut->pairs ? 2 : 1;
     float sum = 0, total = 0;
-    for (int64_t k = 0; k < g->k; k += step * FR__GEMM_KC) {
+    for (int64_t k = 0; k < g->k; k += step * cut->block) {
         bool begins = k && cut->parts > 1 && k % (step * cut->depth) == 0;
         float part = 0;
         if (begins) {
             total = k == step * cut->depth ? sum : total + sum;
             sum = 0;
         }
-        for (int64_t i = k; i < g->k && i < k + step * FR__GEMM_KC; i += step)
+        for (int64_t i = k; i < g->k && i < k + step * cut->block; i += step)
             for (int64_t j = i + step - 1; j >= i; j--)
                 if (j < g->k)
                     part = one32(g, a + j * col * size, b + j * row * size, part, fused);
@@ -85,13 +85,13 @@ static double sum64(const fr__gemm *g, const fr__gemm_cut *cut, const char *a, i
                     const char *b, int64_t row, bool fused)
 {
     double sum = 0, total = 0;
-    for (int64_t k = 0; k < g->k; k += FR__GEMM_KC) {
+    for (int64_t k = 0; k < g->k; k += cut->block) {
         if (k && cut->parts > 1 && k % cut->depth == 0) {
             total = k == cut->depth ? sum : total + sum;
             sum = 0;
         }
         double part = 0;
-        for (int64_t i = k; i < g->k && i < k + FR__GEMM_KC; i++) {
+        for (int64_t i = k; i < g->k && i < k + cut->block; i++) {
             double x = get(a + i * col * 8, g->dtype), y = get(b + i * row * 8, g->dtype);
             volatile double product = x * y;
             part = fused ? fma(x, y, part) : product + part;
