@@ -3,7 +3,8 @@
  *   capture -> simplify -> [convolve, for GPUs] -> layout -> split -> fuse -> merge -> lower -> plan -> program
  *
  * needs   a simplified trace
- * gives   CONV of a padded or spread array as one that pads (npar 4 n + 1): the zeros are nowhere in memory;
+ * gives   CONV of a padded or spread array as one that pads (npar 4 n + 2): the zeros are nowhere in memory;
+ *         a sum with a row of the channels' numbers (a bias), and what is negative made 0 after that, said in it;
  *         the part that is wanted of a CONV as a smaller CONV; the windows that make a filter's gradient
  *         (conv_vjp) as CONV_FILTER, over arrays as they lie
  * breaks  nothing but the order of sums
@@ -16,14 +17,16 @@
 typedef struct {
     fr__trace *t;
     fr__tnode *old;
-    int32_t *to, *uses;
+    int32_t *to, *uses,
+        *positive; /* of a node's uses, those that may as well read its maximum with 0 */
 } state;
 
 /* Of n spatial axes; the node's shape is its own. */
 typedef struct conv {
     int n;
-    int32_t x, w; /* new numbers */
-    int64_t par[4 * FR_MAX_NDIM + 1];
+    int32_t x, w, bias; /* new numbers; bias -1: none */
+    bool relu;
+    int64_t par[4 * FR_MAX_NDIM + 2];
 } conv;
 
 enum {
@@ -37,7 +40,7 @@ static int64_t *between(conv *c) { return c->par + BETWEEN * c->n + 1; }
 
 static conv conv_of(const state *s, const fr__tnode *old)
 {
-    conv c = {.n = old->ndim - 2, .x = s->to[old->in[0]], .w = s->to[old->in[1]]};
+    conv c = {.n = old->ndim - 2, .x = s->to[old->in[0]], .w = s->to[old->in[1]], .bias = -1};
     memcpy(c.par, old->par, sizeof(int64_t) * (size_t)(2 * c.n + 1));
     for (int d = 0; d < c.n; d++) {
         before(&c)[d] = 0;
@@ -80,11 +83,13 @@ static void take_padding(const state *s, conv *c, bool apart)
 
 static int put_conv(const state *s, int op, conv *c, const fr__tnode *like)
 {
-    bool plain = op == FR__OP_CONV;
+    bool plain = op == FR__OP_CONV && c->bias < 0;
     for (int d = 0; d < c->n; d++)
         plain &= before(c)[d] == 0 && between(c)[d] == 1;
-    return fr__trace_add(s->t, op, like->dtype, like->ndim, like->shape, 2,
-                         (int32_t[]){c->x, c->w}, (plain ? 2 : 4) * c->n + 1, c->par);
+    c->par[4 * c->n + 1] = c->relu;
+    return fr__trace_add(s->t, op, like->dtype, like->ndim, like->shape, c->bias < 0 ? 2 : 3,
+                         (int32_t[]){c->x, c->w, c->bias}, plain ? 2 * c->n + 1 : 4 * c->n + 2,
+                         c->par);
 }
 
 /* The part of a convolution that starts at start >= 0. */
@@ -189,6 +194,62 @@ static int is_filter_gradient(const state *s, const fr__tnode *turn, conv *c)
     return 1;
 }
 
+/* ---- what follows -------------------------------------------------------------------------- */
+
+static bool is_zero(const state *s, int i)
+{
+    while (s->old[i].op == FR__OP_BROADCAST || s->old[i].op == FR__OP_RESHAPE)
+        i = s->old[i].in[0];
+    return s->old[i].op == FR__OP_NUMBER && s->old[i].slot < 0 && s->old[i].par[0] == 0;
+}
+
+/* n asks whether in[j] is above 0, or is the larger of it and 0. */
+static bool is_positive_part(const state *s, const fr__tnode *n, int j)
+{
+    if (n->nin != 2 || !is_zero(s, n->in[1 - j]))
+        return false;
+    return n->op == FR__OP_maximum || (n->op == FR__OP_gt && j == 0) ||
+           (n->op == FR__OP_lt && j == 1);
+}
+
+/* A row of n numbers that is repeated for every place: an old number, or -1. */
+static int32_t row_below(const state *s, int i, int64_t n)
+{
+    const fr__tnode *x = &s->old[i];
+    if (x->op != FR__OP_BROADCAST)
+        return -1;
+    i = x->in[0];
+    x = &s->old[i];
+    return x->size == n && x->ndim > 0 && x->shape[x->ndim - 1] == n && x->op != FR__OP_NUMBER
+               ? i
+               : -1;
+}
+
+/* A CONV and a bias. -1: memory; 0: it is none. */
+static int is_biased(const state *s, int i, conv *c)
+{
+    const fr__tnode *n = &s->old[i];
+    if (n->op != FR__OP_add)
+        return 0;
+    for (int j = 0; j < 2; j++) {
+        const fr__tnode *y = &s->old[n->in[j]];
+        if (y->op != FR__OP_CONV || s->uses[n->in[j]] != 1 || y->flags & FR__T_OUTPUT ||
+            y->ndim != n->ndim || y->dtype != n->dtype)
+            continue;
+        int64_t filters = y->shape[y->ndim - 1];
+        int32_t row = row_below(s, n->in[1 - j], filters);
+        if (row < 0 || s->old[row].dtype != y->dtype)
+            continue;
+        *c = conv_of(s, y);
+        take_padding(s, c, true);
+        c->bias = reshaped(s, s->to[row], 1, &filters);
+        /* Nobody asks for what is below 0. */
+        c->relu = s->uses[i] > 0 && s->positive[i] == s->uses[i] && !(n->flags & FR__T_OUTPUT);
+        return c->bias < 0 ? -1 : 1;
+    }
+    return 0;
+}
+
 static int32_t rewritten(const state *s, int i)
 {
     const fr__tnode *old = &s->old[i];
@@ -198,6 +259,17 @@ static int32_t rewritten(const state *s, int i)
         return gradient < 0 ? -1 : put_conv(s, FR__OP_CONV_FILTER, &c, old);
     if (old->op == FR__OP_SLICE && is_part(s, old, &c))
         return put_conv(s, FR__OP_CONV, &c, old);
+    int biased = is_biased(s, i, &c);
+    if (biased)
+        return biased < 0 ? -1 : put_conv(s, FR__OP_CONV, &c, old);
+    if (old->op == FR__OP_maximum)
+        for (int j = 0; j < 2; j++) { /* done already */
+            const fr__tnode *x = &s->t->nodes.at[s->to[old->in[j]]];
+            if (is_positive_part(s, old, j) && x->op == FR__OP_CONV && x->nin == 3 &&
+                x->par[x->npar - 1] && x->dtype == old->dtype && x->ndim == old->ndim &&
+                s->old[old->in[j]].op == FR__OP_add)
+                return s->to[old->in[j]];
+        }
     if (old->op == FR__OP_CONV) {
         c = conv_of(s, old);
         take_padding(s, &c, true);
@@ -250,12 +322,15 @@ int fr__convolve(fr__trace *t)
     t->nodes.at = NULL;
     t->nodes.n = t->nodes.room = 0;
     s.to = fr__malloc(sizeof *s.to * (size_t)n);
-    s.uses = fr__calloc((size_t)n, sizeof *s.uses);
+    s.uses = fr__calloc(2 * (size_t)n, sizeof *s.uses);
     if (!s.to || !s.uses)
         goto out;
+    s.positive = s.uses + n;
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < s.old[i].nin; j++)
+        for (int j = 0; j < s.old[i].nin; j++) {
             s.uses[s.old[i].in[j]]++;
+            s.positive[s.old[i].in[j]] += is_positive_part(&s, &s.old[i], j);
+        }
     for (int i = 0; i < n; i++) {
         if ((s.to[i] = rewritten(&s, i)) < 0)
             goto out;

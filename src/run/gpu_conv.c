@@ -25,6 +25,9 @@ typedef struct image {
 typedef struct conv {
     int dtype, n, last; /* spatial axes; the channels' dimension */
     image x, y, w;
+    const char *bias;       /* [O], added to y, and what is below 0 then made 0; NULL: none */
+    fr__gpu_block own_bias; /* a copy of it */
+    bool relu;
     bool gradient; /* w is made */
     const int64_t *stride, *dilation;
     int64_t groups, before[FR_MAX_NDIM], between[FR_MAX_NDIM];
@@ -42,7 +45,7 @@ static conv read_call(const fr__native_call *call, char *const *data)
 {
     int n = call->in[0].ndim - 2;
     bool gradient = call->routine == &fr__native_conv_filter;
-    image second = image_of(&call->in[1], data[1]), out = image_of(&call->out, data[2]);
+    image second = image_of(&call->in[1], data[1]), out = image_of(&call->out, data[call->nin]);
     conv c = {.dtype = call->out.dtype,
               .n = n,
               .last = n + 1,
@@ -57,6 +60,10 @@ static conv read_call(const fr__native_call *call, char *const *data)
         bool says = call->npar > 2 * n + 1;
         c.before[d] = says ? call->par[2 * n + 1 + d] : 0;
         c.between[d] = says ? call->par[3 * n + 1 + d] : 1;
+    }
+    if (call->nin == 3) {
+        c.bias = data[2];
+        c.relu = call->par[4 * n + 1];
     }
     return c;
 }
@@ -201,10 +208,10 @@ static int try_dnn(fr__gpu_run *r, fr__gpu_convolution *k, bool *done)
     if (space.bytes && !(space.at = fr__gpu_take(r, space.bytes)))
         return -1;
     k->workspace = space.at;
-    *done = true;
     int status = fr__gpu_conv(r->to, k);
+    *done = status == 0;
     fr__gpu_give(r, space.at, space.bytes);
-    return status;
+    return status < 0 ? -1 : 0;
 }
 
 /* The window's steps over so many zeros on both sides end where y does. */
@@ -285,7 +292,16 @@ static int as_windows(fr__gpu_run *r, conv *c, bool *done)
         k.x = as_image(c, &c->x);
         k.y = as_image(c, &c->y);
         k.w = c->w.at;
+        k.bias = c->bias;
+        k.relu = c->relu;
         int status = try_dnn(r, &k, done);
+        if (!status && *done)
+            c->bias = NULL;
+        else if (!status && k.bias) { /* not by that, perhaps by itself */
+            k.bias = NULL;
+            k.relu = false;
+            status = try_dnn(r, &k, done);
+        }
         if (status || *done || (is_packed(c, &c->x) && is_packed(c, &c->y)))
             return status;
         if ((!is_packed(c, &c->x) && pack(r, c, &c->x)) ||
@@ -450,7 +466,14 @@ int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *d
 {
     conv c = read_call(call, data);
     *done = false;
-    int status = by_dnn(r, &c, done);
+    int status = 0;
+    if (c.bias && call->in[2].strides[0] != 1 && call->in[2].size > 1) {
+        const fr__native_array *b = &call->in[2];
+        status = fr__gpu_pack(r, c.dtype, 1, b->shape, b->strides, c.bias, &c.own_bias);
+        c.bias = c.own_bias.at;
+    }
+    if (!status)
+        status = by_dnn(r, &c, done);
     if (!status && !*done)
         status = by_tiles(r, &c, done);
     if (!status && !*done && !(status = pad(r, &c))) {
@@ -458,9 +481,17 @@ int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *d
         status =
             fr__gpu_gemm_run(r, &g, (char *)(uintptr_t)(c.gradient ? c.w.at : c.y.at), done);
     }
+    if (!status && *done && c.bias) {
+        int64_t places = 1;
+        for (int d = 0; d < c.last; d++)
+            places *= c.y.shape[d];
+        status = fr__gpu_add_bias(r, c.dtype, places, c.y.shape[c.last],
+                                  (char *)(uintptr_t)c.y.at, c.bias, c.relu);
+    }
     bool of_host = !c.gradient && call->npar == 2 * c.n + 1;
     if (!status && !*done && !of_host)
         status = fr__fail_int(FR__E_DEVICE, "conv: no kernel can do it");
+    fr__gpu_give(r, c.own_bias.at, c.own_bias.bytes);
     image *const all[] = {&c.x, &c.y, &c.w};
     for (int i = 0; i < FR__COUNT(all); i++)
         fr__gpu_give(r, all[i]->own.at, all[i]->own.bytes);

@@ -12,6 +12,7 @@
 
 enum {
     TENSOR_SM = 80,
+    BIAS_BLOCKS = 8, /* a processor, at most */
     BYTES = 16,      /* read at a time */
     WAVE = 2,        /* blocks a processor that are worth having */
     LEAST_STEPS = 4, /* of k in a part */
@@ -98,6 +99,16 @@ static void one_by_one(fr__product_side *x) { x->along_k = step_of(x->k) < step_
 
 /* ---- the kernels' words ------------------------------------------------------------------------ */
 
+static uint32_t form_of(int dtype)
+{
+    switch (dtype) {
+    case FR_FLOAT16: return FR__FORM_F16;
+    case FR_BFLOAT16: return FR__FORM_BF16;
+    case FR_FLOAT32: return FR__FORM_F32;
+    default: return FR__FORM_F64;
+    }
+}
+
 static fr__product_args describe(const fr__tiles *t)
 {
     fr__product_args a = {.c = t->c,
@@ -108,10 +119,7 @@ static fr__product_args describe(const fr__tiles *t)
                           .n = (uint32_t)t->n,
                           .k = (uint32_t)t->k,
                           .batches = 1,
-                          .form = t->dtype == FR_FLOAT16    ? FR__FORM_F16
-                                  : t->dtype == FR_BFLOAT16 ? FR__FORM_BF16
-                                  : t->dtype == FR_FLOAT32  ? FR__FORM_F32
-                                                            : FR__FORM_F64};
+                          .form = form_of(t->dtype)};
     fr__product_side *x = &a.side[0], *y = &a.side[1];
     x->at = t->a;
     y->at = t->b;
@@ -222,4 +230,19 @@ int fr__gpu_tiles_run(fr__gpu_run *r, const fr__tiles *t, bool *done)
         status = start(r, plain, "sum", fr__ceil_div(results, FR__PRODUCT_SUMMED), 0, &a);
     fr__gpu_give(r, a.parts, bytes);
     return status;
+}
+
+int fr__gpu_add_bias(fr__gpu_run *r, int dtype, int64_t rows, int64_t columns, char *y,
+                     const char *b, bool relu)
+{
+    fr__product_args a = {.c = y,
+                          .side = {{.at = b}},
+                          .m = (uint32_t)rows,
+                          .n = (uint32_t)columns,
+                          .form = form_of(dtype),
+                          .relu = relu};
+    int processors = fr__gpu_about(fr__gpu_of(r->home))->processors;
+    int64_t blocks = fr__min64(fr__ceil_div(rows * columns, FR__PRODUCT_THREADS),
+                               (int64_t)BIAS_BLOCKS * processors);
+    return start(r, dtype == FR_FLOAT64 ? "product_f64" : "product_f32", "bias", blocks, 0, &a);
 }

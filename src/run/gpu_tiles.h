@@ -29,6 +29,10 @@ typedef struct fr__tiles {
     int64_t first[FR__PRODUCT_AXES], size[FR__PRODUCT_AXES];
 } fr__tiles;
 
+/* y [rows, columns] += b [columns], one after the other; then what is below 0 is 0. Queued: 0 or -1. */
+int fr__gpu_add_bias(fr__gpu_run *r, int dtype, int64_t rows, int64_t columns, char *y,
+                     const char *b, bool relu);
+
 /* Queues it. *done false: it is too large for the kernels, or of more dimensions. 0 or -1. */
 int fr__gpu_tiles_run(fr__gpu_run *r, const fr__tiles *t, bool *done);
 

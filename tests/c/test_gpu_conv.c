@@ -16,6 +16,7 @@
 static bool real; /* a GPU */
 static long (*runs)(int kind), (*heuristics)(void);
 static void (*fail_at)(long n);
+static long (*count)(const char *name);
 
 static void find(void *library, const char *name, void *to)
 {
@@ -34,6 +35,7 @@ __attribute__((constructor(101))) static void choose_driver(void)
     setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
     setenv("FERRULE_CUBLASLT", STANDIN_BLAS, 0);
     setenv("FERRULE_CUDNN", STANDIN_DNN, 0);
+    find(dlopen(STANDIN, RTLD_NOW), "standin_count", &count);
     void *library = dlopen(STANDIN_DNN, RTLD_NOW);
     find(library, "dnn_runs", &runs);
     find(library, "dnn_heuristics", &heuristics);
@@ -62,7 +64,8 @@ typedef struct job {
     int n;
     int64_t x[MOST + 2], w[MOST + 2];
     int64_t stride[MOST], padding[MOST], after[MOST], dilation[MOST], between[MOST], groups;
-    bool flip, transposed;
+    bool flip, biased, relu;
+    bool apart; /* the bias in memory */
     fr_dtype dtype;
 } job;
 
@@ -78,6 +81,14 @@ static int convolve(void *ctx, int n_in, fr_array *const *in, int n_out, fr_arra
                          .groups = j->groups,
                          .flip = j->flip};
     fr_array *y = fr_conv(in[0], in[1], &o);
+    if (y && j->biased) {
+        fr_array *row =
+            fr_slice(fr_reshape(in[1], (int64_t[]){fr_size(in[1])}, 1), (int64_t[]){0},
+                     (int64_t[]){j->apart && fr_size(in[1]) >= 2 * j->w[0] ? 2 : 1}, &j->w[0]);
+        y = row ? fr_add(row, y) : NULL;
+    }
+    if (y && j->relu)
+        y = fr_maximum(y, 0.0);
     out[0] = y && n_in == 3 ? fr_sum(fr_mul(y, in[2]), NULL) : y;
     return out[0] ? 0 : -1;
 }
@@ -171,7 +182,13 @@ static job random_job(int n, bool even)
 {
     static const fr_dtype dtypes[] = {FR_FLOAT32, FR_FLOAT16, FR_BFLOAT16, FR_FLOAT64};
     int64_t groups = rnd(3) ? 1 : 2 + rnd(2), channels = 1 + rnd(4), filters = 1 + rnd(4);
-    job j = {.n = n, .groups = groups, .flip = rnd(4) == 0, .dtype = dtypes[rnd(4)]};
+    job j = {.n = n,
+             .groups = groups,
+             .flip = rnd(4) == 0,
+             .biased = rnd(2),
+             .relu = rnd(2),
+             .apart = rnd(2),
+             .dtype = dtypes[rnd(4)]};
     if (j.dtype == FR_BFLOAT16) /* whole numbers up to 256 */
         channels = filters = 1;
     j.x[0] = 1 + rnd(3);
@@ -249,6 +266,26 @@ TEST(calls_of_the_library)
     long asked = heuristics();
     compare(&j);
     EXPECT_EQ(heuristics(), asked);
+}
+
+/* A bias, and what is negative made 0: in the same call. */
+TEST(what_follows_is_in_the_call)
+{
+    if (!has_dnn())
+        return;
+    fr_scope *s = fr_scope_open();
+    job j = plain_job();
+    j.biased = j.relu = true;
+    fr_stream_set(fr_stream_default(FR_GPU, 0));
+    fr_array *in[] = {numbers(j.dtype, j.x, 4, 1), numbers(j.dtype, j.w, 4, 2)}, *y;
+    CHECK(!fr_eval_all(2, in) && !convolve(&j, 2, in, 1, &y));
+    long launches = count("cuLaunchKernel"), calls = runs(0);
+    EXPECT(!fr_eval(y));
+    fr_stream_set((fr_stream){0});
+    EXPECT_EQ(count("cuLaunchKernel"), launches);
+    EXPECT_EQ(runs(0), calls + 1);
+    fr_scope_close(s);
+    compare(&j);
 }
 
 /* Windows that the library has nothing for. */

@@ -97,7 +97,18 @@ EXPORT size_t cudnnGetVersion(void);
 EXPORT int cudnnSetStream(void *h, void *s);
 EXPORT int cudnnCreateTensorDescriptor(image **d);
 EXPORT int cudnnDestroyTensorDescriptor(image *d);
-EXPORT int cudnnSetTensorNdDescriptor(image *d, int type, int n, const int *shape,
+EXPORT int cudnnCreateActivationDescriptor(int **d) { return make((void **)d, sizeof **d); }
+int cudnnDestroyActivationDescriptor(int *d) { return drop(d); }
+
+int cudnnSetActivationDescriptor(int *d, int mode, int nans, double at)
+{
+    if ((mode != 1 && mode != 5) || nans != 1 || at != 0)
+        return BAD_PARAM;
+    *d = mode;
+    return entered(0);
+}
+
+int cudnnSetTensorNdDescriptor(image *d, int type, int n, const int *shape,
                                       const int *strides);
 EXPORT int cudnnCreateFilterDescriptor(filter **d);
 EXPORT int cudnnDestroyFilterDescriptor(filter *d);
@@ -122,6 +133,13 @@ EXPORT int cudnnConvolutionForward(void *h, const void *alpha, image *xd, const 
                                    filter *wd, const void *w, conv *c, int algorithm,
                                    void *space, size_t bytes, const void *beta, image *yd,
                                    void *y);
+EXPORT int cudnnCreateActivationDescriptor(int **d);
+EXPORT int cudnnDestroyActivationDescriptor(int *d);
+EXPORT int cudnnSetActivationDescriptor(int *d, int mode, int nans, double at);
+EXPORT int cudnnConvolutionBiasActivationForward(
+    void *h, const void *alpha, image *xd, const void *x, filter *wd, const void *w, conv *c,
+    int algorithm, void *space, size_t bytes, const void *beta, image *zd, const void *z,
+    image *bd, const void *b, int *activation, image *yd, void *y);
 EXPORT int cudnnConvolutionBackwardData(void *h, const void *alpha, filter *wd, const void *w,
                                         image *yd, const void *y, conv *c, int algorithm,
                                         void *space, size_t bytes, const void *beta, image *xd,
@@ -275,6 +293,8 @@ typedef struct work {
     filter w;
     conv c;
     char *at[3], *space; /* of x, w, y */
+    const char *bias;    /* NULL: none */
+    int relu;
 } work;
 
 static size_t size_of(int type) { return type == DOUBLE ? 8 : type == FLOAT ? 4 : 2; }
@@ -399,7 +419,8 @@ static bool run(void *ctx)
     size_t wn = filter_size(&k->w), xn = 1, yn = 1;
     if (!standin_lives(k->at[0], last_of(&k->x)) || !standin_lives(k->at[2], last_of(&k->y)) ||
         !standin_lives(k->at[1], wn * size_of(k->w.type)) ||
-        !standin_lives(k->space, WORKSPACE))
+        !standin_lives(k->space, WORKSPACE) ||
+        (k->bias && !standin_lives(k->bias, (size_t)k->y.shape[1] * size_of(k->y.type))))
         return false;
     memset(k->space, 0x5a, WORKSPACE);
     for (int i = 0; i < k->x.n; i++) {
@@ -410,6 +431,12 @@ static bool run(void *ctx)
     if (!sum)
         abort();
     all_products(k, sum);
+    for (size_t i = 0; k->bias && i < yn; i++) {
+        size_t o = i % (size_t)k->y.shape[1];
+        sum[i] += get(k->y.type, k->bias + o * size_of(k->y.type));
+        if (k->relu && sum[i] < 0)
+            sum[i] = 0;
+    }
     if (k->kind == FORWARD)
         put_image(&k->y, k->at[2], sum);
     else if (k->kind == DATA)
@@ -439,7 +466,7 @@ int cudnnConvolutionForward(void *h, const void *alpha, image *xd, const void *x
                             const void *beta, image *yd, void *y)
 {
     (void)h;
-    work k = {FORWARD, *xd, *yd, *wd, *c, {(char *)(uintptr_t)x, (char *)(uintptr_t)w, y}, space};
+    work k = {FORWARD, *xd, *yd, *wd, *c, {(char *)(uintptr_t)x, (char *)(uintptr_t)w, y}, space, NULL, 0};
     return start(&k, alpha, beta, algorithm, bytes);
 }
 
@@ -448,7 +475,7 @@ int cudnnConvolutionBackwardData(void *h, const void *alpha, filter *wd, const v
                                  size_t bytes, const void *beta, image *xd, void *x)
 {
     (void)h;
-    work k = {DATA, *xd, *yd, *wd, *c, {x, (char *)(uintptr_t)w, (char *)(uintptr_t)y}, space};
+    work k = {DATA, *xd, *yd, *wd, *c, {x, (char *)(uintptr_t)w, (char *)(uintptr_t)y}, space, NULL, 0};
     return start(&k, alpha, beta, algorithm, bytes);
 }
 
@@ -457,6 +484,20 @@ int cudnnConvolutionBackwardFilter(void *h, const void *alpha, image *xd, const 
                                    size_t bytes, const void *beta, filter *wd, void *w)
 {
     (void)h;
-    work k = {FILTER, *xd, *yd, *wd, *c, {(char *)(uintptr_t)x, w, (char *)(uintptr_t)y}, space};
+    work k = {FILTER, *xd, *yd, *wd, *c, {(char *)(uintptr_t)x, w, (char *)(uintptr_t)y}, space, NULL, 0};
+    return start(&k, alpha, beta, algorithm, bytes);
+}
+
+int cudnnConvolutionBiasActivationForward(void *h, const void *alpha, image *xd, const void *x,
+                                          filter *wd, const void *w, conv *c, int algorithm,
+                                          void *space, size_t bytes, const void *beta, image *zd,
+                                          const void *z, image *bd, const void *b,
+                                          int *activation, image *yd, void *y)
+{
+    (void)h, (void)zd;
+    work k = {FORWARD, *xd, *yd, *wd, *c, {(char *)(uintptr_t)x, (char *)(uintptr_t)w, y}, space,
+              b, *activation == 1};
+    if (z != y || bd->shape[0] != 1 || bd->shape[1] != yd->shape[1] || bd->type != yd->type)
+        return BAD_PARAM;
     return start(&k, alpha, beta, algorithm, bytes);
 }

@@ -28,6 +28,7 @@ typedef struct dnn_performance {
 
 enum { DATA_FLOAT = 0, DATA_DOUBLE = 1, DATA_HALF = 2, DATA_BFLOAT16 = 9 };
 enum { FORMAT_NHWC = 1, CROSS_CORRELATION = 1, DETERMINISTIC = 1 };
+enum { PRECOMPUTED = 1, RELU = 1, IDENTITY = 5, PROPAGATE_NANS = 1 };
 enum { MATH_DEFAULT = 0, MATH_TENSOR = 1, MATH_FMA = 3 };
 
 // clang-format off
@@ -49,6 +50,9 @@ enum { MATH_DEFAULT = 0, MATH_TENSOR = 1, MATH_FMA = 3 };
     X(cudnnSetConvolutionNdDescriptor, status,                                                 \
       (dnn_object d, int n, const int *padding, const int *stride, const int *dilation,        \
        int mode, int type))                                                                    \
+    X(cudnnCreateActivationDescriptor, status, (dnn_object *d))                                \
+    X(cudnnDestroyActivationDescriptor, status, (dnn_object d))                                \
+    X(cudnnSetActivationDescriptor, status, (dnn_object d, int mode, int nans, double at))     \
     X(cudnnSetConvolutionGroupCount, status, (dnn_object d, int groups))                       \
     X(cudnnSetConvolutionMathType, status, (dnn_object d, int math))                           \
     X(cudnnGetConvolutionForwardAlgorithm_v7, status,                                          \
@@ -62,6 +66,9 @@ enum { MATH_DEFAULT = 0, MATH_TENSOR = 1, MATH_FMA = 3 };
        int *got, dnn_performance *to))                                                         \
     X(cudnnConvolutionForward, status,                                                         \
       (dnn_handle h, const void *alpha, OPERANDS, const void *beta, dnn_object d, void *out))  \
+    X(cudnnConvolutionBiasActivationForward, status,                                           \
+      (dnn_handle h, const void *alpha, OPERANDS, const void *beta, dnn_object z, const void *, \
+       dnn_object bias, const void *, dnn_object activation, dnn_object d, void *out))         \
     X(cudnnConvolutionBackwardData, status,                                                    \
       (dnn_handle h, const void *alpha, OPERANDS, const void *beta, dnn_object d, void *out))  \
     X(cudnnConvolutionBackwardFilter, status,                                                  \
@@ -153,12 +160,12 @@ typedef struct key { /* no padding: compared as bytes */
     int32_t x[DIMS], x_strides[DIMS], y[DIMS], y_strides[DIMS];
     int32_t taps[FR__DNN_AXES], stride[FR__DNN_AXES], dilation[FR__DNN_AXES],
         padding[FR__DNN_AXES];
-    int32_t groups, axes, kind, dtype, tf32;
+    int32_t groups, axes, kind, dtype, tf32, bias, relu;
 } key;
 
 typedef struct plan {
     key key;
-    dnn_object x, y, w, conv;
+    dnn_object x, y, w, conv, bias, activation;
     int algorithm;
     size_t workspace;
     bool can;
@@ -188,7 +195,9 @@ static void make_key(key *to, const fr__gpu_convolution *c)
                 .axes = c->axes,
                 .kind = (int32_t)c->kind,
                 .dtype = (int32_t)c->dtype,
-                .tf32 = c->tf32 && c->dtype == FR_FLOAT32};
+                .tf32 = c->tf32 && c->dtype == FR_FLOAT32,
+                .bias = c->bias != NULL,
+                .relu = c->relu};
     for (int i = 0; i < 2 + c->axes; i++) {
         to->x[i] = c->x.shape[i];
         to->x_strides[i] = c->x.strides[i];
@@ -257,6 +266,23 @@ static bool make_conv(plan *p, int compute, int math)
            !dnn.cudnnSetConvolutionMathType(p->conv, math);
 }
 
+/* Of a bias and what comes after it. */
+static bool make_tail(plan *p, int type)
+{
+    const key *k = &p->key;
+    int32_t shape[DIMS] = {1, k->y[1], 1, 1, 1}, one = k->y[1],
+            strides[DIMS] = {one, 1, one, one, one};
+    if (!k->bias)
+        return true;
+    if (dnn.cudnnCreateActivationDescriptor(&p->activation)) {
+        p->activation = NULL;
+        return false;
+    }
+    return !dnn.cudnnSetActivationDescriptor(p->activation, k->relu ? RELU : IDENTITY,
+                                             PROPAGATE_NANS, 0) &&
+           make_image(&p->bias, type, 2 + k->axes, shape, strides);
+}
+
 /* The first that gives the same bits each time, and no less precision than was asked for. */
 static bool choose_algorithm(dnn_handle handle, plan *p, int math)
 {
@@ -274,7 +300,8 @@ static bool choose_algorithm(dnn_handle handle, plan *p, int math)
                                                               TRIED, &got, found);
     for (int i = 0; !r && i < got; i++) {
         const dnn_performance *f = &found[i];
-        if (f->state || f->deterministic != DETERMINISTIC || f->workspace > WORKSPACE ||
+        if ((p->key.bias && f->algorithm != PRECOMPUTED) || f->state ||
+            f->deterministic != DETERMINISTIC || f->workspace > WORKSPACE ||
             (math == MATH_FMA && f->math != MATH_FMA && f->math != MATH_DEFAULT))
             continue;
         p->algorithm = f->algorithm;
@@ -291,7 +318,8 @@ static bool fill_plan(dnn_handle handle, plan *p)
     return types(k, &type, &compute, &math) &&
            make_image(&p->x, type, 2 + k->axes, k->x, k->x_strides) &&
            make_image(&p->y, type, 2 + k->axes, k->y, k->y_strides) && make_filter(p, type) &&
-           make_conv(p, compute, math) && choose_algorithm(handle, p, math);
+           make_conv(p, compute, math) && make_tail(p, type) &&
+           choose_algorithm(handle, p, math);
 }
 
 static void empty_plan(plan *p)
@@ -304,7 +332,11 @@ static void empty_plan(plan *p)
         dnn.cudnnDestroyFilterDescriptor(p->w);
     if (p->conv)
         dnn.cudnnDestroyConvolutionDescriptor(p->conv);
-    p->x = p->y = p->w = p->conv = NULL;
+    if (p->bias)
+        dnn.cudnnDestroyTensorDescriptor(p->bias);
+    if (p->activation)
+        dnn.cudnnDestroyActivationDescriptor(p->activation);
+    p->x = p->y = p->w = p->conv = p->bias = p->activation = NULL;
 }
 
 static void forget_all(fr__gpu_dnn *d)
@@ -366,7 +398,8 @@ bool fr__gpu_conv_can(fr__gpu *g, const fr__gpu_convolution *c, size_t *workspac
     fr__gpu_dnn *d = g->dnn;
     bool can = false;
     *workspace = 0;
-    if (!fr__gpu_dnn_ready() || !aligned(c->x.at) || !aligned(c->y.at) || !aligned(c->w))
+    if (!fr__gpu_dnn_ready() || !aligned(c->x.at) || !aligned(c->y.at) || !aligned(c->w) ||
+        !aligned(c->bias))
         return false;
     fr__error_save(&e);
     if (!fr__gpu_enter(g, &back)) {
@@ -390,6 +423,10 @@ static status run(dnn_handle h, const plan *p, const fr__gpu_convolution *c)
                *beta = f64 ? (const void *)&zero64 : &zero;
     void *x = (void *)(uintptr_t)c->x.at, *y = (void *)(uintptr_t)c->y.at,
          *w = (void *)(uintptr_t)c->w;
+    if (c->bias)
+        return dnn.cudnnConvolutionBiasActivationForward(
+            h, alpha, p->x, x, p->w, w, p->conv, p->algorithm, c->workspace, p->workspace, beta,
+            p->y, y, p->bias, c->bias, p->activation, p->y, y);
     if (c->kind == FR__CONV_FORWARD)
         return dnn.cudnnConvolutionForward(h, alpha, p->x, x, p->w, w, p->conv, p->algorithm,
                                            c->workspace, p->workspace, beta, p->y, y);
@@ -417,9 +454,14 @@ int fr__gpu_conv(fr__gpu_stream *s, const fr__gpu_convolution *c)
         fr__gpu_launched(s, "conv");
         r = run(d->handle, p, c);
     }
+    bool never = r && p && c->bias; /* which only the call itself tells */
+    if (never)
+        p->can = false;
     pthread_mutex_unlock(&d->lock);
     int bad = 0;
-    if (r)
+    if (never)
+        bad = 1;
+    else if (r)
         bad = fr__fail_int(FR__E_DEVICE, "gpu %d: conv: cuDNN's status %d", g->info.index, r);
     else if (fr__gpu_blocking() && !atomic_load(&s->recording))
         bad = FR__GPU(g, s, cuStreamSynchronize, (s->handle));

@@ -35,7 +35,8 @@ typedef struct fr__gpu_convolution {
     bool tf32; /* may be used: see fr__gpu_tf32 */
     int axes;  /* 2 or 3 */
     fr__gpu_image x, y;
-    const char *w;
+    const char *w, *bias; /* bias: of FORWARD, [O], added to y; NULL: none */
+    bool relu;            /* what is below 0 then is 0 */
     int32_t taps[FR__DNN_AXES], stride[FR__DNN_AXES], dilation[FR__DNN_AXES],
         padding[FR__DNN_AXES], groups;
     char *workspace;
@@ -44,7 +45,7 @@ typedef struct fr__gpu_convolution {
 /* Can cuDNN do it, with how many bytes of workspace? Addresses are to be multiples of 16. Sets no error.
  * What it chooses for a shape is cached. */
 bool fr__gpu_conv_can(fr__gpu *g, const fr__gpu_convolution *c, size_t *workspace);
-/* Queues it, with that workspace. 0 or -1. */
+/* Queues it, with that workspace. 0, -1, or 1: with a bias it can't be done after all. */
 int fr__gpu_conv(fr__gpu_stream *s, const fr__gpu_convolution *c);
 
 #endif

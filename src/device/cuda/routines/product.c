@@ -65,8 +65,8 @@ INLINED void copy_side(const fr__product_side *x, const char *at, bool along_k, 
         const SHARED_IS place *other = &k_places[k];
         bool there = is_inside(x, line, other);
         const char *from = there ? at + (line->offset + other->offset) * ELEMENT : at;
-        copy_async(to + place_in(along_k, n, line_of(along_k, n, (uint32_t)i), k), from,
-                   there ? 16 : 0);
+        copy_async_cached(to + place_in(along_k, n, line_of(along_k, n, (uint32_t)i), k), from,
+                          there ? 16 : 0);
     }
 }
 

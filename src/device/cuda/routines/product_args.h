@@ -47,8 +47,8 @@ typedef struct fr__product_args {
     int64_t c_row, c_column, c_batch;
     uint32_t batch[FR__PRODUCT_BATCH];
     uint32_t m, n, k, row_tiles, column_tiles, batches, splits,
-        chunk; /* chunk: of k, in a part */
-    uint32_t form, unused;
+        chunk;           /* chunk: of k, in a part */
+    uint32_t form, relu; /* relu: of `bias` */
 } fr__product_args;
 
 #endif

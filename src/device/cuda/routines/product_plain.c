@@ -1,7 +1,7 @@
 /* product_plain.c (for GPUs) - products of matrices by multiply-adds, where tensor cores aren't used
  *
  * needs   NAME; F32: float32, float16 and bfloat16, summed in float32; or F64
- * gives   tiles: 64 x 64 of c by a block, of a part of k; sum: parts added up, in order
+ * gives   tiles: 64 x 64 of c by a block, of a part of k; sum: parts added up, in order; bias
  *
  * As product.c, but for elements one by one; the dimension along which an operand is contiguous is told, so that
  * neighbours read neighbours.
@@ -197,4 +197,16 @@ KERNEL(ENTRY(sum), fr__product_args)
     UNROLLED for (uint32_t p = 1; p < PARTS; p++) v += sums[lane + p * (THREADS / PARTS)];
     int64_t batch = i / each, row = i % each / s.n, column = i % s.n;
     store(&s, batch * s.c_batch + row * s.c_row + column * s.c_column, v);
+}
+
+/* ---- what follows a convolution ------------------------------------------------------------------ */
+
+/* c[m, n] += a row of n numbers, a; what is below 0 then is 0, perhaps. */
+KERNEL(ENTRY(bias), fr__product_args)
+{
+    int64_t all = (int64_t)s.m * s.n;
+    for (int64_t i = grid_thread(); i < all; i += grid_threads()) {
+        number v = load(&s, s.c, i) + load(&s, s.side[0].at, i % s.n);
+        store(&s, i, s.relu && v < 0 ? 0 : v);
+    }
 }

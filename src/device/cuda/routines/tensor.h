@@ -82,6 +82,14 @@ INLINED void copy_async(uint32_t to, const char *from, uint32_t bytes)
                      : "r"(to), "l"(from), "r"(bytes)
                      : "memory");
 }
+/* Through the first cache: others of the block read it soon. */
+INLINED void copy_async_cached(uint32_t to, const char *from, uint32_t bytes)
+{
+    __asm__ volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;"
+                     :
+                     : "r"(to), "l"(from), "r"(bytes)
+                     : "memory");
+}
 INLINED void copies_end_group(void) { __asm__ volatile("cp.async.commit_group;" ::: "memory"); }
 INLINED void copies_wait(void) { __asm__ volatile("cp.async.wait_group 0;" ::: "memory"); }
 /* For all groups but the last. */
@@ -113,6 +121,7 @@ void load_transposed(uint32_t *r, uint32_t at);
 uint32_t load_shared(uint32_t at);
 void multiply_add_kind(int kind, float *c, const uint32_t *a, const uint32_t *b);
 void copy_async(uint32_t to, const char *from, uint32_t bytes);
+#define copy_async_cached copy_async
 void copies_end_group(void);
 void copies_wait(void);
 #define copies_wait_but_one copies_wait
