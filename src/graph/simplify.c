@@ -165,6 +165,19 @@ static int part_of(state *s, fr__tnode n)
     return below;
 }
 
+/* The order of two operands that commute: a number comes last wherever it was seen first, so that the
+ * same work on other arrays is the same kernel. */
+static bool comes_after(const state *s, int i, int j)
+{
+    const fr__tnode *x = node(s, i), *y = node(s, j);
+    while (fr__is_view(x))
+        x = node(s, x->in[0]);
+    while (fr__is_view(y))
+        y = node(s, y->in[0]);
+    bool first = x->op == FR__OP_NUMBER, second = y->op == FR__OP_NUMBER;
+    return first != second ? first : i > j;
+}
+
 /* The new number that stands for n, whose inputs are new numbers already. */
 static int rewrite(state *s, fr__tnode n)
 {
@@ -234,7 +247,7 @@ static int rewrite(state *s, fr__tnode n)
     }
     bool chooses = n.op == FR__OP_maximum || n.op == FR__OP_minimum; /* of 0 and -0 the first */
     if (fr__ops[n.op].class == FR__ELEMENTWISE && fr__ops[n.op].traits & FR__COMMUTES &&
-        n.in[0] > n.in[1] && !(chooses && is_float)) {
+        comes_after(s, n.in[0], n.in[1]) && !(chooses && is_float)) {
         int32_t first = n.in[1]; /* one order, so that equal ones are seen to be */
         n.in[1] = n.in[0];
         n.in[0] = first;

@@ -10,10 +10,13 @@
 #include "core/place.h"
 #include "device/cuda/launch.h"
 #include "device/cuda/place.h"
+#include "device/cuda/routine.h"
 #include "device/launch.h"
 #include "run/gpu.h"
 
 #include "base/pool.h"
+
+enum { ALIGNED = 256 }; /* an address that is nowhere */
 
 /* ---- working memory ------------------------------------------------------------------------- */
 
@@ -29,6 +32,8 @@ static char *keep(fr__gpu_run *r, fr__gpu_blocks *in, size_t bytes)
 char *fr__gpu_take(fr__gpu_run *r, size_t bytes)
 {
     fr__gpu_kept *k = r->kept;
+    if (r->dry)
+        return (char *)(uintptr_t)ALIGNED;
     if (!k)
         return fr__gpu_alloc(r->home, bytes);
     for (int i = k->next; i < k->working->n; i++)
@@ -54,7 +59,7 @@ char *fr__gpu_take_filled(fr__gpu_run *r, size_t bytes)
 
 void fr__gpu_give(fr__gpu_run *r, char *block, size_t bytes)
 {
-    if (!r->kept)
+    if (!r->kept && !r->dry)
         fr__gpu_free(r->home, block, bytes);
 }
 
@@ -140,19 +145,29 @@ out:
 
 /* ---- routines of the GPU ----------------------------------------------------------------- */
 
+static bool is_conv(const fr__native *n)
+{
+    return n == &fr__native_conv || n == &fr__native_conv_filter;
+}
+
+static bool is_product(const fr__native *n) { return n == &fr__native_contract || is_conv(n); }
+
+static int run_routine(fr__gpu_run *r, const fr__native_call *c, char *const *data, bool *done)
+{
+    return c->routine == &fr__native_contract ? fr__gpu_product_run(r, c, data, done)
+           : is_conv(c->routine)              ? fr__gpu_conv_run(r, c, data, done)
+                                              : fr__gpu_routine_run(r, c, data, done);
+}
+
 static int run_native(fr__gpu_run *r, const fr__step *s)
 {
-    const fr__native *n = s->native->routine;
     char *data[FR__INPUTS + 2] = {NULL};
     bool done = false;
     for (int i = 0; i < s->npatches; i++) {
         const fr__patch *q = &s->patches[i];
         data[q->word] = (q->is_leaf ? r->leaves[q->index] : r->stored[q->index]) + q->offset;
     }
-    int status = n == &fr__native_contract ? fr__gpu_product_run(r, s->native, data, &done)
-                 : n == &fr__native_conv || n == &fr__native_conv_filter
-                     ? fr__gpu_conv_run(r, s->native, data, &done)
-                     : fr__gpu_routine_run(r, s->native, data, &done);
+    int status = run_routine(r, s->native, data, &done);
     if (status || done)
         return status;
     if (r->kept)
@@ -241,17 +256,45 @@ static int find_leaves(fr__gpu_run *r)
     return 0;
 }
 
+/* Modules of routines that the plan's steps will ask for. */
+static void collect_modules(const fr__gpu_run *r, fr__gpu_modules *to)
+{
+    fr__gpu_run dry = *r;
+    fr__saved_error e;
+    dry.dry = true;
+    fr__error_save(&e);
+    fr__gpu_collect(to);
+    for (int i = 0; i < r->p->nsteps; i++) {
+        const fr__native_call *c = r->p->steps[i].native;
+        char *data[FR__INPUTS + 2];
+        bool done = false;
+        if (!c || is_product(c->routine))
+            continue;
+        for (int k = 0; k < FR__COUNT(data); k++)
+            data[k] = (char *)(uintptr_t)ALIGNED;
+        run_routine(&dry, c, data, &done);
+    }
+    fr__gpu_collect(NULL);
+    fr__error_restore(&e); /* what is wrong is told when it matters */
+}
+
 /* Of a first call: all that is missing, at once. */
 static int make_code(fr__gpu_run *r)
 {
     const fr__plan *p = r->p;
     int n = 0;
-    fr__wanted *wanted = fr__malloc(sizeof *wanted * (size_t)p->nsteps + 1);
+    fr__gpu_modules modules = {0};
+    fr__wanted *wanted =
+        fr__malloc(sizeof *wanted * ((size_t)p->nsteps + FR__COUNT(modules.at)));
     if (!wanted)
         return -1;
+    collect_modules(r, &modules);
+    for (int i = 0; i < modules.n; i++)
+        wanted[n++] = (fr__wanted){.module = modules.at[i]};
     for (int i = 0; i < p->nsteps; i++)
         if (!p->steps[i].native && p->steps[i].together)
-            wanted[n++] = (fr__wanted){p->steps[i].kernel, entry_of(&p->steps[i])};
+            wanted[n++] =
+                (fr__wanted){.of = p->steps[i].kernel, .entry = entry_of(&p->steps[i])};
     int status = fr__kcache_make(n, wanted, fr__gpu_of(r->home));
     fr__free(wanted);
     return status;
@@ -260,7 +303,9 @@ static int make_code(fr__gpu_run *r)
 static int find_code(fr__gpu_run *r)
 {
     fr__gpu *g = fr__gpu_of(r->home);
-    bool made = false;
+    bool made = r->p->nsteps && !r->p->steps[0].runs;
+    if (made && make_code(r))
+        return -1;
     for (int i = 0; i < r->p->nsteps; i++) {
         const fr__step *s = &r->p->steps[i];
         r->code[i] = NULL;

@@ -45,7 +45,8 @@ typedef struct fr__gpu_run {
     char **leaves, **stored; /* addresses on the GPU */
     fr__gpu_code **code;     /* of every step; NULL: a routine */
     uint64_t *words;
-    fr__gpu_lanes *lanes;        /* of what is recorded; NULL: one after the other */
+    bool dry;             /* nothing is queued: the code that it would need is collected */
+    fr__gpu_lanes *lanes; /* of what is recorded; NULL: one after the other */
     struct fr__gpu_times *times; /* NULL: this run isn't timed */
     fr__gpu_kept *kept;          /* NULL: nothing is recorded */
 } fr__gpu_run;

@@ -15,8 +15,10 @@
 #include "device/cuda/launch.h"
 
 enum {
-    LEAST = 3,           /* steps that are worth a table */
-    KEPT = 4 << 20,      /* bytes of temporaries that a step may keep from others */
+    LEAST = 3, /* steps that are worth a table */
+    KEPT =
+        512 << 10, /* bytes of temporaries that a step may keep from others; one that reads more
+                            is worth a launch, which has others beside it meanwhile */
     KEPT_ALL = 64 << 20, /* all of them */
     SMALL = 64 << 10,    /* a temporary that doesn't matter */
     LARGE = 128 << 20,   /* bytes of a step whose launch doesn't matter */

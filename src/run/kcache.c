@@ -8,6 +8,7 @@
 #include "base/fork.h"
 #include "base/pool.h"
 #include "core/array.h"
+#include "device/cuda/routine.h"
 #include "run/diskcache.h"
 
 _Atomic int64_t fr__counters[FR_COUNTERS];
@@ -274,6 +275,25 @@ fr__kfn *fr__kcache_code(fr__kentry *e, bool llvm)
 
 /* ---- on a GPU ----------------------------------------------------------------------- */
 
+/* Of a routine's module: from disk, or assembled. NULL without an error where the driver may do it. */
+static char *routine_image(fr__gpu *g, const char *text, size_t *bytes)
+{
+    const fr__gpu_info *about = fr__gpu_about(g);
+    fr__text key = {0};
+    fr__text_add(&key, text);
+    fr__text_f(&key, "\ncuda sm_%d driver %d", about->sm, about->driver);
+    char *cubin = key.failed ? NULL : fr__disk_get(key.at, key.n, bytes);
+    if (!cubin && !key.failed && (cubin = fr__gpu_assemble(g, text, bytes)))
+        fr__disk_put(key.at, key.n, cubin, *bytes);
+    fr__text_free(&key);
+    return cubin;
+}
+
+__attribute__((constructor)) static void give_images(void)
+{
+    fr__gpu_routine_image = routine_image;
+}
+
 /* Assembled code from disk, or made now: by LLVM to PTX, by the driver from there. */
 static char *cubin_of(const fr__kentry *e, fr__gpu *g, fr__entry entry, size_t *bytes)
 {
@@ -400,7 +420,8 @@ static void make_some(void *ctx, int64_t begin, int64_t end, int thread)
         if (failed_before(b, i))
             continue;
         fr__error_save(&before);
-        if (make_gpu_code(b->of[i].of, b->gpu, b->of[i].entry))
+        if (b->of[i].of ? make_gpu_code(b->of[i].of, b->gpu, b->of[i].entry)
+                        : fr__gpu_routine_load(b->gpu, b->of[i].module))
             note_failure(b, i);
         fr__error_restore(&before);
     }
@@ -410,6 +431,8 @@ static void make_some(void *ctx, int64_t begin, int64_t end, int thread)
 static int longest_first(const void *a, const void *b)
 {
     const fr__wanted *x = a, *y = b;
+    if (!x->of || !y->of)
+        return !x->of && !y->of ? x->module - y->module : x->of ? 1 : -1;
     int n = x->of->kernel->nins, m = y->of->kernel->nins;
     if (n != m)
         return m - n;
@@ -423,6 +446,10 @@ static int choose(int n, const fr__wanted *wanted, fr__gpu *g, fr__wanted *to)
     int chosen = 0;
     for (int i = 0; i < n; i++) {
         fr__kentry *e = wanted[i].of;
+        if (!e) {
+            to[chosen++] = wanted[i];
+            continue;
+        }
         uint8_t bit = (uint8_t)(1 << wanted[i].entry);
         if (e->chosen & bit || (g ? fr__kcache_has(e, g, wanted[i].entry) : has_code(e)))
             continue;
@@ -430,7 +457,8 @@ static int choose(int n, const fr__wanted *wanted, fr__gpu *g, fr__wanted *to)
         to[chosen++] = wanted[i];
     }
     for (int i = 0; i < chosen; i++)
-        to[i].of->chosen = 0;
+        if (to[i].of)
+            to[i].of->chosen = 0;
     return chosen;
 }
 

@@ -44,8 +44,9 @@ fr__gpu_code *fr__kcache_gpu_code(fr__kentry *e, fr__gpu *g, fr__entry entry);
 /* Is it there? */
 bool fr__kcache_has(const fr__kentry *e, fr__gpu *g, fr__entry entry);
 typedef struct fr__wanted {
-    fr__kentry *of;
+    fr__kentry *of; /* NULL: a routine's module on the GPU */
     fr__entry entry;
+    int module;
 } fr__wanted;
 /* Code for all of these that have none yet, each once, made by the pool's threads: machine code of the
  * host (g NULL; what can't be had is no error), or a device's. 0, or -1 with the error of one of them. */

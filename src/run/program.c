@@ -62,7 +62,7 @@ static int find_code(const fr__plan *p, bool hot, fr__kfn **fns)
         bool make = false;
         fns[i] = p->steps[i].native ? NULL : code_for(&p->steps[i], hot, &make);
         if (FR__UNLIKELY(make))
-            status = fr__vec_push(&missing, ((fr__wanted){p->steps[i].kernel, FR__ONE}));
+            status = fr__vec_push(&missing, ((fr__wanted){.of = p->steps[i].kernel}));
     }
     if (FR__UNLIKELY(missing.n) && !status &&
         !(status = fr__kcache_make(missing.n, missing.at, NULL)))

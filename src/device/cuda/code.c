@@ -76,15 +76,21 @@ fr__gpu_code *fr__gpu_load(fr__gpu *g, const void *image, size_t bytes, const ch
     int bad =
         jit_failed(g, fr__cuda.cuModuleLoadDataEx(&c->module, image, 2, j->options, j->values),
                    "cuModuleLoadDataEx", j);
-    if (!bad && (bad = find_entry(c, c->module, entry)))
+    if (!bad && entry && (bad = find_entry(c, c->module, entry)))
         fr__cuda.cuModuleUnload(c->module);
     fr__gpu_leave(back);
     fr__free(j);
     if (!bad)
         return c;
-    fr__error_context("loading %.100s", entry);
+    fr__error_context("loading %.100s", entry ? entry : "a module");
     fr__free(c);
     return NULL;
+}
+
+fr__gpu_code *fr__gpu_no_code(void)
+{
+    static fr__gpu_code none;
+    return &none;
 }
 
 fr__gpu_code *fr__gpu_load_also(fr__gpu_code *of, const char *entry)
@@ -216,7 +222,7 @@ int fr__gpu_launch(fr__gpu_stream *s, fr__gpu_code *c, fr__gpu_shape shape, void
                    const char *name)
 {
     CUcontext back;
-    if (!shape.blocks)
+    if (!shape.blocks || !c->gpu)
         return 0;
     if (fr__gpu_enter(s->gpu, &back))
         return -1;

@@ -110,10 +110,11 @@ int fr__gpu_fill(fr__gpu_stream *s, char *to, unsigned char byte, size_t bytes);
 
 typedef struct fr__gpu_code fr__gpu_code; /* an entry of a loaded module */
 /* image: PTX text (NUL-terminated) or a cubin of so many bytes. The JIT's words come with the error.
- * Loaded eagerly. */
+ * Loaded eagerly. entry NULL: the module alone, for fr__gpu_load_also. */
 fr__gpu_code *fr__gpu_load(fr__gpu *g, const void *image, size_t bytes, const char *entry);
 /* Another entry of the module that fr__gpu_load made `of` from; unloaded before that, if at all. */
 fr__gpu_code *fr__gpu_load_also(fr__gpu_code *of, const char *entry);
+fr__gpu_code *fr__gpu_no_code(void); /* its launches do nothing */
 /* Safe while it runs: waits for the device first; while a stream records, it is put off until then.
  * A recorded graph needs its codes: they are unloaded after it. */
 void fr__gpu_unload(fr__gpu_code *c);

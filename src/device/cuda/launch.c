@@ -120,8 +120,10 @@ static int fit_registers(const fr__gpu_many *m, unsigned *threads)
     return 0;
 }
 
+/* A block of a long row does several parts of it: it reads the words once. */
 int64_t fr__gpu_many_blocks(fr__gpu_many *m)
 {
+    enum { TURNS = 2, LONG = 64 };
     int64_t all = 0;
     if (fit_registers(m, &m->threads))
         return -1;
@@ -130,6 +132,8 @@ int64_t fr__gpu_many_blocks(fr__gpu_many *m)
         fr__ptx_shape how =
             fr__ptx_spread(m->kernel, row + FR__ROW_WORDS, 0, (int64_t)row[FR__ROW_RANGE],
                            (fr__ptx_room){.threads = m->threads});
+        if (how.blocks >= LONG)
+            how.blocks = (how.blocks + TURNS - 1) / TURNS;
         row[FR__ROW_FIRST] = (uint64_t)all;
         row[FR__ROW_BLOCKS] = how.blocks;
         row[FR__ROW_SHAPE] = how.shape;

@@ -1,7 +1,7 @@
 /* routine.c (cuda) - the PTX of routines that were written in C, loaded once a device
  *
- * A module is compiled by the driver when the first of its entries is asked for, some tenths of a
- * second at most; the driver keeps what it made on disk.
+ * A module is loaded when the first of its entries is asked for, or before: what a program will want is
+ * collected by a run that starts nothing, then compiled by several threads.
  */
 #include "device/cuda/routine.h"
 
@@ -17,64 +17,110 @@
 #include "device/cuda/routines_ptx.h"
 
 typedef struct loaded {
-    char name[48]; /* of the entry */
+    char name[48]; /* of the entry; "": the module itself */
     fr__gpu *gpu;
     int module;
-    bool also; /* not the first entry of its module */
     fr__gpu_code *code;
 } loaded;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FR__VEC(loaded *) all;
 
-static loaded *find(fr__gpu *g, const char *name)
+char *(*fr__gpu_routine_image)(fr__gpu *g, const char *text, size_t *bytes);
+
+/* ---- what would be wanted --------------------------------------------------------------- */
+
+static _Thread_local fr__gpu_modules *collecting;
+
+void fr__gpu_collect(fr__gpu_modules *to) { collecting = to; }
+
+static fr__gpu_code *collect(int module)
+{
+    for (int i = 0; i < collecting->n; i++)
+        if (collecting->at[i] == module)
+            return fr__gpu_no_code();
+    if (collecting->n < FR__COUNT(collecting->at))
+        collecting->at[collecting->n++] = module;
+    return fr__gpu_no_code();
+}
+
+/* ---- modules, entries -------------------------------------------------------------------- */
+
+static int find_module(const char *name)
+{
+    for (int m = 0; m < FR__COUNT(routines_ptx); m++)
+        if (!strcmp(routines_ptx[m].name, name))
+            return m;
+    return fr__fail_int(FR__E_INTERNAL, "no routine '%s' for GPUs", name);
+}
+
+/* Locked. */
+static loaded *find(fr__gpu *g, int module, const char *name)
 {
     for (int i = 0; i < all.n; i++)
-        if (all.at[i]->gpu == g && !strcmp(all.at[i]->name, name))
+        if (all.at[i]->gpu == g && all.at[i]->module == module &&
+            !strcmp(all.at[i]->name, name))
             return all.at[i];
     return NULL;
 }
 
-static fr__gpu_code *load(fr__gpu *g, int module, const char *entry, bool *also)
+/* Locked. Takes the code over. */
+static loaded *add(fr__gpu *g, int module, const char *name, fr__gpu_code *code)
 {
-    *also = true;
-    for (int i = 0; i < all.n; i++)
-        if (all.at[i]->gpu == g && all.at[i]->module == module && !all.at[i]->also)
-            return fr__gpu_load_also(all.at[i]->code, entry);
-    const char *text = routines_ptx[module].text;
-    *also = false;
-    return fr__gpu_load(g, text, strlen(text) + 1, entry);
+    loaded *l = code ? fr__calloc(1, sizeof *l) : NULL;
+    if (l) {
+        *l = (loaded){.gpu = g, .module = module, .code = code};
+        snprintf(l->name, sizeof l->name, "%s", name);
+        if (!fr__vec_push(&all, l))
+            return l;
+    }
+    fr__gpu_unload(code);
+    fr__free(l);
+    return NULL;
 }
 
-static loaded *add(fr__gpu *g, const char *module, const char *name)
+static bool is_loaded(fr__gpu *g, int module)
 {
-    for (int m = 0; m < FR__COUNT(routines_ptx); m++) {
-        if (strcmp(routines_ptx[m].name, module))
-            continue;
-        loaded *l = fr__calloc(1, sizeof *l);
-        if (!l)
-            return NULL;
-        l->gpu = g;
-        l->module = m;
-        snprintf(l->name, sizeof l->name, "%s", name);
-        if ((l->code = load(g, m, name, &l->also)) && !fr__vec_push(&all, l))
-            return l;
-        fr__gpu_unload(l->code);
-        fr__free(l);
-        return NULL;
-    }
-    fr__fail(FR__E_INTERNAL, "no routine '%s' for GPUs", module);
-    return NULL;
+    pthread_mutex_lock(&lock);
+    bool is = find(g, module, "") != NULL;
+    pthread_mutex_unlock(&lock);
+    return is;
+}
+
+int fr__gpu_routine_load(fr__gpu *g, int module)
+{
+    if (is_loaded(g, module))
+        return 0;
+    const char *text = routines_ptx[module].text;
+    size_t bytes = strlen(text) + 1;
+    char *image = fr__gpu_routine_image ? fr__gpu_routine_image(g, text, &bytes) : NULL;
+    fr__gpu_code *code =
+        fr__failed() ? NULL : fr__gpu_load(g, image ? image : text, bytes, NULL);
+    fr__free(image);
+    pthread_mutex_lock(&lock);
+    int status = 0;
+    if (code && find(g, module, "")) /* another thread was faster */
+        fr__gpu_unload(code);
+    else
+        status = add(g, module, "", code) ? 0 : -1;
+    pthread_mutex_unlock(&lock);
+    return status;
 }
 
 fr__gpu_code *fr__gpu_routine(fr__gpu *g, const char *module, const char *entry,
                               const char **name)
 {
     char text[sizeof((loaded *)0)->name];
+    int m = find_module(module);
+    *name = NULL;
+    if (m >= 0 && collecting)
+        return collect(m);
+    if (m < 0 || fr__gpu_routine_load(g, m))
+        return NULL;
     snprintf(text, sizeof text, "%s_%s", module, entry);
     pthread_mutex_lock(&lock);
-    loaded *l = find(g, text);
-    l = l ? l : add(g, module, text);
+    loaded *l = find(g, m, text);
+    l = l ? l : add(g, m, text, fr__gpu_load_also(find(g, m, "")->code, text));
     pthread_mutex_unlock(&lock);
     *name = l ? l->name : NULL;
     return l ? l->code : NULL;

@@ -158,6 +158,26 @@ KERNEL(ENTRY(few), fr__scatter_args)
     }
 }
 
+enum { AHEAD = 8 };
+
+/* The updates of these places of 32, two at a time. */
+static inline uint64_t look_at(const fr__scatter_args *s, uint64_t v, int64_t from,
+                               uint32_t places)
+{
+    while (places) {
+        int64_t p = __builtin_ctz(places);
+        places &= places - 1;
+        int64_t q = places ? __builtin_ctz(places) : p;
+        uint64_t x = load(s->updates, s->size, from + p * s->u_step);
+        uint64_t y = load(s->updates, s->size, from + q * s->u_step);
+        v = combined(s, v, x);
+        if (places)
+            v = combined(s, v, y);
+        places &= places - 1;
+    }
+    return v;
+}
+
 /* A warp has up to 32 neighbours of y [outer, n, inner] that differ in the last. */
 KERNEL(ENTRY(look), fr__scatter_args)
 {
@@ -170,13 +190,18 @@ KERNEL(ENTRY(look), fr__scatter_args)
         column c = column_of(&s, outer, mine ? inner : 0);
         int64_t from = outer * s.x_outer + i * s.x_step + inner * s.x_inner;
         uint64_t v = mine ? load(s.x, s.size, from) : 0;
-        for (int64_t first = 0; first < s.k; first += WARP) {
-            int64_t p = first + lane;
-            bool here = p < s.k && index_of(&s, 0, p) == i;
-            uint32_t like = lanes_like(here), found = here ? like : ~like;
-            for (; found; found &= found - 1) {
-                int64_t q = first + __builtin_ctz(found);
-                v = combined(&s, v, load(s.updates, s.size, c.from + q * s.u_step));
+        for (int64_t first = 0; first < s.k; first += AHEAD * WARP) {
+            bool here[AHEAD]; /* all are asked for before the first is needed */
+            UNROLLED
+            for (int a = 0; a < AHEAD; a++) {
+                int64_t p = first + a * WARP + lane;
+                here[a] = p < s.k && index_of(&s, 0, p) == i;
+            }
+            UNROLLED
+            for (int a = 0; a < AHEAD; a++) {
+                uint32_t like = lanes_like(here[a]);
+                v = look_at(&s, v, c.from + (first + a * WARP) * s.u_step,
+                            here[a] ? like : ~like);
             }
         }
         if (mine)
