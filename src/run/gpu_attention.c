@@ -12,7 +12,13 @@
 
 #include <stdio.h>
 
-enum { TENSOR_SM = 80, PACK_THREADS = 256, ARRAYS = 5, PACK_BLOCKS = 8 /* a processor */ };
+enum {
+    TENSOR_SM = 80,
+    GROUP_SM = 90,
+    PACK_THREADS = 256,
+    ARRAYS = 5,
+    PACK_BLOCKS = 8 /* a processor */
+};
 
 typedef struct attend {
     fr__gpu_run *r;
@@ -68,6 +74,12 @@ static int tensor_head(const attend *x, bool grad)
                    (x->size == 2 || fr__gpu_tf32())
                ? head
                : 0;
+}
+
+/* Whether the kernels for Hopper's products by groups of warps do it. */
+static bool by_groups(const attend *x)
+{
+    return x->size == 2 && x->head && x->head <= 128 && about(x)->sm == GROUP_SM;
 }
 
 static void describe(attend *x, const fr__native_array *mask, const char *mask_data, bool grad)
@@ -137,10 +149,17 @@ static int start(attend *x, bool grad, const char *entry, int products, int rows
                  int columns)
 {
     static const char *const names[] = {"f16", "bf16", "tf32"};
-    char module[32];
+    char module[40];
     int row = x->head * x->size;
     fr__gpu_shape shape = {.threads = FR__ATTENTION_THREADS};
-    if (x->head) {
+    if (by_groups(x)) {
+        snprintf(module, sizeof module, "attention%s_group_%s_%d", grad ? "_grad" : "",
+                 names[x->a.element], x->head);
+        shape.threads = FR__ATTENTION_THREADS;
+        shape.shared = grad ? FR__GROUP_GRAD_SHARED(x->head) : FR__GROUP_SHARED(x->head);
+        each = FR__GROUP_ROWS;
+        x->a.columns = 1;
+    } else if (x->head) {
         snprintf(module, sizeof module, "attention%s_%s_%d", grad ? "_grad" : "",
                  names[x->a.element], x->head);
         shape.shared =
@@ -193,9 +212,8 @@ static int gradients(attend *x, char *const *data)
     a->dv = a->dk + x->size * c->in[1].size;
     int row = x->head * x->size, each = 64 * FR__ATTEND_GRAD_TILES(row);
     int wider = a->width > a->out_width ? a->width : a->out_width;
-    return start(x, false, "rows", a->products, a->queries, 64 * FR__ATTEND_TILES(row), 1) ||
-                   start(x, true, "keys", a->products / a->group, a->keys, each, wider) ||
-                   start(x, true, "queries", a->products, a->queries, each, a->width)
+    return start(x, true, "queries", a->products, a->queries, each, a->width) ||
+                   start(x, true, "keys", a->products / a->group, a->keys, each, wider)
                ? -1
                : 0;
 }

@@ -249,11 +249,7 @@ TEST(lengths)
             c.causal = 1;
             c.dtype = dtypes[d];
             c.tf32 = true;
-            if (i == 2) { /* else gradients of nothing */
-                c.causal = 0;
-                c.groups = 1;
-                c.heads = 2;
-            }
+            c.heads = 1 + (i == 2);
             try_case(&c);
         }
 }
@@ -271,7 +267,7 @@ TEST(many_cases)
         c.out_width = pick(3) ? c.width : widths[pick(12)];
         c.mask = (masks)pick(MASKS);
         c.layout = (layout)pick(LAYOUTS);
-        c.causal = pick(2) && c.queries <= c.keys;
+        c.causal = pick(2);
         c.dtype = dtypes[pick(3)];
         c.tf32 = pick(3);
         try_case(&c);

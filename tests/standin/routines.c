@@ -175,6 +175,31 @@ void multiply_add_kind(int kind, float *c, const uint32_t *a, const uint32_t *b)
             }
 }
 
+/* Element `at` (of 2 bytes) of row r of a panel. */
+static float panel_element(int kind, uint32_t panel, uint32_t r, uint32_t at)
+{
+    uint16_t h;
+    read_shared(&h, panel + r * 128 + ((at / 8 ^ (r & 7)) << 4) + at % 8 * 2, sizeof h);
+    return part(kind, h, 0);
+}
+
+/* group.h's: a warp's 16 rows of it. */
+void group_product(int kind, float (*c)[4], int across, const uint32_t *a, uint32_t b,
+                   uint32_t panel, bool by_rows, bool add)
+{
+    uint32_t(*of)[SAID] = all_say(a, 4), lane = current % WARP;
+    for (int n = 0; n < across; n++)
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t col = (uint32_t)n * 8 + lane % 4 * 2 + i % 2;
+            float sum = 0;
+            for (uint32_t k = 0; k < 16; k++)
+                sum += part(kind, of[lane / 4 * 4 + k % 8 / 2][i / 2 + k / 8 * 2], k % 2) *
+                       (by_rows ? panel_element(kind, b & ~127u, col, (b & 127) / 2 + k)
+                                : panel_element(kind, b + col / 64 * panel, k, col % 64));
+            c[n][i] = (add ? c[n][i] : 0) + sum;
+        }
+}
+
 /* As late as may be. */
 void copy_async(uint32_t to, const char *from, uint32_t bytes)
 {

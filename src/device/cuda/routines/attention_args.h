@@ -57,8 +57,12 @@ enum { FR__ATTENTION_THREADS = 128, FR__ATTENTION_PAD = 128 };
 #define FR__ATTEND_KEYS(head) ((head) <= 64 ? 64 : 32)
 #define FR__ATTEND_SHARED(row, head)                                                           \
     ((64 * FR__ATTEND_TILES(row) + 4 * FR__ATTEND_KEYS(head)) * (row))
+/* By a group of four warps (sm_90a), rows of 16-bit elements: 64 of a block's own. */
+enum { FR__GROUP_ROWS = 64, FR__GROUP_KEYS = 64, FR__GROUP_STEP = 64 };
+#define FR__GROUP_SHARED(head) ((FR__GROUP_ROWS + 6 * FR__GROUP_KEYS) * 2 * (head))
+#define FR__GROUP_GRAD_SHARED(head) ((2 * FR__GROUP_ROWS + 4 * FR__GROUP_STEP) * 2 * (head))
 #define FR__ATTEND_GRAD_TILES(row) ((row) <= 128 ? 2 : 1)
-#define FR__ATTEND_GRAD_STEP(row) ((row) <= 256 ? 32 : 16)
+#define FR__ATTEND_GRAD_STEP(row) ((row) <= 128 ? 32 : (row) <= 256 ? 64 : 16)
 #define FR__ATTEND_GRAD_SHARED(row)                                                            \
     ((128 * FR__ATTEND_GRAD_TILES(row) + 4 * FR__ATTEND_GRAD_STEP(row)) * (row))
 

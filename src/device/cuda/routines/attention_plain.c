@@ -55,7 +55,9 @@ INLINED void fetch(const fr__attention_args *s, const fr__attention_array *x, co
 
 INLINED void zero(tile c)
 {
-    UNROLLED for (int i = 0; i < 4; i++) UNROLLED for (int j = 0; j < 4; j++) c[i][j] = 0;
+    EACH (i, 4)
+        EACH (j, 4)
+            c[i][j] = 0;
 }
 
 /* c = rows of a times rows of b */
@@ -72,13 +74,13 @@ INLINED void multiply_rows(const fr__attention_args *s, tile c, const fr__attent
         block_barrier();
         for (int k = 0; k < PART; k++) {
             float x[4], y[4];
-            UNROLLED for (int i = 0; i < 4; i++)
-            {
+            EACH (i, 4) {
                 x[i] = parts[(ty() + 16 * i) * LD + k];
                 y[i] = parts[BLOCK * LD + (tx() + 16 * i) * LD + k];
             }
-            UNROLLED for (int i = 0; i < 4; i++) UNROLLED for (int j = 0; j < 4; j++) c[i][j] =
-                __builtin_fmaf(x[i], y[j], c[i][j]);
+            EACH (i, 4)
+                EACH (j, 4)
+                    c[i][j] = __builtin_fmaf(x[i], y[j], c[i][j]);
         }
     }
 }
@@ -90,32 +92,33 @@ INLINED void multiply_columns(const fr__attention_args *s, tile y, tile p, bool 
                               int all, int from, int width)
 {
     block_barrier();
-    UNROLLED for (int i = 0; i < 4; i++) UNROLLED for (int j = 0; j < 4; j++)
-        made[(ty() + 16 * i) * WIDE + tx() + 16 * j] = p[i][j];
+    EACH (i, 4)
+        EACH (j, 4)
+            made[(ty() + 16 * i) * WIDE + tx() + 16 * j] = p[i][j];
     fetch(s, b, data, first, all, from, BLOCK, width, BLOCK, 0);
     block_barrier();
     for (int k = 0; k < BLOCK; k++) {
         float u[4], v[4];
-        UNROLLED for (int i = 0; i < 4; i++)
-        {
+        EACH (i, 4) {
             int row = ty() + 16 * i;
             u[i] = turned ? made[k * WIDE + row] : made[row * WIDE + k];
             v[i] = parts[k * BLOCK + tx() + 16 * i];
         }
-        UNROLLED for (int i = 0; i < 4; i++) UNROLLED for (int j = 0; j < 4; j++) y[i][j] =
-            __builtin_fmaf(u[i], v[j], y[i][j]);
+        EACH (i, 4)
+            EACH (j, 4)
+                y[i][j] = __builtin_fmaf(u[i], v[j], y[i][j]);
     }
 }
 
 INLINED void store(const fr__attention_args *s, char *to, int64_t product, int first, int all,
                    int from, int width, tile y, const float *scale)
 {
-    UNROLLED for (int i = 0; i < 4; i++) UNROLLED for (int j = 0; j < 4; j++)
-    {
-        int row = first + ty() + 16 * i, col = from + tx() + 16 * j;
-        if (row < all && col < width)
-            put(s, to, (product * all + row) * width + col, y[i][j] * scale[i]);
-    }
+    EACH (i, 4)
+        EACH (j, 4) {
+            int row = first + ty() + 16 * i, col = from + tx() + 16 * j;
+            if (row < all && col < width)
+                put(s, to, (product * all + row) * width + col, y[i][j] * scale[i]);
+        }
 }
 
 /* Over the 16 threads that have parts of the same rows. */
@@ -174,11 +177,9 @@ INLINED void scores(const fr__attention_args *s, const place *p, tile c, int que
 {
     float first = scale_first(s);
     multiply_rows(s, c, &s->q, p->q, query, s->queries, &s->k, p->k, key, s->keys, s->width);
-    UNROLLED for (int i = 0; i < 4; i++)
-    {
+    EACH (i, 4) {
         int own = query + ty() + 16 * i, last = last_key(s, own);
-        UNROLLED for (int j = 0; j < 4; j++)
-        {
+        EACH (j, 4) {
             int k = key + tx() + 16 * j;
             bool seen = k <= last;
             float x = c[i][j] * first;
@@ -200,15 +201,14 @@ typedef struct rows {
 /* To exponentials; y, what was summed before, is scaled. */
 INLINED void exponentials(tile c, tile y, rows *r, float factor)
 {
-    UNROLLED for (int i = 0; i < 4; i++)
-    {
+    EACH (i, 4) {
         float most = r->most[i], sum = 0;
-        UNROLLED for (int j = 0; j < 4; j++) most = __builtin_fmaxf(most, c[i][j]);
+        EACH (j, 4)
+            most = __builtin_fmaxf(most, c[i][j]);
         most = row_max(most);
         float shift = most == MINUS_INFINITY ? 0 : most * factor;
         float scale = exp2_fast(r->most[i] * factor - shift);
-        UNROLLED for (int j = 0; j < 4; j++)
-        {
+        EACH (j, 4) {
             c[i][j] = exp2_fast(__builtin_fmaf(c[i][j], factor, -shift));
             sum += c[i][j];
             y[i][j] *= scale;
@@ -220,8 +220,7 @@ INLINED void exponentials(tile c, tile y, rows *r, float factor)
 
 INLINED void start(rows *r)
 {
-    UNROLLED for (int i = 0; i < 4; i++)
-    {
+    EACH (i, 4) {
         r->most[i] = MINUS_INFINITY;
         r->sum[i] = 0;
     }
@@ -241,40 +240,55 @@ KERNEL(ENTRY(forward), fr__attention_args)
         exponentials(c, y, &r, factor);
         multiply_columns(&s, y, c, false, &s.v, p.v, key, s.keys, p.column, s.out_width);
     }
-    UNROLLED for (int i = 0; i < 4; i++) r.sum[i] = 1 / row_sum(r.sum[i]);
+    EACH (i, 4)
+        r.sum[i] = 1 / row_sum(r.sum[i]);
     store(&s, s.y, p.product, p.first, s.queries, p.column, s.out_width, y, r.sum);
 }
 
 /* ---- gradients ------------------------------------------------------------------------------------- */
 
-KERNEL(ENTRY(rows), fr__attention_args)
+/* First; it leaves each row's sum of exponentials and out . dout. */
+KERNEL(ENTRY(queries), fr__attention_args)
 {
     place p = place_of(&s);
     int keys = keys_seen(&s, p.first, BLOCK);
-    float factor = factor_of(&s);
-    tile c, none;
+    float factor = factor_of(&s), delta[4];
+    tile c, d, dq;
     rows r;
     start(&r);
-    zero(none);
+    zero(dq);
+    EACH (i, 4) {
+        int row = p.first + ty() + 16 * i;
+        delta[i] = 0;
+        for (int c = tx(); row < s.queries && c < s.out_width; c += 16)
+            delta[i] += element(&s, p.out + row * s.out.row + c * s.out.col) *
+                        element(&s, p.dout + row * s.dout.row + c * s.dout.col);
+        delta[i] = row_sum(delta[i]);
+    }
     for (int key = 0; key < keys; key += BLOCK) {
         scores(&s, &p, c, p.first, key);
-        exponentials(c, none, &r, factor);
+        exponentials(c, dq, &r, factor);
+        multiply_rows(&s, d, &s.dout, p.dout, p.first, s.queries, &s.v, p.v, key, s.keys,
+                      s.out_width);
+        EACH (i, 4)
+            EACH (j, 4)
+                c[i][j] *= d[i][j] - delta[i];
+        multiply_columns(&s, dq, c, false, &s.k, p.k, key, s.keys, p.column, s.width);
     }
-    UNROLLED for (int i = 0; i < 4; i++)
-    {
+    EACH (i, 4) {
         int row = p.first + ty() + 16 * i;
-        float sum = row_sum(r.sum[i]), delta = 0;
+        float sum = row_sum(r.sum[i]);
         bool any = row < s.queries && sum != 0;
-        for (int c = tx(); any && c < s.out_width; c += 16)
-            delta += element(&s, p.out + row * s.out.row + c * s.out.col) *
-                     element(&s, p.dout + row * s.dout.row + c * s.dout.col);
-        delta = row_sum(delta);
-        if (tx() == 0 && row < s.padded) {
+        r.sum[i] = any ? s.scale / sum : 0;
+        EACH (j, 4)
+            dq[i][j] = any ? dq[i][j] : 0; /* 0 times NaN until here */
+        if (tx() == 0 && p.column == 0) {
             s.lse[p.product * s.padded + row] =
-                any ? r.most[i] * factor + log2_fast(sum) : __builtin_inff();
-            s.delta[p.product * s.padded + row] = delta;
+                any ? __builtin_fmaf(r.most[i], factor, log2_fast(sum)) : __builtin_inff();
+            s.delta[p.product * s.padded + row] = any ? delta[i] : 0;
         }
     }
+    store(&s, s.dq, p.product, p.first, s.queries, p.column, s.width, dq, r.sum);
 }
 
 /* Probabilities c and the scores' gradients d of 64 queries and 64 keys. */
@@ -286,11 +300,9 @@ INLINED void score_gradients(const fr__attention_args *s, const place *p, tile c
     scores(s, p, c, query, key);
     multiply_rows(s, d, &s->dout, p->dout, query, s->queries, &s->v, p->v, key, s->keys,
                   s->out_width);
-    UNROLLED for (int i = 0; i < 4; i++)
-    {
+    EACH (i, 4) {
         float lse = s->lse[at + 16 * i], delta = s->delta[at + 16 * i];
-        UNROLLED for (int j = 0; j < 4; j++)
-        {
+        EACH (j, 4) {
             c[i][j] = exp2_fast(__builtin_fmaf(c[i][j], factor, -lse));
             d[i][j] = c[i][j] * (d[i][j] - delta);
         }
@@ -318,20 +330,6 @@ KERNEL(ENTRY(keys), fr__attention_args)
     }
     store(&s, s.dk, product, key, s.keys, column, s.width, dk, scale);
     store(&s, s.dv, product, key, s.keys, column, s.out_width, dv, one);
-}
-
-KERNEL(ENTRY(queries), fr__attention_args)
-{
-    place p = place_of(&s);
-    int keys = keys_seen(&s, p.first, BLOCK);
-    float scale[4] = {s.scale, s.scale, s.scale, s.scale};
-    tile c, d, dq;
-    zero(dq);
-    for (int key = 0; key < keys; key += BLOCK) {
-        score_gradients(&s, &p, c, d, p.first, key);
-        multiply_columns(&s, dq, d, false, &s.k, p.k, key, s.keys, p.column, s.width);
-    }
-    store(&s, s.dq, p.product, p.first, s.queries, p.column, s.width, dq, scale);
 }
 
 /* ---- rows as tensor cores' kernels read them ------------------------------------------------------- */

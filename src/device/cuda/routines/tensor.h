@@ -159,7 +159,8 @@ INLINED float quad_sum(float v)
 INLINED void rounded(uint32_t *r, int n)
 {
     if (KIND == 2) {
-        UNROLLED for (int i = 0; i < n; i++) r[i] = to_tf32(r[i]);
+        EACH (i, n)
+            r[i] = to_tf32(r[i]);
     }
 }
 
@@ -215,7 +216,9 @@ INLINED void as_a(uint32_t *a, float (*c)[4])
 
 INLINED void clear(float (*c)[4], int n)
 {
-    UNROLLED for (int i = 0; i < n; i++) UNROLLED for (int j = 0; j < 4; j++) c[i][j] = 0;
+    EACH (i, n)
+        EACH (j, 4)
+            c[i][j] = 0;
 }
 
 /* c = a b^T, over all of their rows of `row` bytes */
@@ -223,17 +226,15 @@ INLINED void multiply_rows(float (*c)[4], int tiles, int across, int row, uint32
                            uint32_t b)
 {
     clear(c, tiles * across);
-    UNROLLED for (int step = 0; step < row / 32; step++)
-    {
+    EACH (step, row / 32) {
         uint32_t x[2][4];
-        UNROLLED for (int t = 0; t < tiles; t++)
+        EACH (t, tiles)
             load_a(x[t], a + (uint32_t)(t * 16 * row), row, step);
         UNROLLED for (int n = 0; n < across; n += 2)
         {
             uint32_t y[4];
             load_b(y, b + (uint32_t)(n * 8 * row), row, step);
-            UNROLLED for (int t = 0; t < tiles; t++)
-            {
+            EACH (t, tiles) {
                 multiply_add(c[t * across + n], x[t], y);
                 multiply_add(c[t * across + n + 1], x[t], y + 2);
             }
@@ -245,16 +246,15 @@ INLINED void multiply_rows(float (*c)[4], int tiles, int across, int row, uint32
 INLINED void multiply_columns(float (*y)[4], int tiles, int wide, int row, float (*c)[4],
                               int across, uint32_t b)
 {
-    UNROLLED for (int step = 0; step < across * 8 / STEP; step++)
-    {
+    EACH (step, across * 8 / STEP) {
         uint32_t x[2][4];
-        UNROLLED for (int t = 0; t < tiles; t++) as_a(x[t], c + t * across + step * STEP / 8);
+        EACH (t, tiles)
+            as_a(x[t], c + t * across + step * STEP / 8);
         UNROLLED for (int n = 0; n < wide; n += 2)
         {
             uint32_t z[4];
             load_columns(z, b + (uint32_t)(step * STEP * row), row, n / 2);
-            UNROLLED for (int t = 0; t < tiles; t++)
-            {
+            EACH (t, tiles) {
                 multiply_add(y[t * wide + n], x[t], z);
                 multiply_add(y[t * wide + n + 1], x[t], z + 2);
             }
@@ -275,8 +275,7 @@ INLINED void store_one(char *to, float x)
 INLINED void store_row(char *to, int width, float (*y)[4], int wide, int half, float x)
 {
     bool pairs = width % 2 == 0 && (uintptr_t)to % (2 * ELEMENT) == 0;
-    UNROLLED for (int n = 0; n < wide; n++)
-    {
+    EACH (n, wide) {
         int col = 8 * n + 2 * (int)(lane() & 3);
         float low = y[n][2 * half] * x, high = y[n][2 * half + 1] * x;
         char *at = to + col * ELEMENT;
@@ -306,8 +305,7 @@ INLINED void copy_tile(uint32_t to, int row, int rows, const char *from, int64_t
     int r = (int)thread_index() / chunks, c = (int)thread_index() % chunks;
     const char *x = from + (first + r) * stride + c * 16;
     all = c * 16 < width ? all - first : 0;
-    UNROLLED for (int i = 0; i < rows / step; i++)
-    {
+    EACH (i, rows / step) {
         bool there = r < all;
         copy_async(to + (uint32_t)(r * row + ((c ^ (r & 7)) << 4)), there ? x : from,
                    there ? 16 : 0);

@@ -21,6 +21,8 @@
 #define UNROLLED
 #endif
 
+#define EACH(i, n) UNROLLED for (int i = 0; i < (n); i++)
+
 enum { WARP = 32, ALL_LANES = -1 };
 
 #ifdef __NVPTX__
