@@ -1,8 +1,8 @@
 /* gpu_attention.c - ATTENTION and ATTENTION_GRAD on a GPU
  *
- * On tensor cores (attention.c and attention_grad.c of src/device/cuda/routines) where the device has
- * them, float32 may be multiplied as TF32 and a head fits; else by attention_plain.c. Arrays whose rows
- * can't be read 16 bytes at a time are packed for the first.
+ * On tensor cores (attention.c and attention_grad.c of src/device/cuda/routines, by warps, or on Hopper by
+ * groups of four) where the device has them, float32 may be multiplied as TF32 and a head fits; else by
+ * attention_plain.c. Arrays whose rows can't be read 16 bytes at a time are packed for the first.
  */
 #include "run/gpu.h"
 
@@ -67,7 +67,7 @@ static int tensor_head(const attend *x, bool grad)
     int wide = x->a.width > x->a.out_width ? x->a.width : x->a.out_width;
     int head = wide <= 64 ? 64 : wide <= 128 ? 128 : 256;
     int most = grad || x->size == 4 ? 128 : 256, row = head * x->size;
-    int shared = grad ? FR__ATTEND_GRAD_SHARED(row) : 0;
+    int shared = grad ? FR__ATTEND_GRAD_SHARED(row, head) : 0;
     if (shared < FR__ATTEND_SHARED(row, head))
         shared = FR__ATTEND_SHARED(row, head);
     return wide <= most && about(x)->sm >= TENSOR_SM && shared <= about(x)->shared_block &&
@@ -76,8 +76,8 @@ static int tensor_head(const attend *x, bool grad)
                : 0;
 }
 
-/* Whether the kernels for Hopper's products by groups of warps do it. */
-static bool by_groups(const attend *x)
+/* Whether the kernels with Hopper's products by a group of warps do it. */
+static bool by_group(const attend *x)
 {
     return x->size == 2 && x->head && x->head <= 128 && about(x)->sm == GROUP_SM;
 }
@@ -152,18 +152,17 @@ static int start(attend *x, bool grad, const char *entry, int products, int rows
     char module[40];
     int row = x->head * x->size;
     fr__gpu_shape shape = {.threads = FR__ATTENTION_THREADS};
-    if (by_groups(x)) {
+    if (by_group(x)) {
         snprintf(module, sizeof module, "attention%s_group_%s_%d", grad ? "_grad" : "",
                  names[x->a.element], x->head);
-        shape.threads = FR__ATTENTION_THREADS;
         shape.shared = grad ? FR__GROUP_GRAD_SHARED(x->head) : FR__GROUP_SHARED(x->head);
         each = FR__GROUP_ROWS;
         x->a.columns = 1;
     } else if (x->head) {
         snprintf(module, sizeof module, "attention%s_%s_%d", grad ? "_grad" : "",
                  names[x->a.element], x->head);
-        shape.shared =
-            (unsigned)(grad ? FR__ATTEND_GRAD_SHARED(row) : FR__ATTEND_SHARED(row, x->head));
+        shape.shared = (unsigned)(grad ? FR__ATTEND_GRAD_SHARED(row, x->head)
+                                       : FR__ATTEND_SHARED(row, x->head));
         x->a.columns = 1;
     } else {
         snprintf(module, sizeof module, "attention_plain");
@@ -210,7 +209,7 @@ static int gradients(attend *x, char *const *data)
     a->dq = data[c->nin];
     a->dk = a->dq + x->size * c->in[0].size;
     a->dv = a->dk + x->size * c->in[1].size;
-    int row = x->head * x->size, each = 64 * FR__ATTEND_GRAD_TILES(row);
+    int each = 64 * FR__ATTEND_GRAD_TILES(x->head);
     int wider = a->width > a->out_width ? a->width : a->out_width;
     return start(x, true, "queries", a->products, a->queries, each, a->width) ||
                    start(x, true, "keys", a->products / a->group, a->keys, each, wider)
@@ -221,10 +220,12 @@ static int gradients(attend *x, char *const *data)
 /* Whether the kernels' 32 bits hold every count. */
 static bool countable(const fr__native_call *c)
 {
-    int64_t most = INT32_MAX / 4;
+    int64_t most = INT32_MAX / 4, width = c->in[0].shape[3], out_width = c->in[2].shape[3];
+    int64_t columns = fr__ceil_div(width > out_width ? width : out_width, FR__PLAIN_BLOCK);
     for (int i = 0; i < 3; i++) {
         const int64_t *n = c->in[i].shape;
-        if (n[2] > most || n[3] > most || n[0] * n[1] > most / fr__ceil_div(n[2], 64))
+        if (n[2] > most || n[3] > most ||
+            n[0] * n[1] > most / (fr__ceil_div(n[2], FR__PLAIN_BLOCK) * columns))
             return false;
     }
     return true;

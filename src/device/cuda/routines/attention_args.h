@@ -61,10 +61,10 @@ enum { FR__ATTENTION_THREADS = 128, FR__ATTENTION_PAD = 128 };
 enum { FR__GROUP_ROWS = 64, FR__GROUP_KEYS = 64, FR__GROUP_STEP = 64 };
 #define FR__GROUP_SHARED(head) ((FR__GROUP_ROWS + 6 * FR__GROUP_KEYS) * 2 * (head))
 #define FR__GROUP_GRAD_SHARED(head) ((2 * FR__GROUP_ROWS + 4 * FR__GROUP_STEP) * 2 * (head))
-#define FR__ATTEND_GRAD_TILES(row) ((row) <= 128 ? 2 : 1)
-#define FR__ATTEND_GRAD_STEP(row) ((row) <= 128 ? 32 : (row) <= 256 ? 64 : 16)
-#define FR__ATTEND_GRAD_SHARED(row)                                                            \
-    ((128 * FR__ATTEND_GRAD_TILES(row) + 4 * FR__ATTEND_GRAD_STEP(row)) * (row))
+#define FR__ATTEND_GRAD_TILES(head) ((head) <= 64 ? 2 : 1)
+#define FR__ATTEND_GRAD_STEP(row, head) ((head) <= 64 ? 32 : (row) <= 256 ? 64 : 16)
+#define FR__ATTEND_GRAD_SHARED(row, head)                                                      \
+    ((128 * FR__ATTEND_GRAD_TILES(head) + 4 * FR__ATTEND_GRAD_STEP(row, head)) * (row))
 
 /* Without: blocks of so many rows and columns, by so many threads. */
 enum { FR__PLAIN_BLOCK = 64, FR__PLAIN_THREADS = 256 };

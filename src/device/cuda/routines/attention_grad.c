@@ -23,8 +23,8 @@ enum {
     TILES = 1,
     NEXT = FR__GROUP_STEP,
 #else
-    TILES = FR__ATTEND_GRAD_TILES(ROW),
-    NEXT = FR__ATTEND_GRAD_STEP(ROW), /* those that are met at a time */
+    TILES = FR__ATTEND_GRAD_TILES(HEAD),
+    NEXT = FR__ATTEND_GRAD_STEP(ROW, HEAD), /* those that are met at a time */
 #endif
     OWN = 16 * TILES,            /* rows of a warp */
     ROWS = THREADS / WARP * OWN, /* and of a block */
