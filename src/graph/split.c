@@ -11,12 +11,14 @@
  *
  *     sum(exp(u - c)), c a function of max(u)          (softmax, logsumexp)
  *     sum((u - c)^2),  c a function of sum(u)          (variance, layer norm)
+ *     min(v where u = max(u), or NaN; else n)          (argmax; argmin)
  *
- * Both are made from what each piece b can know by itself, while it is in cache (for any c, so
- * what exactly c is need not be understood):
+ * They are made from what each piece b can know by itself, while it is in cache (for any c and v, so
+ * what exactly these are need not be understood):
  *
  *     sum(exp(u - c)) = sum_b exp(m_b - c) sum_in_b exp(u - m_b)         m_b = max_in_b(u)
  *     sum((u - c)^2)  = sum_b [ sum_in_b (u - a_b)^2 + n_b (a_b - c)^2 ]   a_b = mean_in_b(u)
+ *     min(v where u = max(u)) = min_b(min_in_b(v where u = m_b) where m_b = max(u))
  *
  * (Chan, Golub, LeVeque 1983 for the second; the first is the online softmax.)
  */
@@ -29,6 +31,8 @@ enum {
     ROW_PIECE =
         1 << 12, /* elements of a piece where the innermost axis is reduced: 64 sums a lane,
                              whose roundings stay below 1e-6 even where all are alike */
+    ROWS_FIRST = 256,   /* elements of rows that are reduced before what they give is */
+    RUN = 64,           /* elements of a piece that lie together, at least */
     LONG_ROW = 1 << 16, /* elements of a row that no longer stays in a core's cache */
     COLUMN_PIECE =
         32, /* rows of a piece where it is kept: as many streams as prefetch follows */
@@ -41,6 +45,33 @@ typedef struct {
     int64_t block;
     bool row; /* the innermost axis is reduced */
 } choice;
+
+static int64_t block_of_rows(int64_t others)
+{
+    return others < ROW_PIECE ? ROW_PIECE / others : 1;
+}
+
+/* Where the innermost axis is reduced: the axis whose pieces are least and yet lie in memory in runs worth
+ * reading; of equal ones the outermost. */
+static int axis_of_rows(const fr__tnode *r, const fr__tnode *x, int64_t red, int otherwise,
+                        int64_t *its_block)
+{
+    int best = -1;
+    int64_t inside = 1, least = 0;
+    for (int d = x->ndim - 1; d >= 0; d--) {
+        if (x->shape[d] == 1 || !(r->par[0] >> d & 1))
+            continue;
+        int64_t block = block_of_rows(red / x->shape[d]);
+        int64_t piece = block * (red / x->shape[d]);
+        if (block * inside >= RUN && (best < 0 || piece <= least)) {
+            best = d;
+            least = piece;
+            *its_block = block;
+        }
+        inside *= x->shape[d];
+    }
+    return best < 0 ? otherwise : best;
+}
 
 static choice choose(const fr__tnode *r, const fr__tnode *x)
 {
@@ -68,12 +99,12 @@ static choice choose(const fr__tnode *r, const fr__tnode *x)
     if (c.row) {
         if (kept >= ENOUGH_ROWS && red < LONG_ROW)
             return no;
-        c.block = ROW_PIECE / (red / x->shape[longest]);
-        c.block = c.block < 1 ? 1 : c.block;
+        c.block = block_of_rows(red / x->shape[longest]);
+        c.axis = axis_of_rows(r, x, red, longest, &c.block);
     } else if (outer >= ENOUGH_ROWS) {
         return no;
     }
-    return x->shape[longest] >= 2 * c.block ? c : no;
+    return x->shape[c.axis] >= 2 * c.block ? c : no;
 }
 
 /* On a GPU a block sums up columns side by side, some rows at a time. Few columns are cut into pieces
@@ -130,7 +161,7 @@ static choice choose_on_gpu(const fr__tnode *r, const fr__tnode *x, int *first)
 
 /* ---- the two patterns, on the old trace --------------------------------------------- */
 
-typedef enum { PLAIN, EXPONENTIALS, SQUARES } pattern;
+typedef enum { PLAIN, EXPONENTIALS, SQUARES, PLACE } pattern;
 
 typedef struct {
     choice c;
@@ -140,6 +171,8 @@ typedef struct {
     int32_t partial; /* new: what each piece gives */
     int32_t known;   /* new, of a pattern: m_b or a_b */
     int32_t count;   /* new, SQUARES: n_b broadcast to the partial's shape */
+    int nan;         /* old, PLACE: what is true of NaN, -1: nothing */
+    bool is_base;    /* of a PLACE */
     int first, next; /* of a base: its patterns, a list of old nodes; -1 ends it */
 } plan;
 
@@ -194,8 +227,45 @@ static int64_t held_piece(int64_t rows)
     return GPU_PIECE;
 }
 
+/* min(where(u = the largest of u, or NaN, v, n)); base and level are found. */
+static void recognise_place(const state *s, plan *p, const fr__tnode *r)
+{
+    const fr__tnode *e = &s->old[r->in[0]];
+    if (e->op != FR__OP_where || s->old[e->in[2]].op != FR__OP_NUMBER ||
+        (s->t->place && !p->c.row))
+        return;
+    const fr__tnode *hit = &s->old[e->in[0]], *same = hit;
+    int nan = -1;
+    if (hit->op == FR__OP_logical_or) {
+        same = &s->old[hit->in[0]];
+        nan = hit->in[1];
+    }
+    if (same->op != FR__OP_eq || s->old[same->in[0]].op == FR__OP_NUMBER)
+        return;
+    int u = same->in[0], level = row_constant(s, same->in[1], r, &s->old[u]), base = level;
+    if (level < 0 || s->old[u].dtype == FR_FLOAT16 || s->old[u].dtype == FR_BFLOAT16 ||
+        s->old[u].dtype == FR_BOOL ||
+        (nan >= 0 && (s->old[nan].op != FR__OP_isnan || s->old[nan].in[0] != u)))
+        return;
+    while (s->old[base].op == FR__OP_RESHAPE)
+        base = s->old[base].in[0];
+    const fr__tnode *b = &s->old[base];
+    if ((b->op != FR__OP_REDUCE_max && b->op != FR__OP_REDUCE_min) || b->npar != 1 ||
+        b->in[0] != u || b->par[0] != r->par[0] || s->plans[base].c.axis != p->c.axis ||
+        s->plans[base].c.block != p->c.block)
+        return;
+    s->plans[base].is_base = true;
+    p->what = PLACE;
+    p->base = base;
+    p->u = u;
+    p->level = level;
+    p->nan = nan;
+}
+
 static void recognise(state *s, plan *p, const fr__tnode *r)
 {
+    if (r->op == FR__OP_REDUCE_min)
+        recognise_place(s, p, r);
     const fr__tnode *e = &s->old[r->in[0]];
     bool on_columns = s->t->place && !p->c.row; /* of a GPU */
     if (r->op != FR__OP_REDUCE_sum || r->dtype != FR_FLOAT32)
@@ -339,6 +409,44 @@ static int pattern_partial(state *s, const fr__tnode *r, plan *p)
     return p->partial;
 }
 
+static int truth(state *s, int op, int a, int b)
+{
+    return a < 0 || b == -1 ? -1 : make(s, op, FR_BOOL, at(s, a), a, b);
+}
+
+static int chosen(state *s, int hit, int dtype, int yes, int no)
+{
+    if (hit < 0 || yes < 0 || no < 0)
+        return -1;
+    int32_t in[3] = {hit, yes, no};
+    fr__tnode like = at(s, hit);
+    return fr__trace_add(s->t, FR__OP_where, dtype, like.ndim, like.shape, 3, in, 0, NULL);
+}
+
+/* Both steps of a place: where each piece has its largest; of the pieces that have the largest of all,
+ * the first one's. */
+static int place_of_largest(state *s, const fr__tnode *r, plan *p)
+{
+    const fr__tnode *u = &s->old[p->u], *e = &s->old[r->in[0]];
+    int base = s->plans[p->base].partial, nu = s->to[p->u], none = s->to[e->in[2]];
+    int below = shaped(s, FR__OP_PIECES, base, u->ndim, u->shape);
+    int hit = truth(s, FR__OP_eq, nu, below);
+    if (p->nan >= 0)
+        hit = truth(s, FR__OP_logical_or, hit, s->to[p->nan]);
+    int value = chosen(s, hit, r->dtype, s->to[e->in[1]], none);
+    p->partial = partial(s, FR__OP_REDUCE_min, value, r->dtype, r, u, p->c);
+    if (p->partial < 0)
+        return -1;
+    fr__tnode like = at(s, p->partial);
+    int all = shaped(s, FR__OP_BROADCAST,
+                     shaped(s, FR__OP_RESHAPE, s->to[p->level], r->ndim, r->shape), like.ndim,
+                     like.shape);
+    hit = truth(s, FR__OP_eq, base, all);
+    if (p->nan >= 0)
+        hit = truth(s, FR__OP_logical_or, hit, truth(s, FR__OP_isnan, base, -2));
+    return over_pieces(s, FR__OP_REDUCE_min, chosen(s, hit, r->dtype, p->partial, none), r);
+}
+
 /* Second step of a pattern: c is known now. */
 static int pattern_combine(state *s, const fr__tnode *r, const plan *p)
 {
@@ -382,12 +490,63 @@ static int axis_first(state *s, int i, int axis)
                : fr__trace_add(s->t, FR__OP_CAST, r->dtype, r->ndim, r->shape, 1, &in, 0, NULL);
 }
 
+/* Of several reduced axes the innermost that make a run of memory; 0 if these are all. */
+static int64_t innermost_run(const fr__tnode *r, const fr__tnode *x)
+{
+    int64_t mask = 0, run = 1, red = 1;
+    for (int d = 0; d < x->ndim; d++)
+        red *= r->par[0] >> d & 1 ? x->shape[d] : 1;
+    for (int d = x->ndim - 1; d >= 0 && run < ROWS_FIRST; d--) {
+        if (x->shape[d] > 1 && !(r->par[0] >> d & 1))
+            break;
+        mask |= r->par[0] & (int64_t)1 << d;
+        run *= x->shape[d];
+    }
+    return run >= ROWS_FIRST && run < red ? mask : 0;
+}
+
+/* Rows first, which lie in memory as they are read; then what they gave. -1: no memory. */
+static int rows_first(state *s, const fr__tnode *r, const fr__tnode *x, int32_t in,
+                      int64_t rows)
+{
+    bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
+    int64_t shape[FR_MAX_NDIM], others = r->par[0] & ~rows;
+    fr__tnode first = *r;
+    for (int d = 0; d < x->ndim; d++)
+        shape[d] = rows >> d & 1 ? 1 : x->shape[d];
+    first.dtype = half ? FR_FLOAT32 : r->dtype;
+    first.ndim = x->ndim;
+    first.shape = shape;
+    first.par = &rows;
+    choice c = choose(&first, x);
+    int y =
+        c.axis >= 0
+            ? over_pieces(s, r->op, partial(s, r->op, in, first.dtype, &first, x, c), &first)
+            : fr__trace_add(s->t, r->op, first.dtype, x->ndim, shape, 1, &in, 1, &rows);
+    if (y >= 0 && r->op == FR__OP_REDUCE_sum && first.dtype == FR_FLOAT32)
+        y = make(s, FR__OP_CAST, FR_FLOAT64, at(s, y), y, -2);
+    in = y;
+    y = y < 0
+            ? -1
+            : fr__trace_add(s->t, r->op, at(s, y).dtype, r->ndim, r->shape, 1, &in, 1, &others);
+    if (y < 0 || at(s, y).dtype == r->dtype)
+        return y;
+    in = y;
+    return fr__trace_add(s->t, FR__OP_CAST, r->dtype, r->ndim, r->shape, 1, &in, 0, NULL);
+}
+
 static int split_one(state *s, int i)
 {
     const fr__tnode *r = &s->old[i], *x = &s->old[r->in[0]];
     plan *p = &s->plans[i];
+    if (p->what == PLACE)
+        return place_of_largest(s, r, p);
     if (p->what != PLAIN)
         return pattern_combine(s, r, p);
+    int64_t rows =
+        p->c.row && !s->t->place && p->first < 0 && !p->is_base ? innermost_run(r, x) : 0;
+    if (rows)
+        return rows_first(s, r, x, s->to[r->in[0]], rows);
     bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
     p->partial = partial(s, r->op, s->to[r->in[0]], half ? FR_FLOAT32 : r->dtype, r, x, p->c);
     for (int j = p->first; p->partial >= 0 && j >= 0;

@@ -114,6 +114,7 @@ typedef struct fr__trace {
     FR__VEC(fr__group) groups; /* in order of execution after fuse */
     FR__VEC(uint64_t) key;     /* identifies the graph but for generic literals */
     int passed;                /* which passes have run: for the printer and the checker */
+    int64_t traffic;           /* lower: bytes of leaves and outputs, 0: not counted yet */
     int place;                 /* where it will run (core/place.h): fr__trace_on */
 } fr__trace;
 

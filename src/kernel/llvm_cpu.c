@@ -56,6 +56,7 @@ typedef struct emitter {
     transfer *transfers;  /* one for each instruction */
     vector_loop loop;     /* the one that is open; ins -1: none */
     bool avx512, streams; /* streams: some store is past the cache */
+    bool to_l2;           /* what is fetched would be in the way in L1 */
     bool failed;          /* the error is set; stop */
 } emitter;
 
@@ -350,7 +351,8 @@ static value load_part(emitter *m, int i, value p, value stride, int u)
         int ahead = e->k->access[e->k->ins[i].imm].prefetch;
         if (ahead) {
             value next = gep(e, fr__emit_storage(e, dtype, 0), q, fr__emit_word(e, ahead));
-            value hint[4] = {next, c32(e, 0), c32(e, 3), c32(e, 1)}; /* read, keep, data */
+            value hint[4] = {next, c32(e, 0), c32(e, m->to_l2 ? 2 : 3),
+                             c32(e, 1)}; /* read, where to, data */
             fr__emit_call(e, "llvm.prefetch", &e->data, 1, hint, 4);
         }
     }
@@ -805,6 +807,37 @@ static int split_loop(emitter *m, int loop)
 
 /* ---- instructions ------------------------------------------------------------------- */
 
+/* The low 32 bits of an integer value for vector u: those of an element number need no 64-bit lanes. */
+static value low_bits(emitter *m, int i, int u, int depth)
+{
+    fr__emit *e = &m->e;
+    const fr__kins *ins = &e->k->ins[i];
+    bool wide = ins->type == FR__KI64 || ins->type == FR__KU64;
+    if (!wide)
+        return operand(m, i, u, LANES);
+    if (!e->place[i].varying)
+        return fr__emit_splat(e, fr__llvm.BuildTrunc(e->at, values_of(m, i)[0], e->i32, ""),
+                              LANES);
+    if (ins->op == FR__K_AXIS) {
+        value first = fr__llvm.BuildTrunc(e->at, m->loop.index, e->i32, "");
+        return add(e, fr__emit_splat(e, first, LANES),
+                   fr__emit_iota(e, e->i32, LANES, u * LANES));
+    }
+    if (depth < 4 && (ins->op == FR__K_ADD || ins->op == FR__K_MUL)) {
+        value a = low_bits(m, ins->a, u, depth + 1), b = low_bits(m, ins->b, u, depth + 1);
+        return ins->op == FR__K_ADD ? add(e, a, b) : mul(e, a, b);
+    }
+    return fr__llvm.BuildTrunc(e->at, values_of(m, i)[u], fr__emit_vector(e, e->i32, LANES),
+                               "");
+}
+
+static bool cuts_element_number(const emitter *m, const fr__kins *ins)
+{
+    const fr__kins *from = ins->op == FR__K_CVT ? &m->e.k->ins[ins->a] : NULL;
+    return from && (ins->type == FR__KI32 || ins->type == FR__KU32) && from->type == FR__KI64 &&
+           (from->op == FR__K_AXIS || from->op == FR__K_ADD);
+}
+
 static void compute(emitter *m, int i)
 {
     fr__emit *e = &m->e;
@@ -818,9 +851,11 @@ static void compute(emitter *m, int i)
         return;
     }
     for (int u = 0; u < m->loop.unroll; u++)
-        values_of(m, i)[u] =
-            fr__emit_op(e, ins, operand(m, ins->a, u, LANES), operand(m, ins->b, u, LANES),
-                        operand(m, ins->c, u, LANES), LANES);
+        values_of(m, i)[u] = cuts_element_number(m, ins)
+                                 ? low_bits(m, ins->a, u, 0)
+                                 : fr__emit_op(e, ins, operand(m, ins->a, u, LANES),
+                                               operand(m, ins->b, u, LANES),
+                                               operand(m, ins->c, u, LANES), LANES);
 }
 
 static void axis_value(emitter *m, int i)
@@ -900,6 +935,10 @@ int fr__llvm_build_cpu(fr__llvm_session *s, const fr__kernel *k, const char *nam
     int failed = fr__emit_start(&m.e, s, k, MAXU);
     m.splats = fr__arena_zalloc(&m.e.arena, (size_t)k->nins * sizeof *m.splats);
     m.transfers = fr__arena_zalloc(&m.e.arena, (size_t)k->nins * sizeof *m.transfers);
+    int loops = 0;
+    for (int a = 0; a < k->naxis; a++)
+        loops += k->axis[a].bind == FR__BIND_VEC;
+    m.to_l2 = loops > 2; /* of three passes over a row the second one fetches early */
     m.e.fma = machine->fma;
     m.e.half = machine->f16c;
     m.e.avx512 = machine->avx512;

@@ -5,7 +5,10 @@
  */
 #include "kernel/lowering.h"
 
-enum { SCRATCH_LIMIT = 256 << 10 /* bytes of a row's kept values: well inside L2 */ };
+enum {
+    SCRATCH_LIMIT = 256 << 10, /* bytes of a row's kept values: well inside L2 */
+    LARGE = 256 << 10,         /* bytes of a result that is worth going past the cache */
+};
 
 fr__lower_member *fr__lower_member_at(const fr__lowering *s, int i)
 {
@@ -252,6 +255,27 @@ const fr__index *fr__lower_output_map(fr__lowering *s, const fr__tnode *n)
                              strides, offset);
 }
 
+/* Bytes of what the program is given and gives. */
+static int64_t traffic(fr__trace *t)
+{
+    int64_t bytes = 0;
+    for (int i = 0; !t->traffic && i < t->nodes.n; i++) {
+        const fr__tnode *n = &t->nodes.at[i];
+        if (fr__is_leaf(n) || n->flags & FR__T_OUTPUT)
+            bytes += n->size * fr__dsize(n->dtype);
+    }
+    return t->traffic = t->traffic ? t->traffic : bytes;
+}
+
+/* What will not be there any more when somebody comes for it: too large, or a result of a program that
+ * goes over more than the cache holds. */
+static bool goes_past_cache(fr__lowering *s, const fr__tnode *n)
+{
+    int64_t bytes = n->size * fr__dsize(n->dtype), cache = fr__host()->l3;
+    bool result = n->flags & FR__T_OUTPUT && bytes >= LARGE && !s->t->place;
+    return bytes >= cache / 2 || (result && traffic(s->t) >= 2 * cache);
+}
+
 void fr__lower_store(fr__lowering *s, int value, int i)
 {
     const fr__tnode *n = node(s, i);
@@ -262,8 +286,7 @@ void fr__lower_store(fr__lowering *s, int value, int i)
     }
     fr__kaccess a = {.buf = (uint16_t)fr__lower_buffer(s, i, m->offset, FR__BUF_OUT)};
     fr__lower_address(s, &a, m);
-    a.nt = n->op != FR__OP_PUT && a.vec == FR__VEC_UNIT &&
-           n->size * fr__dsize(n->dtype) >= fr__host()->l3 / 2;
+    a.nt = n->op != FR__OP_PUT && a.vec == FR__VEC_UNIT && goes_past_cache(s, n);
     for (int f = 0; f < s->naxes; f++)
         a.nt = a.nt && (f == s->vec || stride_of(s, n->map, f) % FR__LANES == 0);
     value = fr__kcast(&s->kb, value, fr__ktype_of(n->dtype));

@@ -92,3 +92,26 @@ def test_programs_around_columns():
     want = np.exp(wide - wide.max(0)) / np.exp(wide - wide.max(0)).sum(0)
     got = np.array(mx.compile(lambda a: mx.softmax(a, axis=0))(a))
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2048, 300), (300, 2048), (3, 70001), (70, 9001), (262145,), (5, 60, 1000)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint8, np.float16])
+def test_first_extreme(shape, dtype):
+    """One pass over memory, and the first of equal ones; of NaN the first."""
+    rng = np.random.default_rng(7)
+    for kind in "plain", "ties", "nan", "infinite":
+        x = np.abs(rng.standard_normal(shape) * 5)
+        if kind == "ties":
+            x = rng.integers(0, 3, shape)
+        elif np.dtype(dtype).kind == "f" and kind == "nan":
+            x.reshape(-1)[rng.integers(0, x.size, 40)] = np.nan
+        elif np.dtype(dtype).kind == "f" and kind == "infinite":
+            x = np.where(rng.random(shape) < 0.9, -np.inf, x)
+        x = x.astype(dtype)
+        a = mx.array(x)
+        for axis, name in itertools.product([None, *range(x.ndim)], ["argmax", "argmin"]):
+            f, want = getattr(mx, name), getattr(np, name)(x, axis=axis)
+            np.testing.assert_array_equal(np.array(f(a, axis=axis)), want)
+            np.testing.assert_array_equal(np.array(mx.compile(lambda a: f(a, axis=axis))(a)), want)
