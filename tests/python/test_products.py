@@ -1,6 +1,9 @@
 """Sums of products: einsum and its kin, against numpy."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import ferrule.core as mx
 import numpy as np
@@ -486,3 +489,29 @@ def test_products_of_empty_sides(shape):
     made = mx.array(np.ones((m, k), np.float32)) @ mx.array(np.ones((k, n), np.float32))
     assert made.shape == (m, n)
     np.testing.assert_array_equal(np.array(made), np.zeros((m, n), np.float32))
+
+
+SAME_BITS = """
+import hashlib, sys
+import ferrule.core as mx
+import numpy as np
+
+rng = np.random.default_rng(3)
+told = hashlib.sha256()
+for m, n, k in ((64, 70, 5000), (300, 200, 600), (33, 1000, 40), (1000, 7, 90)):
+    for dtype in (mx.float32, mx.bfloat16, mx.float64):
+        a = mx.array(rng.standard_normal((m, k))).astype(dtype)
+        b = mx.array(rng.standard_normal((n, k))).astype(dtype).T
+        told.update(np.array((a @ b).astype(mx.float64)).tobytes())
+print(told.hexdigest())
+"""
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    found = set()
+    for threads in (1, 2, 3, 16):
+        own = dict(os.environ, FERRULE_NUM_THREADS=str(threads))
+        command = [sys.executable, "-c", SAME_BITS]
+        done = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
