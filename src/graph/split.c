@@ -535,6 +535,19 @@ static int rows_first(state *s, const fr__tnode *r, const fr__tnode *x, int32_t 
     return fr__trace_add(s->t, FR__OP_CAST, r->dtype, r->ndim, r->shape, 1, &in, 0, NULL);
 }
 
+/* The same of all that x has, where its rows are the pieces. */
+static int whole_by_rows(state *s, const fr__tnode *r, const fr__tnode *x, int dtype, int axis)
+{
+    int64_t shape[FR_MAX_NDIM + 1], others = r->par[0] & ~((int64_t)1 << axis);
+    int32_t in = s->to[r->in[0]];
+    for (int d = 0; d < x->ndim; d++)
+        shape[d] = r->par[0] >> d & 1 && d != axis ? 1 : x->shape[d];
+    in = fr__trace_add(s->t, r->op, dtype, x->ndim, shape, 1, &in, 1, &others);
+    shape[0] = x->shape[axis];
+    memcpy(shape + 1, r->shape, sizeof *shape * r->ndim);
+    return shaped(s, FR__OP_RESHAPE, in, r->ndim + 1, shape);
+}
+
 static int split_one(state *s, int i)
 {
     const fr__tnode *r = &s->old[i], *x = &s->old[r->in[0]];
@@ -548,7 +561,11 @@ static int split_one(state *s, int i)
     if (rows)
         return rows_first(s, r, x, s->to[r->in[0]], rows);
     bool half = r->dtype == FR_FLOAT16 || r->dtype == FR_BFLOAT16;
-    p->partial = partial(s, r->op, s->to[r->in[0]], half ? FR_FLOAT32 : r->dtype, r, x, p->c);
+    int dtype = half ? FR_FLOAT32 : r->dtype;
+    bool by_rows =
+        s->t->place && p->c.block == 1 && r->size == 1 && p->first < 0 && !p->is_base;
+    p->partial = by_rows ? whole_by_rows(s, r, x, dtype, p->c.axis)
+                         : partial(s, r->op, s->to[r->in[0]], dtype, r, x, p->c);
     for (int j = p->first; p->partial >= 0 && j >= 0;
          j = s->plans[j].next) /* while it is in cache */
         if (pattern_partial(s, &s->old[j], &s->plans[j]) < 0)

@@ -317,31 +317,44 @@ static value over_warp(fr__ptx_emit *m, fr__kop op, fr__ktype t, value v, bool w
     return v;
 }
 
-/* Every thread of a row gets the combination of all its threads' values. Each RED has a place of
- * its own in shared memory, which is used anew after the barrier at the end of a root index. */
-static value over_row(fr__ptx_emit *m, fr__kop op, fr__ktype t, value v)
+/* Over all warps of a block, through shared memory, of which each RED has some of its own: it is used
+ * anew after the barrier at the end of a root index. */
+static value over_block(fr__ptx_emit *m, fr__kop op, fr__ktype t, value v, int site)
 {
     fr__emit *e = &m->e;
-    LLVMTypeRef bits = as_bits(m, t);
-    int site = m->reduced++;
-    v = over_warp(m, op, t, v, true);
-    LLVMBasicBlockRef before = fr__emit_here(e), after = fr__ptx_begin_if(m, m->large);
     value lane = and(e, m->thread, c64(e, WARP - 1)), zero = c64(e, 0);
     value warp = fr__llvm.BuildLShr(e->at, m->thread, c64(e, 5), "");
     value warps = fr__llvm.BuildLShr(e->at, m->threads, c64(e, 5), "");
+    v = over_warp(m, op, t, v, false);
     value raw = to_bits(m, t, v), own = gep(e, e->i64, m->sums, c64(e, site * WARP));
     LLVMBasicBlockRef stored = fr__ptx_begin_if(m, icmp(e, LLVMIntEQ, lane, zero));
     fr__llvm.BuildStore(e->at, raw, gep(e, e->i64, own, warp));
     fr__ptx_end_if(m, stored);
     fr__ptx_barrier(m);
     value inside = icmp(e, LLVMIntSLT, lane, warps), from = choose(e, inside, lane, zero);
-    value other = fr__llvm.BuildLoad2(e->at, bits, gep(e, e->i64, own, from), "");
+    value other = fr__llvm.BuildLoad2(e->at, as_bits(m, t), gep(e, e->i64, own, from), "");
     other = from_bits(m, t, other);
     other = choose(e, inside, other, fr__emit_identity(e, op, t, 0));
-    other = over_warp(m, op, t, other, false);
-    LLVMBasicBlockRef summed = fr__emit_here(e);
-    fr__ptx_end_if(m, after);
-    return fr__emit_phi2(e, v, before, other, summed);
+    return over_warp(m, op, t, other, false);
+}
+
+/* Every thread of a row gets the combination of all its threads' values. */
+static value over_row(fr__ptx_emit *m, fr__kop op, fr__ktype t, value v)
+{
+    fr__emit *e = &m->e;
+    LLVMBasicBlockRef block = fr__emit_block(e, ""), part = fr__emit_block(e, "");
+    LLVMBasicBlockRef after = fr__emit_block(e, "");
+    branch(e, m->large, block, part);
+    fr__emit_at(e, block);
+    value of_block = over_block(m, op, t, v, m->reduced++);
+    block = fr__emit_here(e);
+    jump(e, after);
+    fr__emit_at(e, part);
+    value of_part = over_warp(m, op, t, v, true);
+    part = fr__emit_here(e);
+    jump(e, after);
+    fr__emit_at(e, after);
+    return fr__emit_phi2(e, of_block, block, of_part, part);
 }
 
 /* Every group gets the combination of all groups' values, lane by lane, in one order. */

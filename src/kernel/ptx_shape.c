@@ -110,10 +110,11 @@ static fr__ptx_form find_form(const fr__kernel *k)
             f.rows /= 2;
         f.narrow = f.wide ? 1 : 2;
     } else if (tiles) {
+        f.chunks = !flat && c.loads <= 2 && size == 4 ? 2 : 1;
         f.narrow = f.wide ? 1 : 4;
-    } else {
-        f.chunks = f.width == 8 || size == 8 ? 1 : 2;
-        f.narrow = 4;
+    } else { /* what a thread does once a row is much, so it has many elements of it */
+        f.chunks = size == 8 || (costly && f.width == 8) ? 1 : costly || f.width == 8 ? 2 : 4;
+        f.narrow = costly ? 4 : 8;
         f.single = true;
         f.kept = f.scratch;
     }
@@ -128,7 +129,7 @@ static fr__ptx_form find_form(const fr__kernel *k)
             f.kept &= held;
     }
     if (f.way == FR__PTX_ROWS) /* so that blocks overlap: one loads while another one waits */
-        f.registers = costly || kept > 3 ? 64 : kept > 2 || f.width == 8 ? 48 : 40;
+        f.registers = costly || kept > 2 ? 72 : kept ? 56 : 40;
     return f;
 }
 
