@@ -477,8 +477,7 @@ FR_API int fr_synchronize(fr_stream s);
 typedef struct fr_memory_info {
     size_t active, peak, cached, limit, cache_limit;
 } fr_memory_info; /* bytes */
-/* Memory of the device that this thread's new nodes are computed on. A limit of all memory can be set for
- * the CPU only; fr_clear_cache gives back the CPU's free blocks too. */
+/* Memory of the device that this thread's new nodes are computed on; limits, too. fr_clear_cache gives back the CPU's free blocks too. */
 FR_API fr_memory_info fr_memory(void);
 FR_API void fr_memory_reset_peak(void);
 FR_API size_t fr_memory_set_limit(size_t bytes);       /* gives the old one */

@@ -52,6 +52,7 @@ typedef struct fr__gpu_ops {
     fr_memory_info (*memory)(int device);
     void (*reset_peak)(int device);
     size_t (*set_cache_limit)(int device, size_t bytes);
+    size_t (*set_limit)(int device, size_t bytes);
     void (*clear_cache)(int device);
 } fr__gpu_ops;
 extern const fr__gpu_ops fr__gpus; /* src/device/cuda/place.c */

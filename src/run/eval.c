@@ -500,7 +500,12 @@ void fr_clear_cache(void)
     fr__memory_clear_cache();
 }
 
-size_t fr_memory_set_limit(size_t bytes) { return fr__memory_set_limit(bytes); }
+size_t fr_memory_set_limit(size_t bytes)
+{
+    int gpu = gpu_now();
+    return gpu >= 0 ? fr__gpus.set_limit(gpu, bytes) : fr__memory_set_limit(bytes);
+}
+
 int fr_threads(void) { return fr__pool_threads(); }
 void fr_set_threads(int n) { fr__pool_set_threads(n < 0 ? 0 : n); }
 const char *fr_version(void) { return FR_VERSION; }

@@ -632,6 +632,18 @@ STANDIN_CHILD(out_of_memory)
     fr__error_clear();
     CHECK(!fr__gpu_alloc(s, (size_t)1 << 45) && fr__error_now == FR__E_MEMORY);
     fr__error_clear();
+    /* A limit of our own: what is cached counts, and is given back first. */
+    size_t most = fr__gpu_set_limit(g, 90 * MIB);
+    CHECK(most == 256 * MIB && !fr__gpu_alloc(s, 40 * MIB) && fr__error_now == FR__E_MEMORY);
+    CHECK(says("90.0 MiB in all"));
+    fr__error_clear();
+    char *more = fr__gpu_alloc(s, 25 * MIB);
+    CHECK(more && fr__gpu_memory_of(g).most == 90 * MIB);
+    fr__gpu_free(s, more, 25 * MIB);
+    CHECK((more = fr__gpu_alloc(s, 30 * MIB)));
+    fr__gpu_free(s, more, 30 * MIB);
+    fr__gpu_set_limit(g, most);
+    fr__gpu_clear_cache(g);
     /* Cached for s, wanted by t: what is queued runs before the block goes. */
     CHECK(!launch(s, add, a, 9, N));
     fr__gpu_free(s, a, 60 * MIB);

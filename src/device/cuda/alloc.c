@@ -94,7 +94,8 @@ struct fr__gpu_heap {
     block *waiting, **waiting_end;
     list idle, lately;
     int nlately;
-    size_t active, peak, held, limit; /* held: from the driver */
+    size_t active, peak, held, limit,
+        most; /* held: from the driver, `most` at most; limit: cached */
 };
 
 int fr__gpu_heap_new(fr__gpu *g)
@@ -110,7 +111,7 @@ int fr__gpu_heap_new(fr__gpu *g)
     h->table = table;
     h->room = 256;
     h->waiting_end = &h->waiting;
-    h->limit = g->info.memory;
+    h->limit = h->most = g->info.memory;
     g->heap = h;
     return 0;
 }
@@ -552,21 +553,29 @@ static void *out_of_memory(fr__gpu *g, size_t bytes)
     return fr__fail(FR__E_MEMORY,
                     "gpu %d: out of memory: %s asked for, %s active, %s cached, %s in all",
                     g->info.index, show(asked, bytes), show(active, h->active),
-                    show(cached, h->held - h->active), show(total, g->info.memory));
+                    show(cached, h->held - h->active),
+                    show(total, h->most < g->info.memory ? h->most : g->info.memory));
+}
+
+static CUresult ask_once(fr__gpu *g, CUdeviceptr *at, size_t bytes)
+{
+    struct fr__gpu_heap *h = g->heap;
+    return bytes > h->most || h->held > h->most - bytes ? CUDA_ERROR_OUT_OF_MEMORY
+                                                        : fr__cuda.cuMemAlloc(at, bytes);
 }
 
 /* Tried with what a segment usually has, then, the cache emptied, with that and with what is needed. */
 static CUdeviceptr ask_driver(fr__gpu *g, size_t *bytes, size_t least)
 {
     CUdeviceptr at = 0;
-    CUresult r = fr__cuda.cuMemAlloc(&at, *bytes);
+    CUresult r = ask_once(g, &at, *bytes);
     if (r == CUDA_ERROR_OUT_OF_MEMORY) {
         release_all(g);
-        r = fr__cuda.cuMemAlloc(&at, *bytes);
+        r = ask_once(g, &at, *bytes);
     }
     if (r == CUDA_ERROR_OUT_OF_MEMORY && least < *bytes) {
         *bytes = least;
-        r = fr__cuda.cuMemAlloc(&at, *bytes);
+        r = ask_once(g, &at, *bytes);
     }
     if (!r)
         return at;
@@ -771,7 +780,7 @@ fr__gpu_memory fr__gpu_memory_of(fr__gpu *g)
     if (fr__cuda_forked())
         return (fr__gpu_memory){0};
     pthread_mutex_lock(&h->lock);
-    fr__gpu_memory m = {h->active, h->peak, h->held - h->active, h->limit};
+    fr__gpu_memory m = {h->active, h->peak, h->held - h->active, h->limit, h->most};
     pthread_mutex_unlock(&h->lock);
     return m;
 }
@@ -795,6 +804,23 @@ size_t fr__gpu_set_cache_limit(fr__gpu *g, size_t bytes)
     h->limit = bytes;
     if (h->held - h->active > h->limit)
         trim(g);
+    pthread_mutex_unlock(&h->lock);
+    return old;
+}
+
+size_t fr__gpu_set_limit(fr__gpu *g, size_t bytes)
+{
+    struct fr__gpu_heap *h = g->heap;
+    CUcontext back;
+    if (fr__cuda_forked())
+        return 0;
+    pthread_mutex_lock(&h->lock);
+    size_t old = h->most;
+    h->most = bytes;
+    if (h->held > h->most && fr__gpu_enter_quietly(g, &back)) {
+        release_all(g);
+        fr__gpu_leave(back);
+    }
     pthread_mutex_unlock(&h->lock);
     return old;
 }

@@ -85,11 +85,13 @@ void fr__gpu_free(fr__gpu_stream *s, char *block, size_t bytes);
 int fr__gpu_used_by(fr__gpu *g, char *block, fr__gpu_stream *other);
 
 typedef struct fr__gpu_memory {
-    size_t active, peak, cached, limit;
+    size_t active, peak, cached, limit, most; /* limit: of what is cached; most: of all */
 } fr__gpu_memory;
 fr__gpu_memory fr__gpu_memory_of(fr__gpu *g);
 void fr__gpu_reset_peak(fr__gpu *g);
 size_t fr__gpu_set_cache_limit(fr__gpu *g, size_t bytes); /* gives the old one */
+/* Most bytes that are asked of the driver: beyond is FR_ERROR_MEMORY. Gives the old one. */
+size_t fr__gpu_set_limit(fr__gpu *g, size_t bytes);
 void fr__gpu_clear_cache(fr__gpu *g); /* waits for what is queued, then gives it all back */
 
 /* ---- transfers --------------------------------------------------------------------------- */

@@ -88,7 +88,7 @@ static fr_memory_info memory(int device)
     if (!g)
         return (fr_memory_info){0};
     fr__gpu_memory m = fr__gpu_memory_of(g);
-    return (fr_memory_info){m.active, m.peak, m.cached, fr__gpu_about(g)->memory, m.limit};
+    return (fr_memory_info){m.active, m.peak, m.cached, m.most, m.limit};
 }
 
 static void reset_peak(int device)
@@ -102,6 +102,12 @@ static size_t set_cache_limit(int device, size_t bytes)
 {
     fr__gpu *g = fr__gpu_get(device);
     return g ? fr__gpu_set_cache_limit(g, bytes) : 0;
+}
+
+static size_t set_limit(int device, size_t bytes)
+{
+    fr__gpu *g = fr__gpu_get(device);
+    return g ? fr__gpu_set_limit(g, bytes) : 0;
 }
 
 static void clear_cache(int device)
@@ -126,5 +132,6 @@ const fr__gpu_ops fr__gpus = {
     .memory = memory,
     .reset_peak = reset_peak,
     .set_cache_limit = set_cache_limit,
+    .set_limit = set_limit,
     .clear_cache = clear_cache,
 };
