@@ -329,7 +329,9 @@ static void emit_version(emitter *m, bool wide, bool single)
     m->chunks = loops ? 1 : wide ? m->form.chunks : m->form.narrow;
     m->rows = m->form.rows;
     m->reduced = 0;
+    /* Nothing of the other version: its values are not to be had here. */
     memset(e->address, 0, sizeof *e->address * (size_t)e->k->nins);
+    memset(e->values, 0, sizeof *e->values * (size_t)e->k->nins * (size_t)e->width);
     emit_range(m, 0, e->k->nins);
 }
 

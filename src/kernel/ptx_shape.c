@@ -298,7 +298,7 @@ static void spread_tiles(launch *l, int64_t row, int64_t column)
         l->across = power_up(parts_of(row, l->lanes), FR__PTX_WARP);
         l->blocks = rows * parts_of(row, l->across * l->lanes);
         bool few = !l->exact && (f->single || l->blocks < l->wanted / BLOCKS_WANTED);
-        while (few && l->threads < FR__PTX_COLUMN_THREADS && l->threads < l->most &&
+        while (few && l->threads < FR__PTX_COLUMN_THREADS && 2 * l->threads <= l->most &&
                l->threads / l->across * f->rows < column)
             l->threads *= 2;
         l->single = column && column <= l->threads / l->across * f->rows;

@@ -87,6 +87,33 @@ static fr_array *turned(fr_array *x)
 static fr_array *outer(fr_array *x) { return fr_mul(x, fr_sum(x, &columns_kept)); }
 static fr_array *elementwise(fr_array *x) { return fr_add(fr_mul(x, x), 3.0); }
 
+static int32_t taken_at; /* by the three below */
+static fr_array *place(void) { return fr_from_data(&taken_at, FR_INT32, NULL, 0); }
+static fr_array *take_row(fr_array *x) { return fr_take(x, place(), 0); }
+static fr_array *take_column(fr_array *x) { return fr_add(fr_take(x, place(), 1), 1.0); }
+static fr_array *take_from_all(fr_array *x)
+{
+    int32_t at[5] = {-1, 0, taken_at, -2, 1};
+    return fr_mul(fr_take(x, fr_from_data(at, FR_INT32, (int64_t[]){5}, 1), 0), 2.0);
+}
+
+/* Places, counted from the end where they are negative, that all threads read and that each does. */
+TEST(taken)
+{
+    static program *const programs[] = {take_row, take_column, take_from_all};
+    static const int64_t sizes[][2] = {{2, 2}, {3, 2}, {5, 7}, {40, 64}, {7, 1000}, {300, 9}};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
+        for (int p = 0; p < 3; p++)
+            for (taken_at = -2; taken_at < 2; taken_at++) {
+                fr_scope *scope = fr_scope_open();
+                EXPECT_EQ(
+                    agrees(programs[p], input(sizes[i][0], sizes[i][1], FR_FLOAT32, 0), 0), 1);
+                EXPECT_EQ(agrees(programs[p], input(sizes[i][0], sizes[i][1], FR_INT32, 0), 0),
+                          1);
+                fr_scope_close(scope);
+            }
+}
+
 /* From a few threads a row to more than a block has. */
 TEST(rows)
 {
