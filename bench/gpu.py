@@ -293,9 +293,11 @@ def reasons(run):
     text = machine.read(REASONS).splitlines()
     found = []
     for line in text:
-        key, colon, reason = line.partition(":")
-        if colon and key in ROWS:
-            found.append(f"- {ROWS[key].title}: {reason.strip()}")
+        words, colon, reason = line.partition(": ")
+        for key, row in ROWS.items():  # the line begins with a row's key, or its title's first words
+            if colon and (key == words or row.title.startswith(words)):
+                found.append(f"- {row.title}: {reason.strip()}")
+                break
     return ["", "## Why a figure isn't reached, as found", "", *found] if found else []
 
 

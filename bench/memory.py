@@ -81,7 +81,7 @@ def report(rows, threads):
         "",
         *table(rows, "bytes"),
         "",
-        "Ferrule's products of matrices pack all of one operand at once: that is what they have beyond",
+        "Ferrule's products of matrices pack what each thread works on: that is what they have beyond",
         "their operands and result, and the linear layer and the MLP too. XLA's plan doesn't count what",
         "its routines take while they run.",
     ]
