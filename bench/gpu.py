@@ -294,7 +294,8 @@ def reasons(run):
     found = []
     for line in text:
         words, colon, reason = line.partition(": ")
-        for key, row in ROWS.items():  # the line begins with a row's key, or its title's first words
+        # The line begins with a row's key, or the first words of its title.
+        for key, row in ROWS.items():
             if colon and (key == words or row.title.startswith(words)):
                 found.append(f"- {row.title}: {reason.strip()}")
                 break

@@ -5,7 +5,6 @@ skipped. FERRULE_BUILD names the build folder, build/release unless set.
 """
 
 import os
-import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -91,37 +90,6 @@ def test_ptxas_would_complain(emitted, tmp_path):
     broken = tmp_path / "broken.ptx"
     broken.write_text((folder / lines[0][0]).read_text().replace("ret;", "return;"))
     assert assemble(str(broken), lines[0][1])
-
-
-def module_texts(folder):
-    """The routines' modules as files, from the header that the library is built with."""
-    header = os.path.join(ROOT, "src", "device", "cuda", "routines_ptx.h")
-    texts, name = {}, None
-    with open(header) as file:
-        for line in file:
-            if line.startswith('{"'):
-                name = line.split('"')[1]
-                texts[name] = []
-            elif line.startswith('"'):
-                texts[name].append(line.strip()[1:-1].replace('\\"', '"').replace("\\n", "\n"))
-    for name, lines in texts.items():
-        (folder / f"{name}.ptx").write_text("".join(lines))
-    return sorted(texts)
-
-
-def test_ptxas_takes_the_routines(tmp_path):
-    names = module_texts(tmp_path)
-    assert "scan_sum_f32" in names
-    files, devices = [], list(DEVICES)
-    listed = subprocess.run([PTXAS, "--help"], capture_output=True, text=True).stdout
-    if "sm_100" in listed:
-        devices.append("100")
-    for name in names:  # for every device that the module is for
-        path = tmp_path / f"{name}.ptx"
-        least = int(re.search(r"(?m)^\.target sm_(\d+)", path.read_text())[1])
-        files += [(str(path), sm) for sm in devices if int(sm) >= least]
-    assert {sm for _, sm in files} == set(devices)
-    assert assemble_all(files) == []
 
 
 @pytest.mark.skipif(
