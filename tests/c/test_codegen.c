@@ -94,6 +94,9 @@ static bool possible(void)
 TEST(equal_kernels_are_made_once)
 {
     int seed = 0;
+#ifdef FERRULE_HARD /* kernels are cut, and the cache keeps few of them */
+    return;
+#endif
     if (!possible())
         return;
     forget();

@@ -514,7 +514,11 @@ TEST(a_loop_is_recorded)
         EXPECT_EQ(fr_item(state[STATE], &sum), 0);
         EXPECT_EQ((int)sum, SIDE * SIDE * (STATE * (STATE - 1) / 2 + STATE * call));
     }
+#ifdef FERRULE_HARD /* memory isn't kept, so addresses don't come back */
+    (void)before;
+#else
     EXPECT(standin_count("cuGraphLaunch") - before >= CALLS - 4);
+#endif
     for (int i = 0; i <= STATE; i++)
         fr_free(state[i]);
     fr_stream_set((fr_stream){0});

@@ -263,9 +263,11 @@ TEST(calls_of_the_library)
         EXPECT_EQ(runs(1), before[1] + 1);
         EXPECT_EQ(runs(2), before[2] + 1);
     }
+#ifndef FERRULE_HARD /* which keeps few of the answers */
     long asked = heuristics();
     compare(&j);
     EXPECT_EQ(heuristics(), asked);
+#endif
 }
 
 /* A bias, and what is negative made 0: in the same call. */

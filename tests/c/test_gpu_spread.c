@@ -62,6 +62,13 @@ static int64_t agrees(program *p, fr_array *x, double tolerance)
     return ok ? count : -1;
 }
 
+/* That it agrees, in so many kernels (where kernels aren't made small on purpose). */
+#ifdef FERRULE_HARD
+#define AGREES(kernels, ...) EXPECT(((void)(kernels), agrees(__VA_ARGS__) >= 0))
+#else
+#define AGREES(kernels, ...) EXPECT_EQ(agrees(__VA_ARGS__), kernels)
+#endif
+
 static const int first[] = {0}, second[] = {1};
 static const fr_reduce_options rows_kept = {.axes = second, .naxes = 1, .keepdims = true};
 static const fr_reduce_options columns_kept = {.axes = first, .naxes = 1, .keepdims = true};
@@ -108,8 +115,7 @@ TEST(taken)
                 fr_scope *scope = fr_scope_open();
                 EXPECT_EQ(
                     agrees(programs[p], input(sizes[i][0], sizes[i][1], FR_FLOAT32, 0), 0), 1);
-                EXPECT_EQ(agrees(programs[p], input(sizes[i][0], sizes[i][1], FR_INT32, 0), 0),
-                          1);
+                AGREES(1, programs[p], input(sizes[i][0], sizes[i][1], FR_INT32, 0), 0);
                 fr_scope_close(scope);
             }
 }
@@ -125,9 +131,9 @@ TEST(rows)
             fr_scope *scope = fr_scope_open();
             int64_t n = lengths[i], rows = n > 2000 ? 3 : n > 200 ? 9 : 71;
             fr_array *x = input(rows, n, FR_FLOAT32, 0.5);
-            EXPECT_EQ(agrees(programs[p], x, 2e-6), n > 1 || p != 1);
+            AGREES(n > 1 || p != 1, programs[p], x, 2e-6);
             if (n > 2)
-                EXPECT_EQ(agrees(programs[p], shifted(x), 2e-6), 1);
+                AGREES(1, programs[p], shifted(x), 2e-6);
             fr_scope_close(scope);
         }
 }
@@ -142,11 +148,11 @@ TEST(rows_of_other_dtypes)
             double tolerance =
                 dtypes[d] == FR_FLOAT16 || dtypes[d] == FR_BFLOAT16 ? 1e-2 : 2e-6;
             fr_array *x = input(19, lengths[i], dtypes[d], 1);
-            EXPECT_EQ(agrees(sum_rows, x, tolerance), 1);
-            EXPECT_EQ(agrees(elementwise, x, tolerance), 1);
-            EXPECT_EQ(agrees(sum_columns, x, tolerance), 1);
+            AGREES(1, sum_rows, x, tolerance);
+            AGREES(1, elementwise, x, tolerance);
+            AGREES(1, sum_columns, x, tolerance);
             if (d < 3)
-                EXPECT_EQ(agrees(softmax_rows, x, tolerance), 1);
+                AGREES(1, softmax_rows, x, tolerance);
             fr_scope_close(scope);
         }
 }
@@ -175,12 +181,12 @@ TEST(columns_in_pieces)
 {
     fr_scope *scope = fr_scope_open();
     fr_array *x = input(1100, 128, FR_FLOAT32, 100);
-    EXPECT_EQ(agrees(sum_columns, x, 1e-6), 2);
-    EXPECT_EQ(agrees(max_columns, x, 0), 2);
+    AGREES(2, sum_columns, x, 1e-6);
+    AGREES(2, max_columns, x, 0);
     /* Each piece knows its mean and squares; the second kernel puts both together. */
-    EXPECT_EQ(agrees(variance_columns, x, 3e-6), 2);
-    EXPECT_EQ(agrees(logsumexp_columns, x, 1e-6), 2);
-    EXPECT_EQ(agrees(sum_columns, input(500, 128, FR_FLOAT32, 1), 1e-6), 1);
+    AGREES(2, variance_columns, x, 3e-6);
+    AGREES(2, logsumexp_columns, x, 1e-6);
+    AGREES(1, sum_columns, input(500, 128, FR_FLOAT32, 1), 1e-6);
     fr_scope_close(scope);
 }
 #endif
@@ -201,10 +207,10 @@ TEST(tiles)
     for (int i = 0; i < (int)(sizeof shapes / sizeof *shapes); i++) {
         fr_scope *scope = fr_scope_open();
         fr_array *x = input(shapes[i][0], shapes[i][1], FR_FLOAT32, 0);
-        EXPECT_EQ(agrees(elementwise, x, 0), 1);
+        AGREES(1, elementwise, x, 0);
         EXPECT(agrees(turned, x, 0) > 0);
         if (shapes[i][1] > 1)
-            EXPECT_EQ(agrees(elementwise, shifted(x), 0), 1);
+            AGREES(1, elementwise, shifted(x), 0);
         fr_scope_close(scope);
     }
 }
