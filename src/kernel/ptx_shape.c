@@ -204,10 +204,10 @@ static bool like_access(const fr__kaccess *a, int axis_a, const fr__kaccess *b, 
 int fr__ptx_held_by(const fr__kernel *k, const fr__ptx_form *f, int i)
 {
     const fr__kins *ins = &k->ins[i];
-    const fr__kaccess *access = &k->access[ins->imm];
     int loop = ins->op == FR__K_LOAD && ins->b < 0 && ins->c < 0 ? spread_loop(k, f, i) : -1;
     if (loop < 0)
         return -1;
+    const fr__kaccess *access = &k->access[ins->imm];
     int axis = (int)k->ins[loop].imm;
     bool scratch = k->bufs[access->buf].role == FR__BUF_SCRATCH;
     for (int j = 0; j < loop; j++) {

@@ -73,9 +73,9 @@ static int64_t strip_of(const fr__step *s, const fr__native_call *by, int stored
         return 0;
     for (int i = 0; i < k->nins; i++) {
         const fr__kins *ins = &k->ins[i];
-        const fr__kaccess *x = &k->access[ins->imm];
         if (ins->op != FR__K_LOAD && ins->op != FR__K_STORE)
             continue;
+        const fr__kaccess *x = &k->access[ins->imm];
         const fr__patch *q = fr__bound_to(s, x);
         if (!q || q->is_leaf || q->index != stored)
             continue;
