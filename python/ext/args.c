@@ -149,8 +149,8 @@ int py_read_dtype(PyObject *dtype, fr_dtype *to, const char *function)
 {
     if (!dtype || dtype == Py_None || py_dtype_value(dtype, to))
         return 0;
-    PyErr_Format(PyExc_TypeError, "%s: dtype must be one like float32 of this module, not %R",
-                 function, dtype);
+    py_complain(PyExc_TypeError, "%s: dtype must be one like float32 of this module, not %R",
+                function, dtype);
     return -1;
 }
 

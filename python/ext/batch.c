@@ -26,10 +26,9 @@ static int push_axis(py_axis_list *to, int axis)
 
 static int not_a_prefix(const char *name, PyObject *spec, PyObject *value)
 {
-    PyErr_Format(
-        PyExc_ValueError,
-        "vmap: %s is not a prefix of the tree it is for: %R stands where there is a %s", name,
-        spec, Py_TYPE(value)->tp_name);
+    py_complain(PyExc_ValueError,
+                "vmap: %s is not a prefix of the tree it is for: %R stands where there is a %s",
+                name, spec, Py_TYPE(value)->tp_name);
     return -1;
 }
 

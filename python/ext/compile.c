@@ -511,8 +511,8 @@ static PyObject *call_cache_limit(PyObject *module, PyObject *const *args, Py_ss
         limit = PyLong_Check(at[0]) ? _PyLong_AsInt(at[0]) : 0;
         if (limit <= 0) {
             if (!PyErr_Occurred())
-                PyErr_Format(PyExc_ValueError,
-                             "compile_cache_limit: wanted a positive int, not %R", at[0]);
+                py_complain(PyExc_ValueError,
+                            "compile_cache_limit: wanted a positive int, not %R", at[0]);
             return py_name_error("compile_cache_limit");
         }
     }

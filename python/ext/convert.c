@@ -80,7 +80,7 @@ static int store_integer(PyObject *number, fr_dtype dtype, void *to)
         value = (long long)large;
     }
     if (overflow) {
-        PyErr_Format(PyExc_OverflowError, "array: %R does not fit 64 bits", number);
+        py_complain(PyExc_OverflowError, "array: %R does not fit 64 bits", number);
         return -1;
     }
     memcpy(to, &value, bytes); /* little-endian: the low bytes */

@@ -96,7 +96,7 @@ static int need_dtype(PyObject *object, fr_dtype *to, const char *function)
 {
     if (py_dtype_value(object, to))
         return 0;
-    PyErr_Format(PyExc_TypeError, "%s: wanted a dtype, not %R", function, object);
+    py_complain(PyExc_TypeError, "%s: wanted a dtype, not %R", function, object);
     return -1;
 }
 
@@ -159,8 +159,8 @@ static PyObject *call_result_type(PyObject *module, PyObject *const *args, Py_ss
         if (py_is_array(args[i])) {
             dtype = fr_dtype_of(py_node(args[i]));
         } else if (!py_dtype_value(args[i], &dtype)) {
-            PyErr_Format(PyExc_ValueError, "result_type: wanted arrays or dtypes, not %R",
-                         args[i]);
+            py_complain(PyExc_ValueError, "result_type: wanted arrays or dtypes, not %R",
+                        args[i]);
             return NULL;
         }
         result = i ? fr_promote(result, dtype) : dtype;

@@ -5,6 +5,8 @@
  */
 #include "ext.h"
 
+#include <stdarg.h>
+
 PyObject *py_trace_error, *py_dtype_error;
 
 PyObject *py_raise(void)
@@ -92,6 +94,18 @@ static int add(PyObject *module, const char *name, PyObject *type)
         return -1;
     }
     return 0;
+}
+
+void *py_complain(PyObject *type, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    PyObject *text = PyUnicode_FromFormatV(format, args);
+    va_end(args);
+    if (text)
+        PyErr_SetObject(type, text);
+    Py_XDECREF(text);
+    return NULL;
 }
 
 int py_error_init(PyObject *module)

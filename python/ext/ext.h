@@ -67,6 +67,8 @@ int py_raise_int(void); /* the same, giving -1 */
 void *py_name_error(const char *function);
 int py_warn(void); /* the library's pending warnings, each once; -1: became an exception */
 int py_error_init(PyObject *module);
+/* As PyErr_Format; where an argument has no text (%R) its own error stands, which older Pythons lose. */
+void *py_complain(PyObject *type, const char *format, ...);
 
 /* ---- args.c --------------------------------------------------------------------------- */
 

@@ -20,8 +20,8 @@ static int check_number(PyObject *index, fr_array *x, int axis)
     int64_t size = fr_dims(x)[axis < 0 ? axis + fr_ndim(x) : axis];
     if (!overflow && at >= -size && at < size)
         return 0;
-    PyErr_Format(PyExc_IndexError, "take: index %R is out of range for axis %d of size %lld",
-                 index, axis, (long long)size);
+    py_complain(PyExc_IndexError, "take: index %R is out of range for axis %d of size %lld",
+                index, axis, (long long)size);
     return -1;
 }
 

@@ -55,8 +55,8 @@ PY_CALL(meshgrid)
         failed = !options.xy && !(PyUnicode_Check(c.at[1]) &&
                                   !PyUnicode_CompareWithASCIIString(c.at[1], "ij"));
         if (failed)
-            PyErr_Format(PyExc_ValueError, "meshgrid: indexing is 'xy' or 'ij', not %R",
-                         c.at[1]);
+            py_complain(PyExc_ValueError, "meshgrid: indexing is 'xy' or 'ij', not %R",
+                        c.at[1]);
     }
     fr_array **results = PyMem_Calloc((size_t)count + 1, sizeof *results);
     failed = failed || (results && fr_meshgrid((int)count, arrays, &options, results));

@@ -11,10 +11,10 @@ static int read_order(PyObject *value, fr_norm_options *to)
         if (!PyUnicode_CompareWithASCIIString(value, "fro"))
             return 0;
         bool nuclear = !PyUnicode_CompareWithASCIIString(value, "nuc");
-        PyErr_Format(PyExc_ValueError,
-                     nuclear ? "norm: %R needs singular values, which are not there yet"
-                             : "norm: ord is a number or 'fro', not %R",
-                     value);
+        py_complain(PyExc_ValueError,
+                    nuclear ? "norm: %R needs singular values, which are not there yet"
+                            : "norm: ord is a number or 'fro', not %R",
+                    value);
         return -1;
     }
     to->kind = FR_NORM_ORDER;

@@ -279,8 +279,8 @@ PY_CALL(convolve)
         !(PyUnicode_Check(c.at[2]) && !PyUnicode_CompareWithASCIIString(c.at[2], modes[mode])))
         mode++;
     if (mode == 3) {
-        PyErr_Format(PyExc_ValueError, "convolve: mode is 'full', 'valid' or 'same', not %R",
-                     c.at[2]);
+        py_complain(PyExc_ValueError, "convolve: mode is 'full', 'valid' or 'same', not %R",
+                    c.at[2]);
         return py_fail_call(&c);
     }
     return py_end_call(&c, fr_convolve(c.x, v, (fr_convolve_mode)mode));

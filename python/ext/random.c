@@ -56,8 +56,7 @@ static int read_seed(PyObject *value, uint64_t *to, const char *function)
     *to = PyLong_AsUnsignedLongLong(value);
     if (*to != (uint64_t)-1 || !PyErr_Occurred())
         return 0;
-    PyErr_Format(PyExc_TypeError, "%s: a seed has 64 bits and no sign: not %R", function,
-                 value);
+    py_complain(PyExc_TypeError, "%s: a seed has 64 bits and no sign: not %R", function, value);
     return -1;
 }
 

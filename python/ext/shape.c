@@ -172,8 +172,8 @@ PY_CALL(astype)
     if (py_begin_call(&c, PY_SIGNATURE(astype), self, args, n, names))
         return NULL;
     if (!py_dtype_value(c.at[1], &dtype)) {
-        PyErr_Format(PyExc_TypeError,
-                     "astype: wanted a dtype like float32 of this module, not %R", c.at[1]);
+        py_complain(PyExc_TypeError,
+                    "astype: wanted a dtype like float32 of this module, not %R", c.at[1]);
         return py_fail_call(&c);
     }
     return py_end_call(&c, fr_astype(c.x, dtype));

@@ -13,7 +13,7 @@ static int read_axis(const py_call *c, PyObject *value, axis_argument *to)
     if (!value || to->none)
         return 0;
     if (!PyIndex_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "%s: axis is an int or None, not %R", c->function, value);
+        py_complain(PyExc_TypeError, "%s: axis is an int or None, not %R", c->function, value);
         return -1;
     }
     return py_read_int(value, &to->at);
@@ -153,8 +153,8 @@ PY_CALL(searchsorted)
         right = side && !strcmp(side, "right");
         if (!right && (!side || strcmp(side, "left"))) {
             if (!PyErr_Occurred())
-                PyErr_Format(PyUnicode_Check(c.at[2]) ? PyExc_ValueError : PyExc_TypeError,
-                             "searchsorted: side is 'left' or 'right', not %R", c.at[2]);
+                py_complain(PyUnicode_Check(c.at[2]) ? PyExc_ValueError : PyExc_TypeError,
+                            "searchsorted: side is 'left' or 'right', not %R", c.at[2]);
             return py_fail_call(&c);
         }
     }

@@ -128,7 +128,7 @@ static PyObject *device_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|i:Device", names, &given, &index))
         return NULL;
     if (!read_device(given, &kind, &ignored)) {
-        PyErr_Format(PyExc_TypeError, "Device: type must be cpu or gpu, not %R", given);
+        py_complain(PyExc_TypeError, "Device: type must be cpu or gpu, not %R", given);
         return NULL;
     }
     return device_make(kind, index);
@@ -405,7 +405,7 @@ static PyObject *call_device_count(PyObject *module, PyObject *device)
     fr_device_kind kind;
     int index;
     if (!read_device(device, &kind, &index))
-        return PyErr_Format(PyExc_TypeError, "device_count: wanted cpu or gpu, not %R", device);
+        return py_complain(PyExc_TypeError, "device_count: wanted cpu or gpu, not %R", device);
     return PyLong_FromLong(fr_device_count(kind));
 }
 
@@ -416,7 +416,7 @@ static PyObject *call_device_info(PyObject *module, PyObject *device)
     int index;
     fr_device_info info;
     if (!read_device(device, &kind, &index))
-        return PyErr_Format(PyExc_TypeError, "device_info: wanted a Device, not %R", device);
+        return py_complain(PyExc_TypeError, "device_info: wanted a Device, not %R", device);
     if (no_device(kind, index, "device_info"))
         return NULL;
     if (fr_device_about(kind, index, &info))

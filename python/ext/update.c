@@ -166,9 +166,9 @@ static int read_mode(PyObject *value)
     for (int i = 0; PyUnicode_Check(value) && i < 4; i++)
         if (!PyUnicode_CompareWithASCIIString(value, modes[i]))
             return i;
-    PyErr_Format(PyExc_ValueError,
-                 "pad: mode is 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', not %R",
-                 value);
+    py_complain(PyExc_ValueError,
+                "pad: mode is 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', not %R",
+                value);
     return -2;
 }
 
