@@ -1,6 +1,6 @@
 """streams.py - programs that should run at the speed of memory, beside a copy of the bytes they must move.
 
-    python bench/streams.py [--threads N] [--rounds N] [--small] [ROW ...]
+    python bench/streams.py [--threads N] [--rounds N] [--rows N] [--columns N] [ROW ...]
 
 A row's bytes are what must cross between processor and memory: each input once, each output once. It
 is measured in turns with a copy of as many bytes in all (the better of memcpy and non-temporal
@@ -8,7 +8,6 @@ stores), so that both meet the same neighbours; least and median of many turns a
 """
 
 import argparse
-import math
 import os
 import statistics
 import sys
@@ -17,23 +16,14 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from workloads import array_programs  # noqa: E402
+
 
 def programs(mx):
     """name: (function, shapes of its arguments, bytes in floats moved, functions of the shapes)"""
 
-    def gelu(x):
-        return x * (1 + mx.erf(x / math.sqrt(2))) / 2
-
-    def gelu_tanh(x):
-        return 0.5 * x * (1 + mx.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-
-    def softmax(x):
-        e = mx.exp(x - mx.max(x, axis=-1, keepdims=True))
-        return e / mx.sum(e, axis=-1, keepdims=True)
-
-    def layer_norm(x):
-        mean = mx.mean(x, axis=-1, keepdims=True)
-        return (x - mean) * mx.rsqrt(mx.var(x, axis=-1, keepdims=True) + 1e-5)
+    shared = array_programs.make(mx)["PROGRAMS"]
+    softmax, layer_norm = shared["softmax"], shared["layer_norm"]
 
     def rms_norm(x):
         return x * mx.rsqrt(mx.mean(x * x, axis=-1, keepdims=True) + 1e-5)
@@ -52,8 +42,8 @@ def programs(mx):
 
     rows = {
         "copy": (lambda x: x + 1, 1, 2),
-        "gelu erf": (gelu, 1, 2),
-        "gelu tanh": (gelu_tanh, 1, 2),
+        "gelu erf": (shared["gelu_erf"], 1, 2),
+        "gelu tanh": (shared["gelu_tanh"], 1, 2),
         "exp": (mx.exp, 1, 2),
         "sigmoid": (mx.sigmoid, 1, 2),
         "softmax": (softmax, 1, 2),

@@ -1,5 +1,4 @@
 /* dot.c - graphs for Graphviz: as written, after fusion, as kernels */
-#include "core/place.h"
 #include "run/function.h"
 
 static void quote(fr__text *to, const char *text)
@@ -54,7 +53,7 @@ static void add_steps(fr__text *to, const fr__plan *p)
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
         int at = i; /* the launch: it may be one before */
-        while (p->steps[at].strip || (!p->steps[at].together && p->place == FR__HOST))
+        while (p->steps[at].strip || !p->steps[at].together)
             at--;
         if (at == i) {
             fr__text_f(to, "  k%d [shape=box, label=\"kernel %d\\n", i, i);

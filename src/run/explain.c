@@ -67,6 +67,41 @@ int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *st
     return (s->ops = ops_text(p, t, g)) ? 0 : -1;
 }
 
+/* "3 x add multiply, sqrt" */
+static const char *joined_ops(fr__plan *p, const fr__step *s, int n)
+{
+    enum { MOST = 400 };
+    fr__text text = {0};
+    for (int i = 0, next; i < n && text.n < MOST; i = next) {
+        for (next = i + 1; next < n && !strcmp(s[i].ops, s[next].ops); next++)
+            ;
+        if (i)
+            fr__text_add(&text, ", ");
+        if (next > i + 1)
+            fr__text_f(&text, "%d x ", next - i);
+        fr__text_add(&text, s[i].ops);
+    }
+    char *to = text.failed ? NULL : fr__arena_alloc(&p->arena, text.n + 1);
+    if (to)
+        memcpy(to, text.at ? text.at : "", text.n + 1);
+    fr__text_free(&text);
+    return to;
+}
+
+int fr__launch_about(fr__plan *p, int first)
+{
+    fr__step *s = &p->steps[first];
+    const char *ops = joined_ops(p, s, s->together);
+    if (!ops)
+        return -1;
+    s->ops = ops;
+    for (int i = 1; i < s->together; i++) {
+        s->reads += s[i].reads;
+        s->writes += s[i].writes;
+    }
+    return 0;
+}
+
 int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
 {
     fr__gpu_times_settle(p->plan);

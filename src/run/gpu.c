@@ -394,7 +394,7 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
         hot && p->nsteps > 1 && !fr__events_on(); /* steps have times, recordings none */
     if (!find_code(&r) && !find_leaves(&r) && !fr__gpu_results(&r, again, buffers)) {
         status = again ? fr__gpu_replay(&r) : fr__gpu_run_steps(&r);
-        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->nsteps,
+        atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->launches,
                                   memory_order_relaxed);
         for (int i = 0; status && i < p->owned; i++)
             fr__buffer_release(buffers[i]);

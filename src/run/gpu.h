@@ -88,9 +88,6 @@ int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const
 int fr__gpu_attention_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                           bool *done);
 
-/* Does the step write there? */
-bool fr__step_writes(const fr__step *s, const fr__patch *q);
-
 /* gpu_lanes.c. find: 0, or -1 with an error. Then, around all launches and each of them while they are
  * recorded, first to last: 0 or -1; end comes in any case. */
 int fr__gpu_lanes_find(const fr__plan *p, fr__gpu_lanes *to);

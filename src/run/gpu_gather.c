@@ -39,17 +39,6 @@ typedef struct {
     size_t kept;
 } state;
 
-bool fr__step_writes(const fr__step *s, const fr__patch *q)
-{
-    if (s->native)
-        return q->word >= s->native->nin;
-    const fr__kernel *k = s->kernel->kernel;
-    for (int b = 0; b < k->nbuf; b++)
-        if (k->bufs[b].word == q->word && k->bufs[b].role == FR__BUF_OUT)
-            return true;
-    return false;
-}
-
 static bool may_wait(const state *st, const fr__step *s)
 {
     for (int j = 0; j < s->npatches; j++) {

@@ -19,10 +19,8 @@
 enum {
 #ifdef FERRULE_HARD
     PIECE_WORK = 64,
-    ALONE_WORK = 64,
 #else
     PIECE_WORK = 1 << 19, /* scalar operations of a piece: some 10 us */
-    ALONE_WORK = 1 << 19, /* launches of less run on the calling thread */
 #endif
 };
 
@@ -75,7 +73,7 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
     s->grain = (piece + l->grain - 1) / l->grain * l->grain;
     s->grain = s->grain < l->grain ? l->grain : s->grain;
     s->vector = l->grain;
-    s->alone = s->work < ALONE_WORK || s->range <= s->grain;
+    s->alone = s->work < FR__ALONE_WORK || s->range <= s->grain;
     p->max_words = l->nwords > p->max_words ? l->nwords : p->max_words;
     return 0;
 }
@@ -141,7 +139,7 @@ static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of
     }
     s->work = c->work;
     s->scratch = c->scratch;
-    s->alone = s->work < ALONE_WORK;
+    s->alone = s->work < FR__ALONE_WORK;
     return 0;
 }
 
@@ -213,6 +211,33 @@ static int number_stored(fr__plan *p, const fr__trace *t, int32_t *stored_of)
     return 0;
 }
 
+/* ---- launches --------------------------------------------------------------------------- */
+
+bool fr__step_writes(const fr__step *s, const fr__patch *q)
+{
+    if (s->native)
+        return q->word >= s->native->nin;
+    const fr__kernel *k = s->kernel->kernel;
+    for (int b = 0; b < k->nbuf; b++)
+        if (k->bufs[b].word == q->word && k->bufs[b].role == FR__BUF_OUT)
+            return true;
+    return false;
+}
+
+/* Steps become launches: of several steps, here and there. */
+static int join_steps(fr__plan *p)
+{
+    if (fr__plan_strips(p) || (p->place == FR__HOST ? fr__plan_beside(p) : fr__gpu_gather(p)))
+        return -1;
+    for (int i = 0; i < p->nsteps; i++) {
+        const fr__step *s = &p->steps[i];
+        if (s->together > 1 && fr__launch_about(p, i))
+            return -1;
+        p->launches += s->together && !s->strip;
+    }
+    return 0;
+}
+
 /* ---- the pipeline, in one breath ---------------------------------------------------- */
 
 static int check(const fr__trace *t)
@@ -280,9 +305,8 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
             fr__text_add(&text, p->steps[g].kernel->kernel->text);
         }
     }
-    if ((p->place != FR__HOST && fr__gpu_gather(p)) || fr__plan_strips(p) ||
-        (p->place == FR__HOST && fr__plan_beside(p)) || fr__plan_places(p) ||
-        fill_outputs(p, t, stored_of) || text.failed || fr__failed())
+    if (join_steps(p) || fr__plan_places(p) || fill_outputs(p, t, stored_of) || text.failed ||
+        fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
     if (fr__events_on()) {

@@ -10,6 +10,14 @@
 #include "native/native.h"
 #include "run/kcache.h"
 
+enum {
+#ifdef FERRULE_HARD
+    FR__ALONE_WORK = 64,
+#else
+    FR__ALONE_WORK = 1 << 19, /* launches of less run on the calling thread */
+#endif
+};
+
 typedef struct fr__patch { /* a pointer to fill in */
     uint16_t word;
     bool is_leaf;
@@ -71,7 +79,7 @@ typedef struct fr__plan {
     size_t key_bytes;
     int place;         /* where it runs (core/place.h) */
     int most_together; /* steps in one launch, at most */
-    int launches;      /* steps, but for those that run with one before */
+    int launches;      /* steps, but for those that are one launch with one before */
     int nsteps, nstored, nouts, nleaves, nliterals, max_words,
         owned; /* owned: buffers for outputs */
     fr__step *steps;
@@ -92,6 +100,10 @@ void fr__plan_release(fr__plan *p);
 /* From the process's cache by the trace's key, or made. */
 fr__plan *fr__plan_for(fr__trace *t);
 void fr__plan_clear_cache(void);
+/* Whether the step writes there. */
+bool fr__step_writes(const fr__step *s, const fr__patch *q);
+/* explain.c: what the steps that are one launch from `first` on say of themselves, as one. */
+int fr__launch_about(fr__plan *p, int first);
 /* explain.c: fills in what a step says of itself. */
 int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of);
 

@@ -108,7 +108,7 @@ static int join(fr__plan *p, fr__step *by, fr__step *s, int stored)
         return -1;
     memcpy(ops, by->ops, n);
     ops[n] = ' ';
-    strcpy(ops + n + 1, s->ops);
+    memcpy(ops + n + 1, s->ops, strlen(s->ops) + 1);
     by->ops = ops;
     by->why = s->why;
     by->reads += s->reads - (s->reads < bytes ? s->reads : bytes);
@@ -126,7 +126,6 @@ static int join(fr__plan *p, fr__step *by, fr__step *s, int stored)
 
 int fr__plan_strips(fr__plan *p)
 {
-    p->launches = p->nsteps;
     for (int i = 1; i < p->nsteps && p->place == FR__HOST; i++) {
         fr__step *by = &p->steps[i - 1], *s = &p->steps[i];
         const fr__native_call *c = by->native;
@@ -140,7 +139,6 @@ int fr__plan_strips(fr__plan *p)
         s->strip = strip_of(s, c, stored);
         if (s->strip && join(p, by, s, stored))
             return -1;
-        p->launches -= s->strip != 0;
     }
     return 0;
 }

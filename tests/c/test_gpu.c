@@ -381,6 +381,27 @@ static double updates_differ(fr_function *f, fr_array **in)
     return bad ? -1 : worst;
 }
 
+/* Each launch is told once, and there are no more of them than that. */
+static void explained(fr_function *f)
+{
+    enum { ROOM = 200 };
+    fr_program *p[4];
+    int n = fr_function_programs(f, 4, p);
+    EXPECT(n > 0);
+    for (int i = 0; i < n; i++) {
+        fr_kernel_info k[ROOM];
+        memset(k, 0, sizeof k);
+        int kernels = fr_program_kernels(p[i], ROOM, k);
+        EXPECT(kernels > 0 && kernels < ROOM);
+        for (int j = 0; j < ROOM; j++)
+            EXPECT_EQ(k[j].ops != NULL && k[j].why != NULL, j < kernels);
+        fr_program_free(p[i]);
+    }
+    char *text = fr_explain(f);
+    EXPECT(text && strstr(text, " x ")); /* several at once */
+    fr_text_free(text);
+}
+
 TEST(equal_kernels_are_one_launch)
 {
     fr_function *f = fr_compile(updates, NULL, NULL);
@@ -397,6 +418,7 @@ TEST(equal_kernels_are_one_launch)
     EXPECT(launches <
            2 * TENSORS); /* some 70 kernels, of which 20 are what isn't like others */
     printf("     %ld launches\n", launches);
+    explained(f);
     int failures = 0; /* what was begun of a table is given back */
     for (long n = 1; n < 60; n++) {
         fr__plan_clear_cache();

@@ -8,39 +8,15 @@
 
 #include "core/array.h"
 #include "device/cuda/blas.h"
-#include "../standin/standin.h"
+#include "gpu_choice.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
-static bool real; /* a GPU */
-static long (*count)(const char *name);
-
-/* Before kernels.c looks. */
-__attribute__((constructor(101))) static void choose_driver(void)
-{
-    const char *wanted = getenv("FERRULE_TEST_GPU");
-    unsetenv("FERRULE_DEVICE");
-    real = wanted && !strcmp(wanted, "1");
-    if (real)
-        return;
-    setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
-    void *library = dlopen(STANDIN, RTLD_NOW), *symbol = dlsym(library, "standin_count");
-    memcpy(&count, &symbol, sizeof symbol);
-}
-
 static fr_stream gpu(void) { return fr_stream_default(FR_GPU, 0); }
 
-static uint64_t state = 88172645463325252u;
-static int pick(int n)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (int)((state >> 8) % (uint64_t)n);
-}
+static int pick(int n) { return (int)(next_random() % (uint64_t)n); }
 
 /* ---- cases ------------------------------------------------------------------------------ */
 
@@ -182,11 +158,11 @@ static bool try_case(attend_case *c)
                 EXPECT(!c->mask || !fr_eval(c->mask_array)) &&
                 EXPECT(run(c, in, weights, here));
     fr_stream_set(gpu());
-    long before = count ? count("cuMemcpyDtoHAsync_v2") : 0;
+    long before = count_calls("cuMemcpyDtoHAsync_v2");
     good = good && EXPECT(run(c, in, weights, there));
     if (!good)
         printf("error: %s\n", fr_error_message());
-    good = good && EXPECT(!count || count("cuMemcpyDtoHAsync_v2") == before);
+    good = good && EXPECT(count_calls("cuMemcpyDtoHAsync_v2") == before);
     fr_stream_set((fr_stream){0});
     double slack = c->dtype == FR_BFLOAT16  ? 2e-2
                    : c->dtype == FR_FLOAT16 ? 4e-3

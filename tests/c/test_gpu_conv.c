@@ -7,39 +7,23 @@
 #include "test.h"
 
 #include "core/array.h"
-#include "../standin/standin.h"
+#include "gpu_choice.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 
-static bool real; /* a GPU */
 static long (*runs)(int kind), (*heuristics)(void);
 static void (*fail_at)(long n);
-static long (*count)(const char *name);
 
-static void find(void *library, const char *name, void *to)
+__attribute__((constructor(102))) static void choose_libraries(void)
 {
-    void *symbol = dlsym(library, name);
-    memcpy(to, &symbol, sizeof symbol);
-}
-
-/* Before kernels.c looks. */
-__attribute__((constructor(101))) static void choose_driver(void)
-{
-    const char *wanted = getenv("FERRULE_TEST_GPU");
-    unsetenv("FERRULE_DEVICE");
-    real = wanted && !strcmp(wanted, "1");
     if (real)
         return;
-    setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
     setenv("FERRULE_CUBLASLT", STANDIN_BLAS, 0);
     setenv("FERRULE_CUDNN", STANDIN_DNN, 0);
-    find(dlopen(STANDIN, RTLD_NOW), "standin_count", &count);
-    void *library = dlopen(STANDIN_DNN, RTLD_NOW);
-    find(library, "dnn_runs", &runs);
-    find(library, "dnn_heuristics", &heuristics);
-    find(library, "dnn_fail_at", &fail_at);
+    find_function(STANDIN_DNN, "dnn_runs", &runs);
+    find_function(STANDIN_DNN, "dnn_heuristics", &heuristics);
+    find_function(STANDIN_DNN, "dnn_fail_at", &fail_at);
 }
 
 static bool has_dnn(void)
@@ -48,14 +32,7 @@ static bool has_dnn(void)
     return !real && name && strcmp(name, "off") != 0;
 }
 
-static uint64_t state = 88172645463325252u;
-static int64_t rnd(int64_t below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (int64_t)((state >> 8) % (uint64_t)below);
-}
+static int64_t rnd(int64_t below) { return (int64_t)(next_random() % (uint64_t)below); }
 
 /* ---- one convolution, in both places ------------------------------------------------ */
 
@@ -99,7 +76,7 @@ static fr_array *numbers(fr_dtype dtype, const int64_t *shape, int ndim, uint64_
     for (int d = 0; d < ndim; d++)
         n *= shape[d];
     float *v = malloc(sizeof *v * (size_t)n + 4);
-    state = seed * 7919 + 88172645463325252u;
+    random_state = seed * 7919 + 88172645463325252u;
     for (int64_t i = 0; i < n; i++)
         v[i] = (float)(rnd(5) - 2);
     fr_array *x = fr_from_data(v, FR_FLOAT32, shape, ndim);
@@ -212,7 +189,7 @@ TEST(of_any_shape)
     int many = real ? 60 : 40;
     for (int n = 1; n <= MOST; n++)
         for (int i = 0; i < many; i++) {
-            state += (uint64_t)(1000 * n + i) << 20;
+            random_state += (uint64_t)(1000 * n + i) << 20;
             rnd(2);
             job j = random_job(n, i % 2);
             compare(&j);
@@ -281,10 +258,10 @@ TEST(what_follows_is_in_the_call)
     fr_stream_set(fr_stream_default(FR_GPU, 0));
     fr_array *in[] = {numbers(j.dtype, j.x, 4, 1), numbers(j.dtype, j.w, 4, 2)}, *y;
     CHECK(!fr_eval_all(2, in) && !convolve(&j, 2, in, 1, &y));
-    long launches = count("cuLaunchKernel"), calls = runs(0);
+    long launches = count_calls("cuLaunchKernel"), calls = runs(0);
     EXPECT(!fr_eval(y));
     fr_stream_set((fr_stream){0});
-    EXPECT_EQ(count("cuLaunchKernel"), launches);
+    EXPECT_EQ(count_calls("cuLaunchKernel"), launches);
     EXPECT_EQ(runs(0), calls + 1);
     fr_scope_close(s);
     compare(&j);

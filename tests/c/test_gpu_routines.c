@@ -8,41 +8,17 @@
 #include "test.h"
 
 #include "core/array.h"
-#include "../standin/standin.h"
+#include "gpu_choice.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
-
-static bool real; /* a GPU */
-static long (*count)(const char *name);
-
-/* Before kernels.c looks. */
-__attribute__((constructor(101))) static void choose_driver(void)
-{
-    const char *wanted = getenv("FERRULE_TEST_GPU");
-    unsetenv("FERRULE_DEVICE");
-    real = wanted && !strcmp(wanted, "1");
-    if (real)
-        return;
-    setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
-    void *library = dlopen(STANDIN, RTLD_NOW), *symbol = dlsym(library, "standin_count");
-    memcpy(&count, &symbol, sizeof symbol);
-}
 
 static fr_stream gpu(void) { return fr_stream_default(FR_GPU, 0); }
 
 /* ---- arrays ------------------------------------------------------------------------- */
 
-static uint64_t state = 88172645463325252u;
-static uint64_t rnd(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state >> 8;
-}
+static uint64_t rnd(void) { return next_random(); }
 
 typedef enum { SMALL, POWERS, SIGNS, ANY } values;
 
@@ -147,10 +123,10 @@ static bool agrees(make *f, void *ctx, fr_array *x, double tolerance)
     fr_array *here = f(ctx, x);
     fr_eval(here);
     fr_stream_set(gpu());
-    long before = count ? count("cuMemcpyDtoHAsync_v2") : 0;
+    long before = count_calls("cuMemcpyDtoHAsync_v2");
     fr_array *there = f(ctx, x);
     bool good = there && !fr_eval(there);
-    long after = count ? count("cuMemcpyDtoHAsync_v2") : 0;
+    long after = count_calls("cuMemcpyDtoHAsync_v2");
     fr_stream_set((fr_stream){0});
     if (!good)
         printf("error: %s\n", fr_error_message());

@@ -7,21 +7,14 @@
 #include "test.h"
 
 #include "core/array.h"
+#include "gpu_choice.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-static bool real;
-
-/* Before kernels.c looks. */
-__attribute__((constructor(101))) static void choose_driver(void)
+__attribute__((constructor(102))) static void without_library(void)
 {
-    const char *wanted = getenv("FERRULE_TEST_GPU");
-    unsetenv("FERRULE_DEVICE");
     setenv("FERRULE_CUBLASLT", "off", 1);
-    real = wanted && !strcmp(wanted, "1");
-    if (!real)
-        setenv("FERRULE_CUDA_DRIVER", STANDIN, 1);
 }
 
 typedef struct job {
@@ -31,16 +24,12 @@ typedef struct job {
     fr_dtype dtype;
 } job;
 
-static uint64_t state;
 static fr_array *numbers(fr_dtype dtype, int64_t batch, int64_t rows, int64_t columns)
 {
     int64_t shape[] = {batch, rows, columns}, n = batch * rows * columns;
     float *v = malloc(sizeof *v * (size_t)n);
     for (int64_t i = 0; i < n; i++) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        v[i] = (float)((state >> 20) % 3) - 1;
+        v[i] = (float)((next_random() >> 12) % 3) - 1;
     }
     fr_array *x = fr_from_data(v, FR_FLOAT32, shape, 3);
     free(v);
@@ -63,7 +52,7 @@ static fr_array *operand(fr_dtype dtype, int64_t batch, int64_t rows, int64_t co
 static fr_array *product(const job *j, fr_stream s)
 {
     fr_stream_set(s);
-    state = 88172645463325252u;
+    random_state = 88172645463325252u;
     fr_array *a = operand(j->dtype, j->batch, j->m, j->k, j->a_turned, j->more);
     fr_array *b = operand(j->dtype, j->b_repeated ? 1 : j->batch, j->k, j->n, j->b_turned, 0);
     int64_t shape[] = {j->batch, j->k, j->n};

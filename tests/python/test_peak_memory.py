@@ -36,7 +36,7 @@ def network():
 
 
 def test_gradients_are_used_as_they_come():
-    """Activations, and a few matrices more (what products pack, too): neither all gradients nor all
+    """Activations, a few matrices more, and a little that products pack: neither all gradients nor all
     cotangents."""
     weights, x, loss = network()
 
@@ -46,7 +46,7 @@ def test_gradients_are_used_as_they_come():
         return value
 
     step = mx.compile(step, inputs=weights, outputs=weights)
-    assert peak(lambda: step(x)) < (LAYERS + 5) * MATRIX
+    assert peak(lambda: step(x)) < (LAYERS + 4.5) * MATRIX + 4096
 
 
 def test_results_are_room_for_temporaries():

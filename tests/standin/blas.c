@@ -7,9 +7,7 @@
 #include "standin.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -17,10 +15,12 @@
 STANDIN_CONTROLS(X)
 #undef X
 
-enum { INVALID_VALUE = 7, NOT_SUPPORTED = 15, WORKSPACE = 4096 };
+enum { INVALID_VALUE = 7, FAILED = 14, NOT_SUPPORTED = 15, WORKSPACE = 4096 };
 enum { R_32F = 0, R_64F = 1, R_16F = 2, C_32F = 4, R_16BF = 14 };
 enum { RELU = 2, BIAS = 4, GELU = 32 };
 __extension__ typedef _Float16 half;
+
+#include "calls.h"
 
 typedef struct desc {
     int compute, scale, transposed[2];
@@ -43,61 +43,15 @@ typedef struct heuristic {
     int reserved[4];
 } heuristic;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static long live, fail_at, heuristics;
+static long heuristics;
 
 EXPORT long blas_live(void);
 EXPORT long blas_heuristics(void);
 EXPORT void blas_fail_at(long n);
 
-long blas_live(void)
-{
-    pthread_mutex_lock(&lock);
-    long n = live;
-    pthread_mutex_unlock(&lock);
-    return n;
-}
-
-long blas_heuristics(void)
-{
-    pthread_mutex_lock(&lock);
-    long n = heuristics;
-    pthread_mutex_unlock(&lock);
-    return n;
-}
-
-void blas_fail_at(long n)
-{
-    pthread_mutex_lock(&lock);
-    fail_at = n;
-    pthread_mutex_unlock(&lock);
-}
-
-static int entered(long made)
-{
-    pthread_mutex_lock(&lock);
-    int r = fail_at > 0 && !--fail_at ? 14 : 0;
-    live += r ? 0 : made;
-    pthread_mutex_unlock(&lock);
-    return r;
-}
-
-static int make(void **to, size_t bytes)
-{
-    int r = entered(1);
-    if (!r && !(*to = calloc(1, bytes)))
-        abort();
-    return r;
-}
-
-static int drop(void *p)
-{
-    pthread_mutex_lock(&lock);
-    live--;
-    pthread_mutex_unlock(&lock);
-    free(p);
-    return 0;
-}
+long blas_live(void) { return locked(&live); }
+long blas_heuristics(void) { return locked(&heuristics); }
+void blas_fail_at(long n) { set_fail_at(n); }
 
 EXPORT int cublasLtCreate(void **handle);
 EXPORT size_t cublasLtGetVersion(void);

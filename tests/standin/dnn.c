@@ -7,9 +7,7 @@
  */
 #include "standin.h"
 
-#include <pthread.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -21,6 +19,8 @@ enum { BAD_PARAM = 3, NOT_SUPPORTED = 9, FAILED = 8, WORKSPACE = 4096, MOST = 5 
 enum { FLOAT = 0, DOUBLE = 1, HALF = 2, BFLOAT16 = 9 };
 enum { FORWARD, DATA, FILTER };
 __extension__ typedef _Float16 half;
+
+#include "calls.h"
 
 typedef struct image {
     int type, n, shape[MOST], strides[MOST];
@@ -38,17 +38,8 @@ typedef struct performance {
     int deterministic, math, reserved[3];
 } performance;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static long live, fail_at, heuristics, runs[3];
+static long heuristics, runs[3];
 static void *stream;
-
-static long locked(const long *of)
-{
-    pthread_mutex_lock(&lock);
-    long n = *of;
-    pthread_mutex_unlock(&lock);
-    return n;
-}
 
 EXPORT long dnn_live(void);
 EXPORT long dnn_heuristics(void);
@@ -59,38 +50,7 @@ long dnn_live(void) { return locked(&live); }
 long dnn_heuristics(void) { return locked(&heuristics); }
 long dnn_runs(int kind) { return locked(&runs[kind]); }
 
-void dnn_fail_at(long n)
-{
-    pthread_mutex_lock(&lock);
-    fail_at = n;
-    pthread_mutex_unlock(&lock);
-}
-
-static int entered(long made)
-{
-    pthread_mutex_lock(&lock);
-    int r = fail_at > 0 && !--fail_at ? FAILED : 0;
-    live += r ? 0 : made;
-    pthread_mutex_unlock(&lock);
-    return r;
-}
-
-static int make(void **to, size_t bytes)
-{
-    int r = entered(1);
-    if (!r && !(*to = calloc(1, bytes)))
-        abort();
-    return r;
-}
-
-static int drop(void *p)
-{
-    pthread_mutex_lock(&lock);
-    live--;
-    pthread_mutex_unlock(&lock);
-    free(p);
-    return 0;
-}
+void dnn_fail_at(long n) { set_fail_at(n); }
 
 EXPORT int cudnnCreate(void **handle);
 EXPORT size_t cudnnGetVersion(void);

@@ -12,9 +12,7 @@
  */
 #include "device/cuda/blas.h"
 #include "device/cuda/gpu.h"
-
-#include <dlfcn.h>
-#include <stdio.h>
+#include "device/cuda/library.h"
 
 typedef int status;
 typedef struct cublasLtContext *lt_handle;
@@ -72,66 +70,31 @@ static struct {
 
 /* ---- opening ------------------------------------------------------------------------ */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool ready;
-static char why[256];
-
-static const struct {
-    const char *name;
-    size_t offset;
-} table[] = {
+static const fr__library_entry table[] = {
 #define X(name, type, parameters) {#name, offsetof(__typeof__(lt), name)},
     LT_FUNCTIONS(X)
 #undef X
 };
 
-static void *open_library(void)
-{
-    static const char *const known[] = {"libcublasLt.so.13", "libcublasLt.so.12",
-                                        "libcublasLt.so.11"};
-    const char *path = fr__env("CUBLASLT");
-    void *library = NULL;
-    if (path && !strcmp(path, "off")) {
-        snprintf(why, sizeof why, "switched off by FERRULE_CUBLASLT");
-        return NULL;
-    }
-    if (path && *path)
-        library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
-    else
-        for (int i = 0; !library && i < FR__COUNT(known); i++)
-            library = dlopen(known[i], RTLD_LAZY | RTLD_LOCAL);
-    if (!library)
-        snprintf(why, sizeof why, "no cuBLASLt: %s", dlerror());
-    return library;
-}
+static fr__library library = {
+    .title = "cuBLASLt",
+    .setting = "CUBLASLT",
+    .known = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"},
+    .entries = table,
+    .n = FR__COUNT(table),
+    .functions = &lt,
+    .version = &lt.cublasLtGetVersion,
+    .once = PTHREAD_ONCE_INIT,
+};
 
-static void open_blas(void)
-{
-    if (!fr__cuda_ready()) {
-        snprintf(why, sizeof why, "no GPU");
-        return;
-    }
-    void *library = open_library();
-    if (!library)
-        return;
-    for (int i = 0; i < FR__COUNT(table); i++) {
-        void *symbol = dlsym(library, table[i].name);
-        if (!symbol) {
-            snprintf(why, sizeof why, "cuBLASLt has no %s", table[i].name);
-            return;
-        }
-        memcpy((char *)&lt + table[i].offset, &symbol, sizeof symbol);
-    }
-    snprintf(why, sizeof why, "cuBLASLt %zu", lt.cublasLtGetVersion());
-    ready = true;
-}
+static void open_library(void) { fr__library_open(&library); }
 
 bool fr__gpu_blas_ready(void)
 {
     if (fr__cuda_forked())
         return false;
-    pthread_once(&once, open_blas);
-    return ready;
+    pthread_once(&library.once, open_library);
+    return library.ready;
 }
 
 const char *fr__gpu_blas_why(void)
@@ -139,7 +102,7 @@ const char *fr__gpu_blas_why(void)
     if (fr__cuda_forked())
         return fr__cuda_why();
     fr__gpu_blas_ready();
-    return why;
+    return library.why;
 }
 
 static atomic_int tf32; /* 1: off, 2: on */

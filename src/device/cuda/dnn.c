@@ -11,9 +11,7 @@
  */
 #include "device/cuda/dnn.h"
 #include "device/cuda/gpu.h"
-
-#include <dlfcn.h>
-#include <stdio.h>
+#include "device/cuda/library.h"
 
 typedef int status;
 typedef void *dnn_object; /* descriptors */
@@ -83,65 +81,31 @@ static struct {
 
 /* ---- opening ------------------------------------------------------------------------ */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool ready;
-static char why[256];
-
-static const struct {
-    const char *name;
-    size_t offset;
-} table[] = {
+static const fr__library_entry table[] = {
 #define X(name, type, parameters) {#name, offsetof(__typeof__(dnn), name)},
     DNN_FUNCTIONS(X)
 #undef X
 };
 
-static void *open_library(void)
-{
-    static const char *const known[] = {"libcudnn.so.9", "libcudnn.so.8"};
-    const char *path = fr__env("CUDNN");
-    void *library = NULL;
-    if (path && !strcmp(path, "off")) {
-        snprintf(why, sizeof why, "switched off by FERRULE_CUDNN");
-        return NULL;
-    }
-    if (path && *path)
-        library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
-    else
-        for (int i = 0; !library && i < FR__COUNT(known); i++)
-            library = dlopen(known[i], RTLD_LAZY | RTLD_LOCAL);
-    if (!library)
-        snprintf(why, sizeof why, "no cuDNN: %s", dlerror());
-    return library;
-}
+static fr__library library = {
+    .title = "cuDNN",
+    .setting = "CUDNN",
+    .known = {"libcudnn.so.9", "libcudnn.so.8"},
+    .entries = table,
+    .n = FR__COUNT(table),
+    .functions = &dnn,
+    .version = &dnn.cudnnGetVersion,
+    .once = PTHREAD_ONCE_INIT,
+};
 
-static void open_dnn(void)
-{
-    if (!fr__cuda_ready()) {
-        snprintf(why, sizeof why, "no GPU");
-        return;
-    }
-    void *library = open_library();
-    if (!library)
-        return;
-    for (int i = 0; i < FR__COUNT(table); i++) {
-        void *symbol = dlsym(library, table[i].name);
-        if (!symbol) {
-            snprintf(why, sizeof why, "cuDNN has no %s", table[i].name);
-            return;
-        }
-        memcpy((char *)&dnn + table[i].offset, &symbol, sizeof symbol);
-    }
-    snprintf(why, sizeof why, "cuDNN %zu", dnn.cudnnGetVersion());
-    ready = true;
-}
+static void open_library(void) { fr__library_open(&library); }
 
 bool fr__gpu_dnn_ready(void)
 {
     if (fr__cuda_forked())
         return false;
-    pthread_once(&once, open_dnn);
-    return ready;
+    pthread_once(&library.once, open_library);
+    return library.ready;
 }
 
 const char *fr__gpu_dnn_why(void)
@@ -149,7 +113,7 @@ const char *fr__gpu_dnn_why(void)
     if (fr__cuda_forked())
         return fr__cuda_why();
     fr__gpu_dnn_ready();
-    return why;
+    return library.why;
 }
 
 /* ---- what a shape needs ------------------------------------------------------------- */
