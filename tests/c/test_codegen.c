@@ -101,9 +101,9 @@ TEST(equal_kernels_are_made_once)
     int64_t before = fr_count(FR_COUNT_GENERATED);
     EXPECT_EQ(call(f, seed), 0);
     int64_t made = fr_count(FR_COUNT_GENERATED) - before;
-    EXPECT(made >= DEPTHS);
-#ifndef FERRULE_HARD /* where kernels are cut, so that there are more, and the cache keeps few */
-    EXPECT(made < 2 * DEPTHS);
+    EXPECT(made >= 1);
+#ifndef FERRULE_HARD /* where kernels are cut in pieces, many of which are the same */
+    EXPECT(made >= DEPTHS && made < 2 * DEPTHS);
 #endif
     EXPECT_EQ(call(f, seed), 0);
     EXPECT_EQ(fr_count(FR_COUNT_GENERATED) - before, made);
@@ -114,8 +114,9 @@ TEST(equal_kernels_are_made_once)
     f = fr_compile(chains, &seed, NULL);
     EXPECT_EQ(call(f, seed), 0);
     made = fr_count(FR_COUNT_GENERATED) - before;
-    EXPECT(made >= 1);
 #ifndef FERRULE_HARD
+    EXPECT(made >= 1 && made < DEPTHS);
+#else
     EXPECT(made < DEPTHS);
 #endif
     fr_function_free(f);
