@@ -152,9 +152,11 @@ static choice choose_on_gpu(const fr__tnode *r, const fr__tnode *x, int *first)
         *first = red >= GPU_SEVERAL ? inner : -1;
         return no;
     }
+    if (red < GPU_ROWS || x->size < GPU_SMALL)
+        return no; /* nothing to reduce, too: outer or columns may be 0 up to here */
     int64_t tiles = outer * ((columns + GPU_COLUMNS - 1) / GPU_COLUMNS);
     int64_t pieces = fr__min64(GPU_BLOCKS / tiles, red / GPU_PIECE);
-    if (red < GPU_ROWS || x->size < GPU_SMALL || pieces < 2)
+    if (pieces < 2)
         return no;
     return (choice){inner, (red + pieces - 1) / pieces, false};
 }
