@@ -174,3 +174,17 @@ const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr_
             along[d < axis ? d : d - 1 + indices_ndim] = strides[d];
     return fr__index_strided(a, axes, m, take->ndim, take->shape, along, 0);
 }
+
+const fr__index *fr__index_of_input(fr__trace *t, const fr__group *g, const fr__tnode *n)
+{
+    const fr__tnode *x = n->nin ? &t->nodes.at[n->in[0]] : NULL;
+    if (fr__is_view(n))
+        return fr__index_through(&t->arena, g->axis, n->map, n, x);
+    if (n->op == FR__OP_RANDOM_BITS) /* the key */
+        return fr__index_new(&t->arena, 0);
+    if (n->op == FR__OP_TAKE)
+        return fr__index_of_indices(&t->arena, g->axis, n->map, n, &t->nodes.at[n->in[1]]);
+    if (fr__ops[n->op].class != FR__REDUCE)
+        return n->map;
+    return fr__index_reduced(&t->arena, g, n->map, n, x);
+}

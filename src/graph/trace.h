@@ -217,6 +217,9 @@ const fr__index *fr__index_of_indices(fr__arena *a, const fr__gaxis *axes, const
 const fr__index *fr__index_beside(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                   const fr__tnode *take, const fr__tnode *input,
                                   const int64_t *strides, int indices_ndim);
+/* The map that a member of group g addresses its inputs by: of a TAKE the indices, of random bits the
+ * key. NULL as above. */
+const fr__index *fr__index_of_input(fr__trace *t, const fr__group *g, const fr__tnode *n);
 /* The map of a view's input, given the view's. */
 const fr__index *fr__index_through(fr__arena *a, const fr__gaxis *axes, const fr__index *m,
                                    const fr__tnode *view, const fr__tnode *input);

@@ -101,15 +101,7 @@ bool fr__lower_taken(fr__lowering *s, const fr__tnode *n, const fr__index *m, fr
 /* The map that a member's inputs are addressed by. */
 const fr__index *fr__lower_input_map(fr__lowering *s, const fr__tnode *n)
 {
-    if (fr__is_view(n))
-        return fr__index_through(&s->t->arena, s->group->axis, n->map, n, node(s, n->in[0]));
-    if (n->op == FR__OP_RANDOM_BITS) /* the key */
-        return fr__index_new(&s->t->arena, 0);
-    if (n->op == FR__OP_TAKE)
-        return fr__index_of_indices(&s->t->arena, s->group->axis, n->map, n, node(s, n->in[1]));
-    if (fr__ops[n->op].class != FR__REDUCE)
-        return n->map;
-    return fr__index_reduced(&s->t->arena, s->group, n->map, n, node(s, n->in[0]));
+    return fr__index_of_input(s->t, s->group, n);
 }
 
 /* ---- addresses ---------------------------------------------------------------------- */

@@ -35,32 +35,49 @@ static size_t bytes_of(const fr__tnode *n)
     return (size_t)n->size * (size_t)fr__dsize(n->dtype);
 }
 
+/* What a step reads: leaves and what other steps stored, each once. */
+typedef struct {
+    size_t bytes;
+    int n, group;
+    int32_t seen[64];
+} sources;
+
+/* Node i through views and what is computed wherever it is wanted (few deep). */
+static void add_source(sources *r, const fr__trace *t, int i)
+{
+    const fr__tnode *x = &t->nodes.at[i];
+    while (fr__is_view(x) && x->group < 0)
+        x = &t->nodes.at[i = x->in[0]];
+    if (x->flags & FR__T_INLINE) {
+        for (int j = 0; j < x->nin; j++)
+            add_source(r, t, x->in[j]);
+        return;
+    }
+    if (!fr__is_leaf(x) && (x->group < 0 || x->group == r->group))
+        return;
+    for (int k = 0; k < r->n; k++)
+        if (r->seen[k] == i)
+            return;
+    r->bytes += bytes_of(x);
+    if (r->n < FR__COUNT(r->seen))
+        r->seen[r->n++] = i;
+}
+
 int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of)
 {
-    enum { INPUTS = 64 };
     fr__step *s = &p->steps[group];
     const fr__group *g = &t->groups.at[group];
-    int32_t seen[INPUTS];
-    int n = 0;
+    sources read = {.group = group};
     for (int i = g->first; i >= 0; i = t->nodes.at[i].next) {
         const fr__tnode *x = &t->nodes.at[i];
+        bool part =
+            x->op == FR__OP_PUT; /* written into memory that is there: not read, not whole */
         if (x->flags & FR__T_STORE && stored_of[i] >= 0)
-            s->writes += bytes_of(x);
-        for (int j = 0; j < x->nin; j++) {
-            int at = x->in[j];
-            while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].group < 0)
-                at = t->nodes.at[at].in[0];
-            const fr__tnode *in = &t->nodes.at[at];
-            bool from = fr__is_leaf(in) || (in->group >= 0 && in->group != group);
-            for (int k = 0; from && k < n; k++)
-                from = seen[k] != at;
-            if (!from)
-                continue;
-            s->reads += bytes_of(in);
-            if (n < INPUTS)
-                seen[n++] = at;
-        }
+            s->writes += bytes_of(part ? &t->nodes.at[x->in[0]] : x);
+        for (int j = 0; j < (part ? 1 : x->nin); j++)
+            add_source(&read, t, x->in[j]);
     }
+    s->reads = read.bytes;
     s->why = fr__reason(t->nodes.at[g->root].why);
     if (!*s->why)
         s->why = fr__reason(FR__WHY_END);
