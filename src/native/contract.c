@@ -3,12 +3,16 @@
  * A convolution is one: the places of a window over an array, by its taps and channels, are a matrix
  * that lies in memory already, overlapping itself.
  */
+#include "core/place.h"
 #include "native/gemm.h"
 #include "native/native.h"
+#include "native/winograd.h"
 
 typedef struct {
     fr__gemm g;
     fr__gemm_cut cut;
+    bool by_squares; /* a convolution on the host, by winograd.c */
+    fr__winograd winograd;
 } product;
 
 /* Dimensions [from, to) of x as one flat index. */
@@ -92,8 +96,12 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
         return -1;
     fr__gemm *g = &p->g;
     (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
-    p->cut = fr__gemm_cut_up(g, threads);
     c->own = p;
+    p->by_squares = c->routine == &fr__native_conv && c->place == FR__HOST &&
+                    fr__winograd_prepare(&p->winograd, c);
+    if (p->by_squares)
+        return 0;
+    p->cut = fr__gemm_cut_up(g, threads);
     c->scratch = p->cut.scratch;
     c->work =
         g->batches * g->m * g->n * g->k / 2; /* lanes count, as for a kernel's operations */
@@ -113,6 +121,10 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
                 int64_t end, char *scratch)
 {
     const product *p = c->own;
+    if (p->by_squares) {
+        fr__winograd_run(&p->winograd, c, phase, data, begin, end, scratch);
+        return;
+    }
     fr__gemm_place at = {data[0], data[1], data[2], data[3]};
     if (phase == 0)
         fr__gemm_run(&p->g, &p->cut, &at, begin, end, scratch);
@@ -124,6 +136,8 @@ static fr__strip strip(const fr__native_call *c, int64_t unit)
 {
     const product *p = c->own;
     const fr__gemm *g = &p->g;
+    if (p->by_squares)
+        return fr__winograd_strip(&p->winograd, unit);
     if (p->cut.parts > 1 || g->ldc != g->n || c->out.shape[c->out.ndim - 1] != g->n)
         return (fr__strip){0};
     int64_t index = unit / p->cut.col_units;

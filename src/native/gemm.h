@@ -112,6 +112,14 @@ typedef void fr__gemm_pack_fn(const void *from, int64_t stride, int64_t step, in
                               int64_t k, int64_t width, void *to);
 typedef void fr__gemm_pick_fn(const void *from, const int64_t *lines, const int64_t *steps,
                               int64_t n, int64_t k, int64_t width, void *to);
+enum {
+    FR__WINOGRAD_INPUT,
+    FR__WINOGRAD_WINDOW,
+    FR__WINOGRAD_OUTPUT,
+    FR__WINOGRAD_OUTPUT_GRAD,
+    FR__WINOGRAD_WINDOW_GRAD,
+    FR__WINOGRAD_SQUARES
+};
 typedef struct fr__gemm_isa {
     int mr[2], nr[2], lanes[2]; /* by type: float32, float64 */
     fr__gemm_tile *tile[2];
@@ -130,6 +138,9 @@ typedef struct fr__gemm_isa {
     /* s[i] = s[i] * inverse, then d[i] = s[i] * (d[i] - delta) * scale; for whole vectors, too. */
     void (*scores_grad)(float *s, float *d, int64_t n, float inverse, float delta, float scale);
     float (*dot)(const float *a, const float *b, int64_t n);
+    /* Squares of lines of n floats to squares of such (winograd_tiles.h). */
+    void (*winograd[FR__WINOGRAD_SQUARES])(const float *const *from, int64_t n,
+                                           float *const *to);
 } fr__gemm_isa;
 /* bfloat16 in pairs of elements of k, 32 bits each: a tile whose numbers they are, and what packs k
  * elements of n lines so (the last alone if k is odd). Where fr__gemm_dots() says so. */

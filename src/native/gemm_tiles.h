@@ -21,6 +21,7 @@ TILE(tile_f32, float, f32v, f32u, LANES_F, FMA_F, LOAD_PART_F, STORE_PART_F)
 TILE(tile_f64, double, f64v, f64u, LANES_D, FMA_D, LOAD_PART_D, STORE_PART_D)
 
 #include "native/gemm_pack.h"
+#include "native/winograd_tiles.h"
 
 /* ---- results of half precision ----------------------------------------------------------- */
 
@@ -142,4 +143,6 @@ const fr__gemm_isa TABLE = {
     .scores_exp = scores_exp,
     .scores_grad = scores_grad,
     .dot = dot,
+    .winograd = {winograd_input, winograd_window, winograd_output, winograd_output_grad,
+                 winograd_window_grad},
 };

@@ -30,6 +30,7 @@ typedef struct fr__native_call {
     int nin, npar;
     fr__native_array in[FR__INPUTS], out;
     const int64_t *par;
+    int place; /* where it runs (core/place.h) */
     /* What prepare fills in. */
     void *own; /* the routine's, in the arena */
     int phases;

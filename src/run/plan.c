@@ -121,6 +121,7 @@ static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of
     c->routine = fr__native_of(n->op);
     c->nin = n->nin;
     c->npar = n->npar;
+    c->place = p->place;
     c->par = copy_in(p, n->par, sizeof(int64_t) * n->npar);
     fr__row_major(n->ndim, n->shape, strides);
     if (!c->routine)
