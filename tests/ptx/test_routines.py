@@ -1,8 +1,10 @@
 """The routines for GPUs, kept as PTX text: assembled by ptxas for every device that they are for."""
 
+import base64
 import os
 import re
 import subprocess
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,8 +18,11 @@ def texts():
     """name, text"""
     with open(os.path.join(ROOT, "src", "device", "cuda", "routines_ptx.h")) as file:
         header = file.read()
-    for name, lines in re.findall(r'\{"(\w+)",\n(.*?)\n\},', header, re.S):
-        yield name, "".join(line[1:-3] + "\n" for line in lines.splitlines()).replace('\\"', '"')
+    for name, bytes, lines in re.findall(r'\{"(\w+)", (\d+),\n(.*?)\n\},', header, re.S):
+        packed = base64.b64decode("".join(line[1:-1] for line in lines.splitlines()))
+        text = zlib.decompress(packed).decode()
+        assert len(text) == int(bytes)
+        yield name, text
 
 
 def assemble(path, sm):

@@ -1,4 +1,4 @@
-/* routine.c (cuda) - the PTX of routines that were written in C, loaded once a device
+/* routine.c (cuda) - the PTX of routines that were written in C, unpacked and loaded once a device
  *
  * A module is loaded when the first of its entries is asked for, or before: what a program will want is
  * collected by a run that starts nothing, then compiled by several threads.
@@ -10,6 +10,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+
+#ifdef FR_ZLIB
+#include <zlib.h>
+#endif
 
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Woverlength-strings"
@@ -43,6 +47,68 @@ static fr__gpu_code *collect(int module)
         collecting->at[collecting->n++] = module;
     return fr__gpu_no_code();
 }
+
+/* ---- texts ----------------------------------------------------------------------------- */
+
+#ifdef FR_ZLIB
+static unsigned digit(char c)
+{
+    return c >= 'a'   ? (unsigned)(c - 'a') + 26
+           : c >= 'A' ? (unsigned)(c - 'A')
+           : c >= '0' ? (unsigned)(c - '0') + 52
+           : c == '+' ? 62
+                      : 63;
+}
+
+/* Of base64, in groups of four. How many bytes. */
+static size_t decode(const char *from, unsigned char *to)
+{
+    unsigned char *begin = to;
+    for (; *from; from += 4, to += 3) {
+        unsigned x =
+            digit(from[0]) << 18 | digit(from[1]) << 12 | digit(from[2]) << 6 | digit(from[3]);
+        to[0] = (unsigned char)(x >> 16);
+        to[1] = (unsigned char)(x >> 8);
+        to[2] = (unsigned char)x;
+    }
+    return (size_t)(to - begin) - (to > begin && from[-1] == '=') -
+           (to > begin && from[-2] == '=');
+}
+
+/* The text of a module, fr__malloc'ed. */
+static char *unpack(int module)
+{
+    const char *packed = routines_ptx[module].packed;
+    uLongf bytes = routines_ptx[module].bytes;
+    char *text = fr__malloc(bytes + 1);
+    unsigned char *bits = fr__malloc(strlen(packed) / 4 * 3 + 1);
+    int bad = !text || !bits;
+    if (!bad) {
+        uLong n = (uLong)decode(packed, bits);
+        int status = uncompress((Bytef *)text, &bytes, bits, n);
+        bad = status != Z_OK || bytes != routines_ptx[module].bytes;
+        if (bad)
+            fr__fail(status == Z_MEM_ERROR ? FR__E_MEMORY : FR__E_INTERNAL,
+                     "the routines %s for GPUs can't be unpacked (zlib: %d)",
+                     routines_ptx[module].name, status);
+    }
+    fr__free(bits);
+    if (bad) {
+        fr__free(text);
+        return NULL;
+    }
+    text[bytes] = 0;
+    return text;
+}
+#else
+static char *unpack(int module)
+{
+    return fr__fail(FR__E_DEVICE,
+                    "the routines %s for GPUs are packed, and this build has no zlib to unpack "
+                    "them: build it where zlib's header is (zlib1g-dev)",
+                    routines_ptx[module].name);
+}
+#endif
 
 /* ---- modules, entries -------------------------------------------------------------------- */
 
@@ -91,12 +157,15 @@ int fr__gpu_routine_load(fr__gpu *g, int module)
 {
     if (is_loaded(g, module))
         return 0;
-    const char *text = routines_ptx[module].text;
+    char *text = unpack(module);
+    if (!text)
+        return -1;
     size_t bytes = strlen(text) + 1;
     char *image = fr__gpu_routine_image ? fr__gpu_routine_image(g, text, &bytes) : NULL;
     fr__gpu_code *code =
         fr__failed() ? NULL : fr__gpu_load(g, image ? image : text, bytes, NULL);
     fr__free(image);
+    fr__free(text);
     pthread_mutex_lock(&lock);
     int status = 0;
     if (code && find(g, module, "")) /* another thread was faster */
