@@ -2,6 +2,7 @@
 #include "core/array.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "core/alloc.h"
@@ -89,6 +90,17 @@ static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int
     return x;
 }
 
+/* As fr__own_result, of what nobody else knows yet. */
+static fr_array *own_new(fr_array *x)
+{
+    if (!fr__in_scope()) {
+        atomic_store_explicit(&x->refs, ((uint64_t)1 << 32) + 1, memory_order_relaxed);
+        return x;
+    }
+    fr__own_result(x);
+    return fr__failed() ? NULL : x;
+}
+
 fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
                    fr_array *const *in, int npar)
 {
@@ -106,8 +118,7 @@ fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
     x->nin = (uint8_t)nin;
     x->flags = (uint8_t)flags;
     atomic_store_explicit(&x->tape, tape, memory_order_relaxed);
-    fr__own_result(x);
-    return fr__failed() ? NULL : x;
+    return own_new(x);
 }
 
 /* NULL: contiguous. */
@@ -131,8 +142,7 @@ fr_array *fr__leaf(fr__buffer *buf, size_t offset, int dtype, int ndim, const in
     x->buf = buf;
     x->data = buf && buf->data ? (char *)buf->data + (ptrdiff_t)offset : NULL;
     atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
-    fr__own_result(x);
-    return fr__failed() ? NULL : x;
+    return own_new(x);
 }
 
 static void origin_release(fr__origin *o)
@@ -199,15 +209,30 @@ void fr_free(fr_array *x)
 }
 
 /* A node's inputs go when it is published, while another thread may be reading them: both take
- * this lock, which is held for a few loads. */
+ * this lock, which is held for a few loads, or while a small operation runs (fr__hold). */
 static void lock(fr_array *x)
 {
+    enum { PATIENCE = 1000 };
     while (atomic_exchange_explicit(&x->lock, 1, memory_order_acquire))
-        while (atomic_load_explicit(&x->lock, memory_order_relaxed))
-            __builtin_ia32_pause();
+        for (int i = 0; atomic_load_explicit(&x->lock, memory_order_relaxed); i++)
+            if (i < PATIENCE)
+                __builtin_ia32_pause();
+            else
+                sched_yield();
 }
 
 static void unlock(fr_array *x) { atomic_store_explicit(&x->lock, 0, memory_order_release); }
+
+bool fr__hold(fr_array *x)
+{
+    lock(x);
+    if (FR__LIKELY(x->state == FR__PENDING))
+        return true;
+    unlock(x);
+    return false;
+}
+
+void fr__let_go(fr_array *x) { unlock(x); }
 
 static bool pin(fr_array *x, fr_array **in, bool kept)
 {
@@ -236,30 +261,32 @@ void fr__forget_inputs(fr_array *x)
     free_all(dead);
 }
 
-bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides)
+void fr__publish_held(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides)
 {
-    lock(x);
-    bool first = x->state == FR__PENDING;
     int nin = 0;
-    fr_array *in[256];
-    if (first) {
-        x->buf = buf;
-        x->data = data;
-        set_strides(x, strides);
-        if (FR__UNLIKELY(fr__tape(x)) && fr__tape_keep(x))
-            atomic_fetch_or(&x->flags, FR__KEPT);
-        else
-            nin = x->nin;
-        for (int i = 0; i < nin; i++)
-            in[i] = x->in[i];
-        atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
-    }
+    fr_array *in[256], *dead = NULL;
+    x->buf = buf;
+    x->data = data;
+    set_strides(x, strides);
+    if (FR__UNLIKELY(fr__tape(x)) && fr__tape_keep(x))
+        atomic_fetch_or(&x->flags, FR__KEPT);
+    else
+        nin = x->nin;
+    for (int i = 0; i < nin; i++)
+        in[i] = x->in[i];
+    atomic_store_explicit(&x->state, FR__DONE, memory_order_release);
     unlock(x);
-    fr_array *dead = NULL;
     for (int i = 0; i < nin; i++)
         drop(in[i], &dead);
     free_all(dead);
-    if (!first)
+}
+
+bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides)
+{
+    bool first = fr__hold(x);
+    if (first)
+        fr__publish_held(x, buf, data, strides);
+    else
         fr__buffer_release(buf);
     return first;
 }

@@ -120,6 +120,11 @@ static inline fr_array *fr__ref(fr_array *x)
 void fr__unref(fr_array *x); /* frees chains without recursion */
 /* Makes a pending node done; gives false when another thread was first (buf is then released). */
 bool fr__publish(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides);
+/* Keeps others from x's inputs until it is let go or published: they wait, so it is for work of some
+ * microseconds. false: x is done. What is held stays pending, and keeps its inputs. */
+bool fr__hold(fr_array *x);
+void fr__let_go(fr_array *x);
+void fr__publish_held(fr_array *x, fr__buffer *buf, char *data, const int64_t *strides);
 /* Reads a pending node's inputs, with a reference each; false: it is done. */
 bool fr__pin_inputs(fr_array *x, fr_array **in);
 /* The same for a node that is pending, or that a tape keeps with its inputs. */

@@ -56,6 +56,25 @@ static int push_words(fr__trace *t, int n, const int64_t *words)
     return 0;
 }
 
+/* The first words of a node in the key, more of which follows: of a leaf its shape, and strides where it
+ * isn't contiguous (leaf and placeholder are one: a program works on either); of an operation its
+ * shape, parameters and inputs; of a number its bits, where it has no slot. */
+static int64_t leaf_head(int dtype, int ndim, bool contiguous)
+{
+    return (int64_t)FR__OP_LEAF | (int64_t)dtype << 8 | (int64_t)ndim << 16 |
+           (int64_t)contiguous << 24;
+}
+
+static int64_t node_head(int op, int dtype, int ndim, int nin)
+{
+    return (int64_t)op | (int64_t)dtype << 8 | (int64_t)ndim << 16 | (int64_t)nin << 24;
+}
+
+static int64_t number_head(int dtype, int ndim, int slot)
+{
+    return node_head(FR__OP_NUMBER, dtype, ndim, 0) | (int64_t)(slot + 1) << 32;
+}
+
 int fr__capture_leaf(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape,
                      const int64_t *strides)
 {
@@ -72,9 +91,7 @@ int fr__capture_leaf(fr__trace *t, int op, int dtype, int ndim, const int64_t *s
     t->nodes.at[node].slot = t->leaves.n;
     if (fr__vec_push(&t->leaves, leaf))
         return -1;
-    /* Leaf and placeholder are one in the key: a program works on either. */
-    int64_t head = (int64_t)FR__OP_LEAF | (int64_t)dtype << 8 | (int64_t)ndim << 16 |
-                   (int64_t)leaf.contiguous << 24;
+    int64_t head = leaf_head(dtype, ndim, leaf.contiguous);
     if (push_words(t, 1, &head) || push_words(t, ndim, shape) ||
         (strides && push_words(t, ndim, strides)))
         return -1;
@@ -94,13 +111,13 @@ int fr__capture_node(fr__trace *t, int op, int dtype, int ndim, const int64_t *s
     int node = fr__trace_add(t, op, dtype, ndim, shape, nin, in, npar, par);
     if (node < 0)
         return -1;
-    int64_t head = (int64_t)op | (int64_t)dtype << 8 | (int64_t)ndim << 16 | (int64_t)nin << 24;
+    int64_t head = node_head(op, dtype, ndim, nin);
     if (op == FR__OP_NUMBER) {
         int slot = literal_slot(t, dtype, par[0]);
         if (slot < -1)
             return -1;
         t->nodes.at[node].slot = slot;
-        head |= (int64_t)(slot + 1) << 32;
+        head = number_head(dtype, ndim, slot);
         if (push_words(t, 1, &head) || (slot < 0 && push_words(t, 1, par)))
             return -1;
         return node;
@@ -346,4 +363,72 @@ void fr__capture_free(fr__capture *c)
     fr__vec_free(&c->arrays);
     fr__vec_free(&c->outputs);
     fr__vec_free(&c->foreign);
+}
+
+/* ---- one operation on arrays that have values -------------------------------------------- */
+
+static uint64_t *put_words(uint64_t *at, int n, const int64_t *words)
+{
+    for (int i = 0; i < n; i++)
+        at[i] = (uint64_t)words[i];
+    return at + n;
+}
+
+/* Input number `node` of the key; the slots of numbers as literal_slot gives them. */
+static uint64_t *put_input(fr__single *s, uint64_t *at, fr_array *x)
+{
+    if (x->op != FR__OP_NUMBER) {
+        bool contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides(x));
+        *at++ = (uint64_t)leaf_head(x->dtype, x->ndim, contiguous);
+        s->leaves[s->nleaves++] = x;
+        return put_words(at, contiguous ? x->ndim : 2 * x->ndim, x->dims);
+    }
+    int slot = -1;
+    if (!fixed_literal(x->dtype, x->par[0])) {
+        for (slot = 0; slot < s->nliterals; slot++)
+            if (s->literals[slot] == x->par[0] && s->literal_dtypes[slot] == x->dtype)
+                break;
+        s->literals[slot] = x->par[0];
+        s->literal_dtypes[slot] = x->dtype;
+        s->nliterals += slot == s->nliterals;
+    }
+    *at++ = (uint64_t)number_head(x->dtype, x->ndim, slot);
+    return put_words(at, slot < 0, x->par);
+}
+
+static bool is_single(const fr_array *x)
+{
+    int class = fr__ops[x->op].class;
+    return class != FR__SOURCE && class != FR__PUT && !fr__is_alias(x->op) &&
+           x->op != FR__OP_AGAIN && x->op != FR__OP_FRESH && x->nin <= FR__INPUTS;
+}
+
+bool fr__capture_single(const fr_array *x, fr__single *s)
+{
+    enum { MOST = FR__SINGLE_WORDS - 2 * FR_MAX_NDIM - 2 }; /* room for one node more */
+    int64_t number[FR__INPUTS], nodes = 0;
+    uint64_t *at = s->key;
+    s->nleaves = s->nliterals = 0;
+    if (!is_single(x) || x->npar > FR_MAX_NDIM)
+        return false;
+    for (int i = 0; i < x->nin; i++) {
+        fr_array *in = x->in[i];
+        int same = 0;
+        while (x->in[same] != in)
+            same++;
+        if (at - s->key > MOST || (in->op != FR__OP_NUMBER && !fr__done(in)))
+            return false;
+        number[i] = same < i ? number[same] : nodes++;
+        if (same == i)
+            at = put_input(s, at, in);
+    }
+    if (at - s->key > MOST - FR__INPUTS)
+        return false;
+    *at++ = (uint64_t)node_head(x->op, x->dtype, x->ndim, x->nin);
+    at = put_words(at, x->ndim, x->dims);
+    at = put_words(at, x->npar, x->par);
+    at = put_words(at, x->nin, number);
+    *at++ = (uint64_t)nodes; /* the output */
+    s->bytes = sizeof *at * (size_t)(at - s->key);
+    return true;
 }

@@ -157,6 +157,18 @@ int fr__capture_leaf(fr__trace *t, int op, int dtype, int ndim, const int64_t *s
 int fr__capture_node(fr__trace *t, int op, int dtype, int ndim, const int64_t *shape, int nin,
                      const int32_t *in, int npar, const int64_t *par);
 int fr__capture_output(fr__trace *t, int node); /* after all nodes */
+/* One pending operation, held, on arrays that have values, and on numbers: the key that fr__capture_graph
+ * would make of it on the host, without a trace. false: it isn't one, or isn't short. */
+enum { FR__SINGLE_WORDS = 160 };
+typedef struct fr__single {
+    int nleaves, nliterals;
+    size_t bytes; /* of the key */
+    uint64_t key[FR__SINGLE_WORDS];
+    fr_array *leaves[FR__INPUTS]; /* borrowed */
+    int64_t literals[FR__INPUTS];
+    uint8_t literal_dtypes[FR__INPUTS];
+} fr__single;
+bool fr__capture_single(const fr_array *x, fr__single *s);
 
 /* ---- memory.c ----------------------------------------------------------------------- */
 /* A node as strides over memory: a leaf or a stored node, offset and strides in elements. */

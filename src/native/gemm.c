@@ -301,6 +301,8 @@ fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
     cut.cols = fr__ceil_div(cut.panels, cut.col_units);
     cut.col_units = fr__ceil_div(cut.panels, cut.cols);
     cut.blocks = fr__ceil_div(cut.rows, fr__max64(L2_ROWS, cut.grain));
+    cut.plain = !cut.pack_a && !cut.pack_b && cut.parts == 1 && cut.together == g->m &&
+                is_line(&g->a.k);
     place_scratch(g, &cut);
     return cut;
 }
@@ -473,9 +475,50 @@ static void unit_run(const unit *u)
     }
 }
 
+/* A unit of what is not packed and has nothing else to it: small products are little but this. */
+static void plain_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_place *at,
+                      int64_t product, int64_t row, int64_t column)
+{
+    int type = type_of(g->dtype);
+    int64_t size = size_of(g->dtype), nr = isa()->nr[type], mr = isa()->mr[type];
+    int64_t r0 = part_of(g->m, cut->grain, row, cut->row_units),
+            r1 = part_of(g->m, cut->grain, row + 1, cut->row_units),
+            n0 = part_of(cut->panels, 1, column, cut->col_units) * nr,
+            n1 = part_of(cut->panels, 1, column + 1, cut->col_units) * nr;
+    int64_t rs = g->m == 1 ? 1 : step_of(&g->a.outer), cs = step_of(&g->a.k),
+            brs = step_of(&g->b.k);
+    const char *a = at->a + size * (offset_of(&g->a.batch, product) + r0 * rs),
+               *b = at->b + size * offset_of(&g->b.batch, product);
+    char *c = at->c + size * (product * g->next + r0 * g->ldc);
+    fr__gemm_tile *tile = isa()->tile[type];
+    int64_t tiles = fr__ceil_div(r1 - r0, mr), least = (r1 - r0) / fr__max64(tiles, 1),
+            higher = (r1 - r0) - least * tiles;
+    for (int64_t k = 0; k < g->k; k += cut->block) {
+        fr__gemm_part run = {k * cs, fr__min64(g->k - k, cut->block)};
+        for (int64_t n = n0; n < n1 && n < g->n; n += nr) {
+            int columns = (int)fr__min64(nr, g->n - n);
+            const char *from = a, *with = b + size * (k * brs + n);
+            char *to = c + size * n;
+            for (int64_t i = 0; i < tiles; i++) {
+                int64_t rows = least + (i < higher);
+                tile(1, &run, from, rs, cs, with, brs, to, g->ldc, (int)rows, columns, k > 0);
+                from += size * rows * rs;
+                to += size * rows * g->ldc;
+            }
+        }
+    }
+}
+
 void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_place *at,
                   int64_t begin, int64_t end, char *scratch)
 {
+    for (int64_t i = begin; i < end && cut->plain; i++) {
+        bool one = cut->col_units == 1 && cut->row_units == 1; /* without divisions */
+        plain_run(g, cut, at, one ? i : i / cut->col_units / cut->row_units,
+                  one ? 0 : i / cut->col_units % cut->row_units, one ? 0 : i % cut->col_units);
+    }
+    if (cut->plain)
+        return;
     int type = type_of(g->dtype);
     for (int64_t i = begin; i < end; i++) {
         unit u = {.g = g, .cut = cut, .at = at, .type = type, .size = size_of(g->dtype)};

@@ -72,6 +72,7 @@ typedef struct fr__gemm_part {
 typedef struct fr__gemm_cut {
     bool pairs;          /* elements of k, packed, go two by two: k counts pairs of them */
     bool pack_a, pack_b; /* or read where they lie */
+    bool plain;          /* neither is packed, each side is one dimension, k whole: few words */
     int64_t together;    /* rows of A that lie equally far apart, where it is not packed */
     int64_t panels;      /* of B, in one product */
     int64_t rows, cols;  /* of a unit, at most: rows of C, panels of B */

@@ -28,6 +28,21 @@
 #define SOME_F(n) ((__mmask16)((1u << (n)) - 1))
 #define LOAD_PART_F(from, n) ((f32v)_mm512_maskz_loadu_ps(SOME_F(n), from))
 #define STORE_PART_F(to, n, v) _mm512_mask_storeu_ps(to, SOME_F(n), v)
+#define HALVES 1
+#define MASK_HALF(n) ((__mmask8)((1u << (n)) - 1))
+typedef __m256 tile_bf16_half;
+static inline __m256 tile_bf16_load_half(const float *from, int n)
+{
+    return _mm256_maskz_loadu_ps(MASK_HALF(n), from);
+}
+static inline void tile_bf16_store_half(float *to, int n, __m256 v)
+{
+    _mm256_mask_storeu_ps(to, MASK_HALF(n), v);
+}
+static inline __m256 tile_bf16_fma_half(float a, __m256 b, __m256 c)
+{
+    return _mm256_dpbf16_ps(c, (__m256bh)_mm256_set1_ps(a), (__m256bh)b);
+}
 #include "native/gemm_tile.h"
 
 TILE(tile_bf16, float, f32v, f32u, LANES_F, DOT, LOAD_PART_F, STORE_PART_F)

@@ -1,8 +1,13 @@
 /* gemm_tile.h - the tile of a matrix product; part of gemm_tiles.h and gemm_dot.c
  *
  * needs   BYTES of a vector; MR rows of a tile; where the host has masks LOAD_PART_F and the like
+ *         where vectors of half the size go twice as fast, HALVES 1 and, for a tile t, the type t_half
+ *         and t_fma_half (its first operand a number), t_load_half, t_store_half
  * gives   TILE, which makes a tile: rows x 2 vectors of C, held in registers while k goes by
  */
+#ifndef HALVES
+#define HALVES 0
+#endif
 #ifndef SPLAT
 #define SPLAT(x, V) ((x) - (V){0})
 #endif
@@ -19,36 +24,52 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
  * or side by side. */
 #define OF_A(r) (across ? at[(r) / 3][(r) % 3 * ars] : at[0][r])
 
+/* How wide a tile is: of the last vector some lanes. Where hosts have vectors of half the size, twice
+ * as many at a time, half a vector is enough for few. */
+enum { SOME_HALF, SOME, WHOLE_AND_HALF, WHOLE_AND_SOME, TWO, WIDTHS };
+
 #define TILE(name, T, V, U, LANES, FMA, LOAD_PART, STORE_PART)                                 \
     static inline __attribute__((always_inline)) void name##_fixed(                            \
         int64_t runs, const fr__gemm_part *run, const T *a, int64_t ars, int64_t acs,          \
-        const T *b, int64_t brs, T *c, int64_t ldc, const int rows, const int vectors,         \
-        const bool whole, int last, const bool across, bool add)                               \
+        const T *b, int64_t brs, T *c, int64_t ldc, const int rows, const int width, int last, \
+        const bool across, bool add)                                                           \
     {                                                                                          \
+        const bool first = width >= WHOLE_AND_HALF, more = width == TWO;                       \
+        const bool part = width == SOME || width == WHOLE_AND_SOME;                            \
+        const bool half = width == SOME_HALF || width == WHOLE_AND_HALF;                       \
+        const int at_last = first ? LANES : 0;                                                 \
         V acc[MR][2];                                                                          \
+        HALF_OF(name) few[MR];                                                                 \
         _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                \
         {                                                                                      \
             acc[r][0] = (V){0};                                                                \
             acc[r][1] = (V){0};                                                                \
+            few[r] = (HALF_OF(name)){0};                                                       \
         }                                                                                      \
         for (int64_t q = 0; q < runs; q++) {                                                   \
             const T *from = a + run[q].from, *at[4] = {from, rows > 3 ? from + 3 * ars : from, \
                                                        rows > 6 ? from + 6 * ars : from,       \
                                                        rows > 9 ? from + 9 * ars : from};      \
             for (int64_t i = run[q].n; i > 0; i--) {                                           \
-                V b0, b1 = (V){0};                                                             \
-                if (vectors > 1) {                                                             \
+                V b0 = (V){0}, b1 = (V){0};                                                    \
+                HALF_OF(name) bh = (HALF_OF(name)){0};                                         \
+                if (first)                                                                     \
                     b0 = (V) * (const U *)b;                                                   \
-                    b1 = whole ? (V) * (const U *)(b + LANES) : LOAD_PART(b + LANES, last);    \
-                } else {                                                                       \
-                    b0 = LOAD_PART(b, last);                                                   \
-                }                                                                              \
+                if (more)                                                                      \
+                    b1 = (V) * (const U *)(b + LANES);                                         \
+                if (part)                                                                      \
+                    b1 = LOAD_PART(b + at_last, last);                                         \
+                if (half)                                                                      \
+                    bh = LOAD_HALF(name)(b + at_last, last);                                   \
                 _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                        \
                 {                                                                              \
                     V x = SPLAT(OF_A(r), V);                                                   \
-                    acc[r][0] = FMA(x, b0, acc[r][0]);                                         \
-                    if (vectors > 1)                                                           \
+                    if (first)                                                                 \
+                        acc[r][0] = FMA(x, b0, acc[r][0]);                                     \
+                    if (more || part)                                                          \
                         acc[r][1] = FMA(x, b1, acc[r][1]);                                     \
+                    if (half)                                                                  \
+                        few[r] = FMA_HALF(name)(OF_A(r), bh, few[r]);                          \
                 }                                                                              \
                 if (across) {                                                                  \
                     at[0]++;                                                                   \
@@ -63,21 +84,26 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
         }                                                                                      \
         _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                \
         {                                                                                      \
-            T *to = c + r * ldc, *more = to + LANES;                                           \
-            if (vectors > 1) {                                                                 \
-                if (add) {                                                                     \
-                    acc[r][0] = (V) * (U *)to + acc[r][0];                                     \
-                    acc[r][1] = (whole ? (V) * (U *)more : LOAD_PART(more, last)) + acc[r][1]; \
-                }                                                                              \
-                *(U *)to = (U)acc[r][0];                                                       \
-                if (whole)                                                                     \
-                    *(U *)more = (U)acc[r][1];                                                 \
-                else                                                                           \
-                    STORE_PART(more, last, acc[r][1]);                                         \
-            } else {                                                                           \
+            T *to = c + r * ldc, *rest = to + at_last;                                         \
+            if (first) {                                                                       \
                 if (add)                                                                       \
-                    acc[r][0] = LOAD_PART(to, last) + acc[r][0];                               \
-                STORE_PART(to, last, acc[r][0]);                                               \
+                    acc[r][0] = (V) * (U *)to + acc[r][0];                                     \
+                *(U *)to = (U)acc[r][0];                                                       \
+            }                                                                                  \
+            if (more) {                                                                        \
+                if (add)                                                                       \
+                    acc[r][1] = (V) * (U *)rest + acc[r][1];                                   \
+                *(U *)rest = (U)acc[r][1];                                                     \
+            }                                                                                  \
+            if (part) {                                                                        \
+                if (add)                                                                       \
+                    acc[r][1] = LOAD_PART(rest, last) + acc[r][1];                             \
+                STORE_PART(rest, last, acc[r][1]);                                             \
+            }                                                                                  \
+            if (half) {                                                                        \
+                if (add)                                                                       \
+                    few[r] = LOAD_HALF(name)(rest, last) + few[r];                             \
+                STORE_HALF(name)(rest, last, few[r]);                                          \
             }                                                                                  \
         }                                                                                      \
     }                                                                                          \
@@ -85,26 +111,46 @@ typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
                      int64_t acs, const void *b, int64_t brs, void *c, int64_t ldc, int rows,  \
                      int cols, bool add)                                                       \
     {                                                                                          \
-        int vectors = cols > LANES ? 2 : 1, last = cols - (vectors - 1) * LANES;               \
-        bool whole = vectors == 2 && last == LANES, across = acs == 1;                         \
-        if (rows == MR && whole && acs == MR && !across) {                                     \
-            name##_fixed(runs, run, a, 1, MR, b, brs, c, ldc, MR, 2, true, 0, false, add);     \
+        int last = cols > LANES ? cols - LANES : cols;                                         \
+        bool few = HALVES && 2 * last <= LANES, across = acs == 1;                             \
+        int width = cols == 2 * LANES ? TWO : (cols > LANES ? WHOLE_AND_HALF : 0) + !few;      \
+        if (rows == MR && width == TWO && acs == MR && !across) {                              \
+            name##_fixed(runs, run, a, 1, MR, b, brs, c, ldc, MR, TWO, 0, false, add);         \
             return;                                                                            \
         }                                                                                      \
-        switch ((rows * 3 + vectors - 1 + whole) * 2 + across) {                               \
+        switch ((rows * WIDTHS + width) * 2 + across) {                                        \
             CASES(name)                                                                        \
         }                                                                                      \
     }
-#define CASE_OF(name, r, vectors, whole, across)                                               \
-    case ((r)*3 + vectors - 1 + whole) * 2 + across:                                           \
-        name##_fixed(runs, run, a, across ? ars : 1, acs, b, brs, c, ldc, r, vectors, whole,   \
-                     last, across, add);                                                       \
+#define CASE_OF(name, r, width, across)                                                        \
+    case ((r)*WIDTHS + width) * 2 + across:                                                    \
+        name##_fixed(runs, run, a, across ? ars : 1, acs, b, brs, c, ldc, r, width, last,      \
+                     across, add);                                                             \
         break;
+#define CASE_ANY(name, r)                                                                      \
+    CASE_OF(name, r, SOME, 0)                                                                  \
+    CASE_OF(name, r, SOME, 1)                                                                  \
+    CASE_OF(name, r, WHOLE_AND_SOME, 0)                                                        \
+    CASE_OF(name, r, WHOLE_AND_SOME, 1) CASE_OF(name, r, TWO, 0) CASE_OF(name, r, TWO, 1)
+#if HALVES
 #define CASE(name, r)                                                                          \
-    CASE_OF(name, r, 1, 0, 0)                                                                  \
-    CASE_OF(name, r, 1, 0, 1)                                                                  \
-    CASE_OF(name, r, 2, 0, 0)                                                                  \
-    CASE_OF(name, r, 2, 0, 1) CASE_OF(name, r, 2, 1, 0) CASE_OF(name, r, 2, 1, 1)
+    CASE_ANY(name, r)                                                                          \
+    CASE_OF(name, r, SOME_HALF, 0)                                                             \
+    CASE_OF(name, r, SOME_HALF, 1)                                                             \
+    CASE_OF(name, r, WHOLE_AND_HALF, 0) CASE_OF(name, r, WHOLE_AND_HALF, 1)
+#define HALF_OF(name) name##_half
+#define LOAD_HALF(name) name##_load_half
+#define STORE_HALF(name) name##_store_half
+#define FMA_HALF(name) name##_fma_half
+#else
+#define CASE CASE_ANY
+#define HALF_OF(name) int
+#define LOAD_HALF(name) no_half
+#define STORE_HALF(name) no_half
+#define FMA_HALF(name) no_fma
+static inline int no_half(const void *from, int n, ...) { return (void)from, n; }
+static inline int no_fma(double a, int b, int c) { return (void)a, b + c; }
+#endif
 #if MR == 12
 #define CASES(name)                                                                            \
     CASE(name, 1)                                                                              \

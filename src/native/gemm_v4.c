@@ -26,6 +26,36 @@
 #define LOAD_PART_D(from, n) ((f64v)_mm512_maskz_loadu_pd(SOME_D(n), from))
 #define STORE_PART_F(to, n, v) _mm512_mask_storeu_ps(to, SOME_F(n), v)
 #define STORE_PART_D(to, n, v) _mm512_mask_storeu_pd(to, SOME_D(n), v)
+#define HALVES 1
+#define MASK_HALF(n) ((__mmask8)((1u << (n)) - 1))
+
+/* Eight floats, four doubles. */
+typedef __m256 tile_f32_half;
+static inline __m256 tile_f32_load_half(const float *from, int n)
+{
+    return _mm256_maskz_loadu_ps(MASK_HALF(n), from);
+}
+static inline void tile_f32_store_half(float *to, int n, __m256 v)
+{
+    _mm256_mask_storeu_ps(to, MASK_HALF(n), v);
+}
+static inline __m256 tile_f32_fma_half(float a, __m256 b, __m256 c)
+{
+    return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c);
+}
+typedef __m256d tile_f64_half;
+static inline __m256d tile_f64_load_half(const double *from, int n)
+{
+    return _mm256_maskz_loadu_pd(MASK_HALF(n), from);
+}
+static inline void tile_f64_store_half(double *to, int n, __m256d v)
+{
+    _mm256_mask_storeu_pd(to, MASK_HALF(n), v);
+}
+static inline __m256d tile_f64_fma_half(double a, __m256d b, __m256d c)
+{
+    return _mm256_fmadd_pd(_mm256_set1_pd(a), b, c);
+}
 #include "native/gemm_tiles.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -64,6 +64,8 @@ static int common_batch(const fr_array *a, const fr_array *b, int64_t *batch)
  * product, not one for each and their sum. */
 static fr_array *with_one(fr_array *a, fr_array *b, int dtype)
 {
+    if (a->dtype == dtype && b->dtype == dtype && b->ndim == 2) /* most often */
+        return fr__contract(a, b, 0, 1);
     fr_array *x = fr_astype(a, (fr_dtype)dtype), *z = fr_astype(b, (fr_dtype)dtype);
     int64_t shape[FR_MAX_NDIM];
     int more = z ? z->ndim - a->ndim : 0; /* leading sizes 1 of b alone: the result's too */

@@ -483,7 +483,10 @@ static void fill_result(const running *r, fr_array *x, int i)
     }
     if (!buf)
         return;
-    x->buf = fr__buffer_keep(buf);
+    bool sole = plan->owned == 1 && plan->nouts == 1 && o->stored >= 0; /* it is handed over */
+    x->buf = sole ? buf : fr__buffer_keep(buf);
+    if (sole)
+        r->buffers[0] = NULL;
     x->data = (o->leaf >= 0 ? r->arrays[o->leaf]->data : (char *)buf->data) + o->offset;
 }
 

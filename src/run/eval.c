@@ -12,50 +12,103 @@
 #include "run/plan.h"
 #include "run/witness.h"
 
-static int run_captured(fr__capture *c, uint16_t stream)
+static char *data_of(const fr__planned_out *o, fr_array *const *leaves, const fr__buffer *buf)
 {
-    fr__trace *t = c->t;
+    return o->leaf >= 0 ? leaves[o->leaf]->data + o->offset
+           : buf        ? (char *)buf->data + o->offset
+                        : NULL;
+}
+
+/* Runs p on its leaves; output i of it is array outputs[i]. */
+static int run_plan(fr__plan *p, uint16_t stream, fr_array *const *leaves,
+                    const int64_t *literals, fr_array *const *arrays, const int32_t *outputs)
+{
     enum { FEW = 32 };
-    fr_array *few_arrays[FEW], **arrays = few_arrays;
     fr__buffer *few_buffers[FEW], **buffers = few_buffers;
     int status = -1;
-    if (fr__debug() >= 3)
-        fr__debug_print("eval: %d nodes, %d outputs\n", t->nodes.n, t->outs.n);
-    /* What simplify rewrites is not looked at again below: leaves and literals stay. */
-    int nleaves = t->leaves.n;
-    if (nleaves > FEW && !(arrays = fr__malloc(sizeof *arrays * (size_t)nleaves)))
-        return -1;
-    for (int i = 0; i < nleaves; i++)
-        arrays[i] = c->arrays.at[t->leaves.at[i].node];
-    fr__plan *p = fr__plan_for(t);
-    if (!p)
-        goto out;
     if (p->owned > FEW && !(buffers = fr__malloc(sizeof *buffers * (size_t)p->owned)))
-        goto release;
-    if (fr__plan_run(p, stream, arrays, t->literals.at, false, NULL, buffers))
-        goto release;
+        return -1;
+    if (fr__plan_run(p, stream, leaves, literals, false, NULL, buffers))
+        goto out;
     for (int i = 0; i < p->nouts; i++) {
         const fr__planned_out *o = &p->outs[i];
-        fr_array *x = c->arrays.at[c->outputs.at[i]];
-        fr__buffer *buf = o->leaf >= 0     ? arrays[o->leaf]->buf
+        fr__buffer *buf = o->leaf >= 0     ? leaves[o->leaf]->buf
                           : o->stored >= 0 ? buffers[p->stored[o->stored].output]
                                            : NULL;
-        char *data = o->leaf >= 0 ? arrays[o->leaf]->data + o->offset
-                     : buf        ? (char *)buf->data + o->offset
-                                  : NULL;
-        fr__publish(x, buf ? fr__buffer_keep(buf) : NULL, data,
+        char *data = data_of(o, leaves, buf);
+        fr__publish(arrays[outputs[i]], buf ? fr__buffer_keep(buf) : NULL, data,
                     o->contiguous ? NULL : o->strides);
     }
     for (int i = 0; i < p->owned; i++)
         fr__buffer_release(buffers[i]);
     status = 0;
-release:
-    fr__plan_release(p);
 out:
-    if (arrays != few_arrays)
-        fr__free(arrays);
     if (buffers != few_buffers)
         fr__free(buffers);
+    return status;
+}
+
+static int run_captured(fr__capture *c, uint16_t stream)
+{
+    fr__trace *t = c->t;
+    enum { FEW = 32 };
+    fr_array *few_leaves[FEW], **leaves = few_leaves;
+    int status = -1;
+    if (fr__debug() >= 3)
+        fr__debug_print("eval: %d nodes, %d outputs\n", t->nodes.n, t->outs.n);
+    /* What simplify rewrites is not looked at again below: leaves and literals stay. */
+    int nleaves = t->leaves.n;
+    if (nleaves > FEW && !(leaves = fr__malloc(sizeof *leaves * (size_t)nleaves)))
+        return -1;
+    for (int i = 0; i < nleaves; i++)
+        leaves[i] = c->arrays.at[t->leaves.at[i].node];
+    fr__plan *p = fr__plan_for(t);
+    if (p)
+        status = run_plan(p, stream, leaves, t->literals.at, c->arrays.at, c->outputs.at);
+    fr__plan_release(p);
+    if (leaves != few_leaves)
+        fr__free(leaves);
+    return status;
+}
+
+/* x is held. */
+static int run_held(fr__plan *p, const fr__single *s, fr_array *x)
+{
+    fr__buffer *buf;
+    const fr__planned_out *o = p->outs;
+    if (fr__plan_run(p, x->stream, s->leaves, s->literals, false, NULL, &buf)) {
+        fr__let_go(x);
+        return -1;
+    }
+    fr__publish_held(x, buf, data_of(o, s->leaves, buf), o->contiguous ? NULL : o->strides);
+    return 0;
+}
+
+static int run_single(fr__plan *p, const fr__single *s, fr_array *x)
+{
+    for (int i = 0; i < s->nleaves; i++)
+        fr__ref(s->leaves[i]);
+    fr__let_go(x);
+    int status = run_plan(p, x->stream, s->leaves, s->literals, &x, &(int32_t){0});
+    for (int i = 0; i < s->nleaves; i++)
+        fr__unref(s->leaves[i]);
+    return status;
+}
+
+/* One operation on arrays with values, of which there is a program: no trace is made. 1: it isn't that. */
+static int eval_single(fr_array *x)
+{
+    fr__single s;
+    int status = 1;
+    if (fr__place_of_stream(x->stream) != FR__HOST || fr__debug() >= 3 || !fr__hold(x))
+        return 1;
+    fr__plan *p = fr__capture_single(x, &s) ? fr__plan_known(s.key, s.bytes) : NULL;
+    if (!p)
+        fr__let_go(x);
+    else
+        status =
+            p->little && p->outs[0].stored == 0 ? run_held(p, &s, x) : run_single(p, &s, x);
+    fr__plan_release(p);
     return status;
 }
 
@@ -100,6 +153,9 @@ int fr__eval_pending(int n, fr_array *const *x)
         one_place &= x[i]->stream == x[first]->stream;
     if (first == n)
         return 0;
+    if (n - first == 1 && (status = eval_single(x[first])) <= 0)
+        return status;
+    status = 0;
     if (one_place)
         return eval_here(n - first, x + first);
     if (n > FEW && !(some = fr__malloc(sizeof *some * (size_t)n)))

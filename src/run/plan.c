@@ -309,6 +309,9 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     if (join_steps(p) || fr__plan_places(p) || fill_outputs(p, t, stored_of) || text.failed ||
         fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
+    p->little = p->place == FR__HOST && p->nsteps == 1 && p->steps[0].alone &&
+                p->nstored == 1 && p->owned == 1 && p->nleaves <= FR__LITTLE_LEAVES &&
+                p->max_words <= FR__LITTLE_WORDS;
     atomic_fetch_add_explicit(&fr__counters[FR_COUNT_PROGRAMS], 1, memory_order_relaxed);
     if (fr__events_on()) {
         char name[48];
@@ -388,13 +391,24 @@ static fr__plan *find(const uint64_t *key, size_t bytes, uint64_t hash)
     return p;
 }
 
+static fr__plan *known(const uint64_t *key, size_t bytes, uint64_t hash)
+{
+    pthread_mutex_lock(&lock);
+    fr__plan *p = find(key, bytes, hash);
+    pthread_mutex_unlock(&lock);
+    return p;
+}
+
+fr__plan *fr__plan_known(const uint64_t *key, size_t bytes)
+{
+    return known(key, bytes, fr__hash(key, bytes, 0));
+}
+
 fr__plan *fr__plan_for(fr__trace *t)
 {
     size_t bytes = sizeof(uint64_t) * (size_t)t->key.n;
     uint64_t hash = fr__hash(t->key.at, bytes, 0);
-    pthread_mutex_lock(&lock);
-    fr__plan *p = find(t->key.at, bytes, hash), *gone = NULL;
-    pthread_mutex_unlock(&lock);
+    fr__plan *p = known(t->key.at, bytes, hash), *gone = NULL;
     if (p)
         return p;
     p = fr__plan_make(t, false);

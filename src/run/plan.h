@@ -16,6 +16,8 @@ enum {
 #else
     FR__ALONE_WORK = 1 << 19, /* launches of less run on the calling thread */
 #endif
+    FR__LITTLE_LEAVES = 8, /* of what runs without more ado (fr__plan.little), at most */
+    FR__LITTLE_WORDS = 96,
 };
 
 typedef struct fr__patch { /* a pointer to fill in */
@@ -77,7 +79,9 @@ typedef struct fr__plan {
     fr__arena arena; /* holds all that follows */
     uint64_t *key, hash;
     size_t key_bytes;
-    int place;         /* where it runs (core/place.h) */
+    int place; /* where it runs (core/place.h) */
+    bool
+        little; /* on the host: one step, on the calling thread, with one result and no temporaries */
     int most_together; /* steps in one launch, at most */
     int launches;      /* steps, but for those that are one launch with one before */
     int nsteps, nstored, nouts, nleaves, nliterals, max_words,
@@ -99,6 +103,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe);
 void fr__plan_release(fr__plan *p);
 /* From the process's cache by the trace's key, or made. */
 fr__plan *fr__plan_for(fr__trace *t);
+fr__plan *fr__plan_known(const uint64_t *key, size_t bytes); /* NULL: not in the cache */
 void fr__plan_clear_cache(void);
 /* Whether the step writes there. */
 bool fr__step_writes(const fr__step *s, const fr__patch *q);

@@ -298,11 +298,58 @@ static int leaf_data(int n, fr_array *const *arrays, char **to)
     return 0;
 }
 
+static void count_runs(const fr__plan *p, fr__kfn *const *fns)
+{
+    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->launches,
+                              memory_order_relaxed);
+    for (int i = 0; i < p->nsteps; i++)
+        if (!p->steps[i].native && !fns[i])
+            atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1,
+                                      memory_order_relaxed);
+}
+
+/* What is small costs as little as may be: the same as below, of one step (fr__plan.little). */
+static int run_little(fr__plan *p, fr_array *const *arrays, const int64_t *literals, bool hot,
+                      fr__buffer *given, fr__buffer **buffer)
+{
+    fr__step *s = p->steps;
+    fr__kfn *fn = NULL;
+    char *leaves[FR__LITTLE_LEAVES], *space = NULL, *stored;
+    uint64_t words[FR__LITTLE_WORDS];
+    size_t bytes = 0;
+    if (leaf_data(p->nleaves, arrays, leaves))
+        return -1;
+    if (!s->native && find_code(p, hot, &fn))
+        return -1;
+    if (!s->native && !fn && !fr__interp_space(s->kernel->kernel))
+        return -1;
+    if (s->native ? s->native->scratch != 0 : !fn || s->scratch)
+        bytes = step_space(p, &fn, 0, 1, NULL);
+    if (bytes && !(space = fr__data_alloc(bytes)))
+        return -1;
+    *buffer = given ? fr__buffer_keep(given) : fr__buffer_new(p->stored[0].bytes);
+    if (*buffer) {
+        stored = (*buffer)->data;
+        running r = {p, leaves, &stored, literals, &fn, words, NULL, space, 1};
+        bool timed = is_timed(s);
+        double start = timed ? fr__now() : 0;
+        (s->native ? run_native : run_kernel)(&r, 0);
+        if (timed)
+            note_time(s, start, fn != NULL);
+        count_runs(p, &fn);
+    }
+    if (space)
+        fr__data_free(space, bytes);
+    return *buffer ? 0 : -1;
+}
+
 int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const int64_t *literals,
                  bool hot, fr__buffer *const *given, fr__buffer **buffers)
 {
     if (FR__UNLIKELY(p->place != FR__HOST))
         return fr__plan_queue(p, stream, arrays, literals, hot, buffers);
+    if (p->little)
+        return run_little(p, arrays, literals, hot, given ? given[0] : NULL, buffers);
     enum { FEW = 32, FEW_LAUNCHES = 8 };
     char *few_stored[FEW], **stored = few_stored, *space = NULL, *temporary = NULL;
     char *few_leaves[FEW], **leaves = few_leaves;
@@ -374,12 +421,7 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
             note_time(s, start, fns[i] != NULL);
     }
     status = 0;
-    atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->launches,
-                              memory_order_relaxed);
-    for (int i = 0; i < p->nsteps; i++)
-        if (!fns[i] && !p->steps[i].native)
-            atomic_fetch_add_explicit(&fr__counters[FR_COUNT_INTERPRETED], 1,
-                                      memory_order_relaxed);
+    count_runs(p, fns);
 out:
     if (status)
         while (made)
