@@ -5,12 +5,11 @@
  * needs   a simplified trace
  * gives   CONV of a padded or spread array as one that pads (npar 4 n + 2): the zeros are nowhere in memory;
  *         a sum with a row of the channels' numbers (a bias), and what is negative made 0 after that, said in it;
- *         the part that is wanted of a CONV as a smaller CONV; the windows that make a filter's gradient
- *         (conv_vjp) as CONV_FILTER, over arrays as they lie
+ *         the part that is wanted of a CONV as a smaller CONV; CONV_FILTER of a padded array as one that pads
  * breaks  nothing but the order of sums
  *
  * The host's routine reads windows of any strides, and what pads writes in place; GPUs have libraries
- * and kernels for these three. Nodes are read from the old list in order and written to a new one.
+ * and kernels for these. Nodes are read from the old list in order and written to a new one.
  */
 #include "graph/trace.h"
 
@@ -112,86 +111,12 @@ static bool is_part(const state *s, const fr__tnode *slice, conv *c)
     return slice->par[y->ndim] == 1 && slice->par[y->ndim + last] == 1;
 }
 
-/* What conv_vjp's `swapped` (xform/rules.c) was given, in these groups of channels at the end: i is [groups * p, spatial,
- * N] (to_first) or [p, spatial, groups * N]. The array [N, spatial, groups * p], or what it is a
- * reshaped view of; -1: it is something else. Old numbers; *shape is the array's. */
-static int32_t swapped_from(const state *s, int i, int64_t groups, bool to_first,
-                            int64_t *shape)
-{
-    const fr__tnode *join = &s->old[i];
-    if (join->op != FR__OP_RESHAPE)
-        return -1;
-    const fr__tnode *turn = &s->old[join->in[0]];
-    if (turn->op != FR__OP_TRANSPOSE || turn->ndim != join->ndim + 1)
-        return -1;
-    const fr__tnode *split = &s->old[turn->in[0]];
-    int n = join->ndim, k = 0;
-    if (split->op != FR__OP_RESHAPE || split->shape[n - 1] != groups)
-        return -1;
-    int64_t axes[FR_MAX_NDIM + 1];
-    if (to_first)
-        axes[k++] = n - 1;
-    axes[k++] = n;
-    for (int d = 1; d < n - 1; d++)
-        axes[k++] = d;
-    if (!to_first)
-        axes[k++] = n - 1;
-    axes[k++] = 0;
-    for (int d = 0; d <= n; d++)
-        if (turn->par[d] != axes[d])
-            return -1;
-    memcpy(shape, split->shape, sizeof *shape * (size_t)n);
-    shape[n - 1] *= split->shape[n];
-    int64_t first = to_first ? shape[n - 1] : split->shape[n];
-    return join->shape[0] == first ? split->in[0] : -1;
-}
-
 static int32_t reshaped(const state *s, int32_t i, int ndim, const int64_t *shape)
 {
     const fr__tnode *x = &s->t->nodes.at[i];
     if (x->ndim == ndim && !memcmp(x->shape, shape, sizeof *shape * (size_t)ndim))
         return i;
     return fr__trace_add(s->t, FR__OP_RESHAPE, x->dtype, ndim, shape, 1, &i, 0, NULL);
-}
-
-/* A filter's gradient: [p, taps, groups * q] as [groups * q, taps, p]. -1: memory; 0: it is none. */
-static int is_filter_gradient(const state *s, const fr__tnode *turn, conv *c)
-{
-    int n = turn->ndim, from = turn->op == FR__OP_TRANSPOSE ? turn->in[0] : -1;
-    if (from < 0 || n < 3)
-        return 0;
-    for (int d = 0; d < n; d++)
-        if (turn->par[d] != (d == 0 ? n - 1 : d == n - 1 ? 0 : d))
-            return 0;
-    if (s->old[from].op == FR__OP_SLICE) { /* more windows than the filter has taps */
-        const fr__tnode *slice = &s->old[from];
-        for (int d = 0; d < n; d++)
-            if (slice->par[d] != 0 || slice->par[n + d] != 1)
-                return 0;
-        from = slice->in[0];
-    }
-    const fr__tnode *y = &s->old[from];
-    if (y->op != FR__OP_CONV || y->shape[0] != turn->shape[n - 1] ||
-        y->shape[n - 1] != turn->shape[0])
-        return 0;
-    int64_t groups = y->par[GROUPS * (n - 2)], x_shape[FR_MAX_NDIM], g_shape[FR_MAX_NDIM];
-    int32_t x = swapped_from(s, y->in[0], groups, false, x_shape);
-    int32_t g = x < 0 ? -1 : swapped_from(s, y->in[1], groups, true, g_shape);
-    if (g < 0)
-        return 0;
-    *c = conv_of(s, y);
-    for (int d = 0; d < c->n;
-         d++) { /* the window's steps are the dilation of what was the window */
-        int64_t stride = c->par[d];
-        c->par[d] = c->par[c->n + d];
-        c->par[c->n + d] = stride;
-    }
-    c->x = reshaped(s, s->to[x], n, x_shape);
-    c->w = reshaped(s, s->to[g], n, g_shape);
-    if (c->x < 0 || c->w < 0)
-        return -1;
-    take_padding(s, c, false);
-    return 1;
 }
 
 /* ---- what follows -------------------------------------------------------------------------- */
@@ -254,9 +179,11 @@ static int32_t rewritten(const state *s, int i)
 {
     const fr__tnode *old = &s->old[i];
     conv c;
-    int gradient = is_filter_gradient(s, old, &c);
-    if (gradient)
-        return gradient < 0 ? -1 : put_conv(s, FR__OP_CONV_FILTER, &c, old);
+    if (old->op == FR__OP_CONV_FILTER) {
+        c = conv_of(s, old);
+        take_padding(s, &c, false);
+        return put_conv(s, FR__OP_CONV_FILTER, &c, old);
+    }
     if (old->op == FR__OP_SLICE && is_part(s, old, &c))
         return put_conv(s, FR__OP_CONV, &c, old);
     int biased = is_biased(s, i, &c);
@@ -313,7 +240,7 @@ int fr__convolve(fr__trace *t)
     int n = t->nodes.n, status = -1;
     bool any = false;
     for (int i = 0; i < n; i++)
-        any |= t->nodes.at[i].op == FR__OP_CONV;
+        any |= t->nodes.at[i].op == FR__OP_CONV || t->nodes.at[i].op == FR__OP_CONV_FILTER;
     if (!any)
         return 0;
     state s = {.t = t, .old = t->nodes.at};

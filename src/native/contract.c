@@ -1,4 +1,4 @@
-/* contract.c - CONTRACT and CONV: products of matrices, over stored arrays of any strides
+/* contract.c - CONTRACT, CONV and CONV_FILTER: products of matrices, over stored arrays of any strides
  *
  * A convolution is one: the places of a window over an array, by its taps and channels, are a matrix
  * that lies in memory already, overlapping itself.
@@ -11,6 +11,9 @@
 typedef struct {
     fr__gemm g;
     fr__gemm_cut cut;
+    int a, b;        /* which inputs are its operands */
+    bool is_turned;  /* rows of the result are made as columns, in the temporary block */
+    size_t turned;   /* where */
     bool by_squares; /* a convolution on the host, by winograd.c */
     fr__winograd winograd;
 } product;
@@ -76,6 +79,42 @@ static void prepare_conv(fr__native_call *c, fr__gemm *g)
     fr__gemm_dim(&g->b.k, channels, w->strides[last]);
 }
 
+/* Filters by taps and channels, or the other way round (`turned`); k goes over the places of the window. */
+static void prepare_filter(const fr__native_call *c, fr__gemm *g, bool turned)
+{
+    fr__gemm_operand *a = turned ? &g->b : &g->a, *b = turned ? &g->a : &g->b;
+    const fr__native_array *x = &c->in[0], *y = &c->in[1], *w = &c->out;
+    int n = x->ndim - 2, last = n + 1;
+    const int64_t *stride = c->par, *dilation = c->par + n;
+    int64_t groups = c->par[2 * n], channels = w->shape[last], filters = w->shape[0] / groups;
+    g->dtype = x->dtype;
+    g->batches = groups;
+    g->m = turned ? count(w, 1, last + 1) : filters;
+    g->k = count(y, 0, last);
+    g->n = turned ? filters : count(w, 1, last + 1);
+    g->ldc = g->n;
+    g->next = g->m * g->n;
+    fr__gemm_dim(&a->batch, groups, filters * y->strides[last]);
+    fr__gemm_dim(&b->batch, groups, channels * x->strides[last]);
+    fr__gemm_dim(&a->outer, filters, y->strides[last]);
+    fr__gemm_dim(&a->k, y->shape[0], y->strides[0]);
+    fr__gemm_dim(&b->k, x->shape[0], x->strides[0]);
+    for (int d = 0; d < n; d++) {
+        fr__gemm_dim(&a->k, y->shape[d + 1], y->strides[d + 1]);
+        fr__gemm_dim(&b->k, y->shape[d + 1], x->strides[d + 1] * stride[d]);
+        fr__gemm_dim(&b->outer, w->shape[d + 1], x->strides[d + 1] * dilation[d]);
+    }
+    fr__gemm_dim(&b->outer, channels, x->strides[last]);
+}
+
+/* Vectors of 16 multiplied for each place, filters being rows; less the other way round? */
+static bool is_better_turned(const fr__native_call *c)
+{
+    int64_t filters = c->out.shape[0] / c->par[2 * (c->in[0].ndim - 2)],
+            columns = count(&c->out, 1, c->out.ndim);
+    return columns * fr__ceil_div(filters, 16) < filters * fr__ceil_div(columns, 16);
+}
+
 const fr__gemm *fr__contract_gemm(const fr__native_call *c)
 {
     return &((const product *)c->own)->g;
@@ -84,7 +123,7 @@ const fr__gemm *fr__contract_gemm(const fr__native_call *c)
 /* What only GPUs have code for (graph/convolve.c). */
 static bool is_padded(const fr__native_call *c)
 {
-    return c->routine == &fr__native_conv && c->npar > 2 * (c->in[0].ndim - 2) + 1;
+    return c->routine != &fr__native_contract && c->npar > 2 * (c->in[0].ndim - 2) + 1;
 }
 
 static int prepare(fr__native_call *c, fr__arena *arena, int threads)
@@ -95,9 +134,15 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
     if (!p)
         return -1;
     fr__gemm *g = &p->g;
-    (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
+    bool filter = c->routine == &fr__native_conv_filter, turned = filter && is_better_turned(c);
+    if (filter)
+        prepare_filter(c, g, turned);
+    else
+        (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
+    p->a = filter && !turned;
+    p->b = 1 - p->a;
     c->own = p;
-    p->by_squares = c->routine == &fr__native_conv && c->place == FR__HOST &&
+    p->by_squares = c->routine != &fr__native_contract && c->place == FR__HOST &&
                     fr__winograd_prepare(&p->winograd, c);
     if (p->by_squares)
         return 0;
@@ -114,7 +159,24 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
         c->phase[1].grain = 1 + 16384 / (g->n * p->cut.parts);
         c->phases = 2;
     }
+    if (turned) {
+        p->turned = (c->temporary + 63) & ~(size_t)63;
+        c->temporary = p->turned + (size_t)(c->out.size * fr__dsize(c->out.dtype));
+        c->phase[c->phases].range = g->batches * g->n;
+        c->phase[c->phases++].grain = 1 + 16384 / g->m;
+    }
+    p->is_turned = turned;
     return 0;
+}
+
+/* Rows [begin, end) of the result of all products, from columns. */
+static void turn_rows(const fr__gemm *g, const char *from, char *to, int64_t begin, int64_t end)
+{
+    size_t size = (size_t)fr__dsize(g->dtype);
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < g->m; j++)
+            memcpy(to + size * (size_t)(i * g->m + j),
+                   from + size * (size_t)(i / g->n * g->next + j * g->n + i % g->n), size);
 }
 
 static void run(const fr__native_call *c, int phase, char *const *data, int64_t begin,
@@ -125,11 +187,15 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
         fr__winograd_run(&p->winograd, c, phase, data, begin, end, scratch);
         return;
     }
-    fr__gemm_place at = {data[0], data[1], data[2], data[3]};
+    fr__gemm_place at = {data[p->a], data[p->b], data[2], data[3]};
+    if (p->is_turned)
+        at.c = data[3] + p->turned;
     if (phase == 0)
         fr__gemm_run(&p->g, &p->cut, &at, begin, end, scratch);
-    else
+    else if (phase == 1 && p->cut.parts > 1)
         fr__gemm_add_up(&p->g, &p->cut, &at, begin, end);
+    else
+        turn_rows(&p->g, at.c, data[2], begin, end);
 }
 
 static fr__strip strip(const fr__native_call *c, int64_t unit)
@@ -150,11 +216,4 @@ static fr__strip strip(const fr__native_call *c, int64_t unit)
 
 const fr__native fr__native_contract = {"matmul", prepare, run, strip};
 const fr__native fr__native_conv = {"convolution", prepare, run, strip};
-
-static int prepare_nothing(fr__native_call *c, fr__arena *arena, int threads)
-{
-    (void)c, (void)arena, (void)threads;
-    return 0;
-}
-
-const fr__native fr__native_conv_filter = {"convolution's filter", prepare_nothing, NULL, NULL};
+const fr__native fr__native_conv_filter = {"convolution's filter", prepare, run, NULL};

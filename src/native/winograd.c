@@ -12,6 +12,8 @@
 
 #include "native/gemm.h"
 
+#include <math.h>
+
 enum {
     SQUARE = 16,
 #ifdef FERRULE_HARD
@@ -44,7 +46,8 @@ static bool wins(const fr__winograd *w, bool gradient)
     double c = (double)w->x.n, o = (double)w->y.n, vc = (double)vectors(w->x.n),
            vo = (double)vectors(w->y.n);
     double each = gradient ? o * vc : c * vo;
-    double direct = 9 * places * each * 1.1;
+    double direct = places * 1.1 *
+                    (gradient ? fmin(o * (double)vectors(9 * w->x.n), 9 * c * vo) : 9 * each);
     double products = SQUARE * tiles * each * 1.15;
     double squares = tiles * (45 * vc + 40 * vo + 60) + 60 * each;
     /* Windows' squares, or sums, that don't fit go through L2 for each block. */

@@ -17,6 +17,18 @@ fr__window fr__window_of(const fr_array *y)
     return w;
 }
 
+/* Between one and the next: 1 where there is no next. */
+static void put_window(fr_array *y, const fr__window *window, const int64_t *places,
+                       const int64_t *taps)
+{
+    int n = y->ndim - 2;
+    for (int d = 0; d < n; d++) {
+        y->par[d] = places[d] > 1 ? window->stride[d] : 1;
+        y->par[n + d] = taps[d] > 1 ? window->dilation[d] : 1;
+    }
+    y->par[2 * n] = window->groups;
+}
+
 fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window)
 {
     int n = x->ndim - 2;
@@ -38,13 +50,39 @@ fr_array *fr__correlate(fr_array *x, fr_array *w, const fr__window *window)
         return fr_zeros(shape, x->ndim, (fr_dtype)x->dtype);
     fr_array *y =
         fr__node(FR__OP_CONV, x->dtype, x->ndim, shape, 2, (fr_array *[]){x, w}, 2 * n + 1);
-    for (int d = 0; y && d < n; d++) { /* between one and the next: 1 where there is no next */
-        y->par[d] = shape[d + 1] > 1 ? window->stride[d] : 1;
-        y->par[n + d] = w->dims[d + 1] > 1 ? window->dilation[d] : 1;
-    }
     if (y)
-        y->par[2 * n] = window->groups;
+        put_window(y, window, shape + 1, w->dims + 1);
     return y;
+}
+
+fr_array *fr__correlate_filter(fr_array *x, fr_array *g, const int64_t *taps,
+                               const fr__window *window)
+{
+    int n = x->ndim - 2;
+    int64_t shape[FR_MAX_NDIM] = {g->dims[n + 1]};
+    memcpy(shape + 1, taps, sizeof *taps * (size_t)n);
+    shape[n + 1] = x->dims[n + 1] / window->groups;
+    if (!x->size || !g->size)
+        return fr_zeros(shape, x->ndim, (fr_dtype)x->dtype);
+    fr_array *w = fr__node(FR__OP_CONV_FILTER, x->dtype, x->ndim, shape, 2,
+                           (fr_array *[]){x, g}, 2 * n + 1);
+    if (w)
+        put_window(w, window, g->dims + 1, taps);
+    return w;
+}
+
+fr_array *fr__reached(fr_array *x, const int64_t *taps, const int64_t *places,
+                      const fr__window *window)
+{
+    int64_t start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM], count[FR_MAX_NDIM];
+    for (int d = 0; d < x->ndim; d++) {
+        step[d] = 1;
+        count[d] = x->dims[d];
+        if (d > 0 && d < x->ndim - 1)
+            count[d] = (places[d - 1] - 1) * window->stride[d - 1] +
+                       (taps[d - 1] - 1) * window->dilation[d - 1] + 1;
+    }
+    return fr_slice(x, start, step, count);
 }
 
 /* The part of x that is left when so much is cut off at both ends. */

@@ -34,8 +34,8 @@
     X(CONV, NATIVE, "in[0][N, spatial, C] under the window in[1][O, taps, C / groups], inside only;\n"\
                     "par: strides, dilations of the window, groups; op/correlate.h. On a GPU perhaps: then\n"\
                     "zeros before in[0]'s elements, steps from one to the next: zeros between")  \
-    X(CONV_FILTER, NATIVE, "on a GPU: [O, taps, C / groups], the gradient of such a CONV's filter, of its in[0]\n"\
-                           "and that of its result, in[1]; par: as CONV's, all of it")           \
+    X(CONV_FILTER, NATIVE, "[O, taps, C / groups], the gradient of such a CONV's filter, of its in[0]\n"\
+                           "and that of its result, in[1]; par: as CONV's")                      \
     X(ATTENTION, NATIVE, "softmax(in[0] in[1]^T * scale + mask in[3]) in[2]; op/attention.h")      \
     X(ATTENTION_GRAD, NATIVE, "gradients of in[0], in[1] and in[2], one behind the other")         \
     X(SCATTER, NATIVE, "in[0][outer, n, inner] with in[2][outer, k, inner] at the indices in[1], [k] or\n"\

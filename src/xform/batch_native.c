@@ -38,6 +38,14 @@ static fr_array *parted(fr_array *x, int at, int64_t size)
 
 /* ---- convolutions --------------------------------------------------------------------------------- */
 
+/* y's operation on other channels or examples; what no window of y reaches is left out. */
+static fr_array *windows_of(const fr_array *y, fr_array *x, fr_array *w,
+                            const fr__window *window)
+{
+    x = x && w ? fr__reached(x, w->dims + 1, y->dims + 1, window) : NULL;
+    return x ? fr__correlate(x, w, window) : NULL;
+}
+
 /* Batched examples are more examples; batched windows are groups over as many times the channels. */
 static fr_array *conv(fr_array *x, int64_t size, fr_array *const *in, fr_array *const *batch)
 {
@@ -45,13 +53,12 @@ static fr_array *conv(fr_array *x, int64_t size, fr_array *const *in, fr_array *
     int last = in[0]->ndim - 1;
     fr_array *y;
     if (!batch[1]) {
-        fr_array *all = merged(batch[0]);
-        y = all ? fr__correlate(all, in[1], &window) : NULL;
+        y = windows_of(x, merged(batch[0]), in[1], &window);
         return parted(y, 0, size);
     }
     fr_array *w = merged(batch[1]);
     if (!batch[0] && window.groups == 1) {
-        y = w ? fr__correlate(in[0], w, &window) : NULL;
+        y = windows_of(x, in[0], w, &window);
         return fr_moveaxis(parted(y, last, size), last, 0);
     }
     fr_array *each = fr_moveaxis(fr__whole(in[0], batch[0], size), 0, last);
@@ -60,8 +67,32 @@ static fr_array *conv(fr_array *x, int64_t size, fr_array *const *in, fr_array *
         shape[d] = d < last ? in[0]->dims[d] : size * in[0]->dims[d];
     each = each ? fr_reshape(each, shape, last + 1) : NULL;
     window.groups *= size;
-    y = each && w ? fr__correlate(each, w, &window) : NULL;
+    y = windows_of(x, each, w, &window);
     return fr_moveaxis(parted(y, last, size), last, 0);
+}
+
+/* Examples of all elements of the batch [size, N, spatial, C] side by side as channels: [N, spatial,
+ * size * C]. */
+static fr_array *as_channels(fr_array *x)
+{
+    fr_array *y = fr_moveaxis(x, 0, -2);
+    return y ? fr_flatten(y, -2, -1) : NULL;
+}
+
+/* One batched: more channels or more filters; else groups over as many times the channels. */
+static fr_array *conv_filter(fr_array *w, int64_t size, fr_array *const *in,
+                             fr_array *const *batch)
+{
+    fr__window window = fr__window_of(w);
+    int last = w->ndim - 1;
+    bool apart = window.groups == 1 && !(batch[0] && batch[1]);
+    fr_array *x = batch[0] || !apart ? as_channels(fr__whole(in[0], batch[0], size)) : in[0],
+             *g = batch[1] || !apart ? as_channels(fr__whole(in[1], batch[1], size)) : in[1];
+    window.groups *= apart ? 1 : size;
+    fr_array *y = x && g ? fr__correlate_filter(x, g, w->dims + 1, &window) : NULL;
+    if (apart && batch[0])
+        return fr_moveaxis(parted(y, last, size), last, 0);
+    return parted(y, 0, size);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------- */
@@ -129,6 +160,7 @@ fr_array *fr__batch_native(fr_array *x, int64_t size, fr_array *const *in,
     switch (x->op) {
     case FR__OP_CONTRACT: return contract(x, in, batch);
     case FR__OP_CONV: return conv(x, size, in, batch);
+    case FR__OP_CONV_FILTER: return conv_filter(x, size, in, batch);
     case FR__OP_ATTENTION: return attention(x, size, in, batch);
     case FR__OP_ATTENTION_GRAD: return attention_grad(x, size, in, batch);
     case FR__OP_SCATTER: return fr__scatter_batch(x, size, in, batch);

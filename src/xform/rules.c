@@ -8,7 +8,6 @@
  */
 #include "xform/rules.h"
 
-#include "core/place.h"
 #include "core/scope.h"
 #include "core/tape.h"
 #include "op/attention.h"
@@ -134,134 +133,57 @@ static void contract_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t
 
 /* ---- convolutions ------------------------------------------------------------------------ */
 
-/* x with its first and its last dimension in the other's place, in groups of channels: of
- * [groups * p, spatial, q] (first: the groups stand there, else at the end) to [groups * q or q,
- * spatial, p or groups * p]. */
-static fr_array *swapped(fr_array *x, int64_t groups, bool first, bool to_first)
+/* A filter [groups * p, taps, q] as [groups * q, taps, p]. */
+static fr_array *swapped(fr_array *w, int64_t groups)
 {
-    int n = x->ndim, at = first ? 0 : n - 1, axes[FR_MAX_NDIM], k = 0;
-    int64_t shape[FR_MAX_NDIM];
-    for (int d = 0; d < n; d++) {
-        if (d == at)
-            shape[k++] = groups;
-        shape[k++] = d == at ? x->dims[d] / groups : x->dims[d];
-    }
-    int group = at, head = first ? 1 : 0, tail = n;
-    k = 0;
-    if (to_first)
-        axes[k++] = group;
-    axes[k++] = tail;
-    for (int d = 0; d <= n; d++)
-        if (d != group && d != head && d != tail)
-            axes[k++] = d;
-    if (!to_first)
-        axes[k++] = group;
-    axes[k++] = head;
-    fr_array *y = fr_transpose(fr_reshape(x, shape, n + 1), axes, n + 1);
-    if (!y)
-        return NULL;
-    int64_t to[FR_MAX_NDIM];
-    k = 0;
-    for (int d = 0; d <= n; d++) {
-        bool join = to_first ? d == 0 : d == n - 1;
-        to[k++] = join ? y->dims[d] * y->dims[d + 1] : y->dims[d];
-        d += join;
-    }
-    return fr_reshape(y, to, n);
+    fr_array *y = fr_unflatten(w, 0, (int64_t[]){groups, w->dims[0] / groups}, 2);
+    y = y ? fr_swapaxes(y, 1, -1) : NULL;
+    return y ? fr_flatten(y, 0, 1) : NULL;
 }
 
-/* The window's gradient as a product: [groups, taps, channels | examples, places] of x's windows by
- * [groups | examples, places | filters] of g. Both are read where they lie. */
-static fr_array *window_grad(const fr_array *y, fr_array *g, fr_array *x, fr_array *like_this,
-                             const fr__window *w)
+/* x's gradient: windows again, the flipped one over g, spread by the stride. */
+static fr_array *input_grad(fr_array *x, fr_array *filter, fr_array *g, const fr__window *w)
 {
-    int n = y->ndim - 2, axes[FR_MAX_NDIM], k = 0;
-    int64_t shape[FR_MAX_NDIM], groups = w->groups;
-    int64_t start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM], count[FR_MAX_NDIM];
-    for (int d = 0; d < n + 2; d++) { /* what no window reaches is left out */
-        step[d] = 1;
-        count[d] = x->dims[d];
-        if (d > 0 && d <= n)
-            count[d] = (y->dims[d] - 1) * w->stride[d - 1] +
-                       (like_this->dims[d] - 1) * w->dilation[d - 1] + 1;
-    }
-    x = fr_slice(x, start, step, count);
-    for (int d = n; d > 0 && x; d--)
-        x = fr_windows(x, d, like_this->dims[d], w->stride[d - 1], w->dilation[d - 1]);
-    if (!x) /* [N, (place, tap) ..., C] */
-        return NULL;
-    memcpy(shape, x->dims, sizeof *shape * x->ndim);
-    shape[2 * n + 1] = groups;
-    shape[2 * n + 2] = like_this->dims[n + 1];
-    x = fr_reshape(x, shape, 2 * n + 3);
-    axes[k++] = 2 * n + 1;
-    for (int d = 0; d < n; d++)
-        axes[k++] = 2 * d + 2;
-    axes[k++] = 2 * n + 2;
-    axes[k++] = 0;
-    for (int d = 0; d < n; d++)
-        axes[k++] = 2 * d + 1;
-    x = x ? fr_transpose(x, axes, k) : NULL;
-    memcpy(shape, g->dims, sizeof *shape * g->ndim);
-    shape[n + 1] = groups;
-    shape[n + 2] = g->dims[n + 1] / groups;
-    g = fr_reshape(g, shape, n + 3);
-    g = g ? fr_moveaxis(g, n + 1, 0) : NULL;
-    fr_array *r = x && g ? fr__contract(x, g, 1, n + 1) : NULL;
-    r = r ? fr_moveaxis(r, -1, 1) : NULL;
-    return r ? fr_reshape(r, like_this->dims, like_this->ndim) : NULL;
-}
-
-/* Both gradients are windows again: the flipped one over g, spread by the stride; and g, spread so,
- * over x, with examples in the place of channels (which on the CPU is better done as a product). */
-static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
-                     fr_array **to)
-{
-    fr__window w = fr__window_of(y), back = w;
-    int n = y->ndim - 2;
-    int64_t low[FR__WINDOW_AXES], high[FR__WINDOW_AXES],
-        start[FR_MAX_NDIM] = {0}, step[FR_MAX_NDIM] = {1}, count[FR_MAX_NDIM];
+    int n = x->ndim - 2;
+    fr__window back = *w;
+    int64_t low[FR__WINDOW_AXES], high[FR__WINDOW_AXES], start[FR_MAX_NDIM] = {0},
+                                                         step[FR_MAX_NDIM] = {1};
     step[n + 1] = 1;
     for (int d = 0; d < n; d++) {
-        int64_t taps = in[1]->dims[d + 1], reach = (taps - 1) * w.dilation[d];
-        low[d] = reach;
-        high[d] = in[0]->dims[d + 1] - (y->dims[d + 1] - 1) * w.stride[d] - 1;
+        int64_t taps = filter->dims[d + 1];
+        low[d] = (taps - 1) * w->dilation[d];
+        high[d] = x->dims[d + 1] - (g->dims[d + 1] - 1) * w->stride[d] - 1;
         back.stride[d] = 1;
         start[d + 1] = taps - 1;
         step[d + 1] = -1;
     }
-    if (need & 1) {
-        fr_array *turned = fr_slice(in[1], start, step, in[1]->dims);
-        turned = turned ? swapped(turned, w.groups, true, true) : NULL;
-        fr_array *spread = fr__spread(g, w.stride, low, high);
-        to[0] = turned && spread ? fr__correlate(spread, turned, &back) : NULL;
+    fr_array *turned = fr_slice(filter, start, step, filter->dims);
+    turned = turned ? swapped(turned, w->groups) : NULL;
+    fr_array *spread = fr__spread(g, w->stride, low, high);
+    return turned && spread ? fr__correlate(spread, turned, &back) : NULL;
+}
+
+static void conv_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                     fr_array **to)
+{
+    fr__window w = fr__window_of(y);
+    if (need & 1)
+        to[0] = input_grad(in[0], in[1], g, &w);
+    if (need & 2)
+        to[1] = fr__correlate_filter(in[0], g, in[1]->dims + 1, &w);
+}
+
+/* <filter, gradient of filter> = <convolution, gradient of the result>: linear in three, g being a filter. */
+static void conv_filter_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_t need,
+                            fr_array **to)
+{
+    fr__window w = fr__window_of(y);
+    if (need & 1)
+        to[0] = input_grad(in[0], g, in[1], &w);
+    if (need & 2) {
+        fr_array *x = fr__reached(in[0], g->dims + 1, in[1]->dims + 1, &w);
+        to[1] = x ? fr__correlate(x, g, &w) : NULL;
     }
-    if (!(need & 2))
-        return;
-    if (!fr__on_gpu()) {
-        to[1] = window_grad(y, g, in[0], in[1], &w);
-        return;
-    }
-    fr__window over = {.groups = w.groups};
-    for (int d = 0; d < n; d++) {
-        over.stride[d] = w.dilation[d];
-        over.dilation[d] = w.stride[d];
-    }
-    fr_array *x = swapped(in[0], w.groups, false, false),
-             *v = swapped(g, w.groups, false, true);
-    fr_array *r = x && v ? fr__correlate(x, v, &over) : NULL;
-    if (!r)
-        return;
-    memset(start, 0, sizeof start);
-    for (int d = 0; d < y->ndim; d++) {
-        step[d] = 1;
-        count[d] = d == 0 || d == n + 1 ? r->dims[d] : in[1]->dims[d];
-    }
-    int axes[FR_MAX_NDIM];
-    for (int d = 0; d < y->ndim; d++)
-        axes[d] = d == 0 ? n + 1 : d == n + 1 ? 0 : d;
-    r = fr_slice(r, start, step, count);
-    to[1] = r ? fr_transpose(r, axes, y->ndim) : NULL;
 }
 
 /* ---- attention -------------------------------------------------------------------------- */
@@ -622,6 +544,7 @@ static int structural_vjp(fr_array *y, fr_array *g, fr_array *const *in, uint64_
     case FR__OP_SCATTER: fr__scatter_vjp(y, g, in, to); return 0;
     case FR__OP_CONTRACT: contract_vjp(y, g, in, need, to); return 0;
     case FR__OP_CONV: conv_vjp(y, g, in, need, to); return 0;
+    case FR__OP_CONV_FILTER: conv_filter_vjp(y, g, in, need, to); return 0;
     case FR__OP_ATTENTION: return attention_vjp(y, g, in, need, to);
     case FR__OP_ATTENTION_GRAD: return attention_grad_vjp(y, g, in, to);
     case FR__OP_REINTERPRET: to[0] = NULL; return 0;

@@ -13,6 +13,7 @@ CASES = [
     ((6, 7), 3, 4, (3, 2), 2, 1, 1, 1),
     ((9, 8), 4, 4, (2, 3), (2, 3), (0, 1), (1, 2), 4),
     ((4, 5, 3), 2, 3, (2, 2, 2), 1, 1, 1, 1),
+    ((4, 6), 3, 2, (3, 3), 2, 0, 1, 1),  # one place, and more than its window reaches
 ]
 
 
@@ -93,6 +94,23 @@ def test_gradients(case, compiled):
             want = (moved(step) - moved(-step)) / (2 * step)
             have = (np.array(gradients[which]) * direction).sum()
             assert abs(have - want) <= 1e-6 * max(1, abs(want))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_batches_of_gradients(case):
+    x, w, options, f = make(case)
+    xs = mx.array(np.stack([x, 2 * x, x - 1]).astype(np.float32))
+    ys = mx.array(np.stack([f(mx.array(x), mx.array(w), **options)] * 3))
+    ys = ys + mx.array(np.arange(3).reshape(3, *(1,) * x.ndim))
+
+    def g(x, y):
+        return mx.vjp(lambda w: f(x, w, **options), [mx.array(w.astype(np.float32))], [y])[1][0]
+
+    for axes in ((0, None), (None, 0), (0, 0)):
+        a, b = (v if axis == 0 else v[0] for v, axis in zip((xs, ys), axes))
+        have = mx.vmap(g, in_axes=axes)(a, b)
+        want = [g(xs[i] if axes[0] == 0 else a, ys[i] if axes[1] == 0 else b) for i in range(3)]
+        np.testing.assert_allclose(np.array(have), np.array(mx.stack(want)), atol=2e-4)
 
 
 @pytest.mark.parametrize("case", CASES)
