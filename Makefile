@@ -94,7 +94,6 @@ docs-check: build
 
 bench: build
 	@$(IN_STAGE) $(PYTHON_BIN) bench/run.py $(BENCH_ARGS)
-	@$(IN_STAGE) $(PYTHON_BIN) bench/compute.py $(BENCH_ARGS)
 
 install: build
 	@$(MESON) configure $(RELEASE) --prefix=$(PREFIX)

@@ -1,108 +1,72 @@
-"""compute.py - products, attention and training steps beside the peers: writes RESULTS-compute.md.
+"""compute.py - the programs of workloads/steps.py beside the peers: products, attention, gradients,
+training steps. run.py has them in its page; by itself it prints a table of some of them:
 
     bench/compute.py [--quick] [--only WORD,...] [--without COLUMN,...] [--peers-python PATH]
-                     [--out FOLDER]
 
-Programs: workloads/steps.py. Times are medians of interleaved turns, as in run.py; the loss of the
-first step is compared: a library whose loss differs has no time.
+Times are medians of interleaved turns, as in run.py; the loss of the first step is compared: a library
+whose loss differs has no time.
 """
 
 import argparse
-import math
 import os
 import sys
 
 import machine
-from peers import FOLDER, PEERS, Peer, environment, interleave, say
+from peers import PEERS, Peer, environment, interleave, say
 from report import time_text
 from workloads import steps
 
 COLUMNS = {
-    "ferrule": ("ferrule", "compile"),
+    "ferrule compile": ("ferrule", "compile"),
     "mlx compile": ("mlx", "compile"),
     "jax.jit": ("jax", "compile"),
     "torch eager": ("torch", "eager"),
     "torch.compile": ("torch", "compile"),
     "numpy": ("numpy", "eager"),
 }
+OURS = "ferrule compile"
 
 
-def table(rows, threads):
-    facts = machine.describe(threads)
-    lines = [
-        "# Computed: products, attention, training steps",
-        "",
-        "Written by `bench/compute.py`; programs in `bench/workloads/steps.py`, the same in every library.",
-        "Medians; in brackets the ratio to ferrule's time, above 1 where ferrule is faster.",
-        "",
-        *[f"- {name}: {value}" for name, value in facts.items()],
-        "",
-        "| | " + " | ".join(COLUMNS) + " | best peer / ferrule |",
-        "| --- |" + " --- |" * (len(COLUMNS) + 1),
-    ]
-    ratios = []
-    for row, step in steps.ALL.items():
-        cells = rows.get(row, {})
-        ours = cells.get("ferrule", {}).get("median")
-        line, best = [step.title], math.inf
+def table(rows):
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    for row, cells in rows.items():
+        ours = cells.get(OURS, {}).get("median")
+        line = [steps.ALL[row].title]
         for title in COLUMNS:
             cell = cells.get(title, {})
-            if "median" not in cell:
-                line.append("-" if not cell.get("failed") else "failed")
-                continue
-            text = time_text(cell["median"])
-            if title != "ferrule":
-                best = min(best, cell["median"])
-                text += f" ({cell['median'] / ours:.2f})" if ours else ""
-            elif step.flops:
-                text += f", {step.flops / cell['median'] * 1e-9:.0f} GF/s"
+            text = time_text(cell["median"]) if "median" in cell else cell.get("failed") or "-"
+            if "median" in cell and ours and title != OURS:
+                text += f" ({cell['median'] / ours:.2f})"
             line.append(text)
-        known = ours and best < math.inf
-        line.append(f"{best / ours:.2f}" if known else "-")
-        if known:
-            ratios.append(best / ours)
         lines.append("| " + " | ".join(line) + " |")
-    first = [
-        f"- {steps.ALL[row].title}: "
-        + ", ".join(
-            f"{title} {cell['first']:.2f} s" for title, cell in cells.items() if "first" in cell
-        )
-        for row, cells in rows.items()
-        if "step" in row
-    ]
-    lines += ["", "First calls (compilation and the first step):", "", *first]
-    failed = [
-        f"- {row}, {title}: {cell['failed']}"
-        for row, cells in rows.items()
-        for title, cell in cells.items()
-        if cell.get("failed")
-    ]
-    if failed:
-        lines += ["", "Failed:", "", *failed]
-    return lines, ratios
+    return lines
 
 
-def measure(row, peers, columns, rounds, seconds):
-    """column -> median, first, loss, or failed."""
+def measure(row, peers, columns, rounds, seconds, beside=()):
+    """column -> its summary, first, loss, or failed. `beside` are copies that take turns with them."""
     found, loaded = {}, {}
     for title in columns:
         library, variant = COLUMNS[title]
-        if library == "numpy" and not row.startswith("matmul"):
+        if library == "numpy" and row not in steps.NUMPY:
             continue
         answer = peers[library].ask(do="load", workload=row, variant=variant, shape=[])
         cell = found[title] = {key: answer[key] for key in ("first", "loss") if answer.get(key)}
-        loss = found.get("ferrule", {}).get("loss")
+        loss = found.get(OURS, {}).get("loss")
         if "error" in answer:
             cell["failed"] = answer["error"]
         elif loss is not None and abs(answer["loss"] - loss) > 1e-3 * abs(loss):
             cell["failed"] = f"a loss of {answer['loss']:g}, ferrule's is {loss:g}"
         else:
             loaded[peers[library], variant] = title
-    times, failed = interleave(list(loaded), rounds, seconds)
+    times, failed = interleave([*loaded, *beside], rounds, seconds)
+    copies = [times.pop(pair) for pair in beside if pair in times]
+    if copies:
+        found["copy"] = min(copies, key=lambda cell: cell["median"])
     for pair, cell in times.items():
-        found[loaded[pair]]["median"] = cell["median"]
+        found[loaded[pair]].update(cell)
     for pair, problem in failed.items():
-        found[loaded[pair]]["failed"] = problem
+        if pair in loaded:
+            found[loaded[pair]]["failed"] = problem
     for peer in peers.values():
         peer.ask(do="drop")
     for title, cell in found.items():
@@ -119,7 +83,6 @@ def main():
     parser.add_argument("--without", default="", help="columns to leave out: torch.compile,...")
     parser.add_argument("--quick", action="store_true", help="few repeats")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", default=FOLDER, metavar="FOLDER")
     options = parser.parse_args()
     threads = machine.use_threads(options.threads)
     only = [word for word in options.only.split(",") if word]
@@ -144,13 +107,7 @@ def main():
     finally:
         for peer in peers.values():
             peer.close()
-    lines, ratios = table(rows, threads)
-    if ratios:
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        lines += ["", f"Geometric mean of best peer / ferrule: {mean:.2f}."]
-    with open(os.path.join(options.out, "RESULTS-compute.md"), "w") as file:
-        file.write("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    print("\n".join(table(rows)))
 
 
 if __name__ == "__main__":

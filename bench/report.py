@@ -1,11 +1,11 @@
 """report.py - turns what run.py measured into RESULTS.md: the goals first, then each figure."""
 
+import math
 import os
 
+from goals import FERRULE, GOALS, LAZY
 from peers import FOLDER
-from workloads import LARGE, SMALL
-
-FERRULE, LAZY = "ferrule compile", "ferrule lazy"
+from workloads import LARGE, SMALL, steps
 
 
 def median(data, row, column):
@@ -13,74 +13,10 @@ def median(data, row, column):
 
 
 def ratio(data, row, over, under):
-    a, b = median(data, row, over), median(data, row, under)
+    """Of two columns of a row; under may be one of another row: (row, column)."""
+    other = under if isinstance(under, tuple) else (row, under)
+    a, b = median(data, row, over), median(data, *other)
     return a / b if a and b else None
-
-
-def streaming(key, row, title, column, limit, peers):
-    """The goals of a kernel bound by memory: time of a copy's, and against jax."""
-    found = [(key, f"{title}, of a copy", f"<= {limit:.2f}", row, column, "copy", limit, None)]
-    for peer, factor in peers:
-        goal = f">= {factor}x {peer}"
-        found.append((f"{key} {peer}", title, goal, row, peer, column, None, factor))
-    return found
-
-
-# key, title, goal, row, numerator, denominator (None: the time itself), largest, smallest
-GOALS = [
-    *streaming(
-        "gelu",
-        "gelu_erf",
-        "gelu, compiled",
-        FERRULE,
-        1.10,
-        [("jax.jit", 8), ("jax.jit tuned", 2)],
-    ),
-    *streaming("gelu lazy", "gelu_erf", "gelu, lazily", LAZY, 1.15, []),
-    *streaming(
-        "softmax",
-        "softmax",
-        "softmax, composed",
-        FERRULE,
-        1.25,
-        [("jax.jit", 6), ("jax.jit tuned", 2)],
-    ),
-    *streaming(
-        "layer_norm",
-        "layer_norm",
-        "layer norm, composed",
-        FERRULE,
-        1.25,
-        [("jax.jit", 6), ("jax.jit tuned", 2)],
-    ),
-    ("call", "gelu of 64 floats, Python", "<= 2 us", "gelu_64", FERRULE, None, 2e-6, None),
-    ("call C", "gelu of 64 floats, C", "<= 0.5 us", "gelu_64", "ferrule C", None, 5e-7, None),
-    ("add", "a + b of 64 floats, Python", "<= 2.5 us", "add_64", LAZY, None, 2.5e-6, None),
-    ("add C", "a + b of 64 floats, C", "<= 0.6 us", "add_64", "ferrule C", None, 6e-7, None),
-    ("first", "first call, cache empty", "<= 25 ms", "first_cold", FERRULE, None, 25e-3, None),
-    (
-        "first disk",
-        "first call, disk cache",
-        "<= 6 ms",
-        "first_disk",
-        FERRULE,
-        None,
-        6e-3,
-        None,
-    ),
-    ("import", "import ferrule.core", "<= 20 ms", "import", "ferrule", None, 20e-3, None),
-    ("import MB", "import, resident", "<= 20 MB", "import_bytes", "ferrule", None, 20e6, None),
-    (
-        "peak",
-        "peak memory over input + output",
-        "<= 1.01",
-        "peak",
-        FERRULE,
-        "input + output",
-        1.01,
-        None,
-    ),
-]
 
 
 def time_text(seconds):
@@ -137,6 +73,54 @@ def goals_table(data):
     return lines
 
 
+def flops(data, row):
+    """Share of the processor's peak."""
+    step, ours = steps.ALL.get(row), median(data, row, FERRULE)
+    peak = data.get("peak")
+    return step.flops / ours / peak if step and step.flops and ours and peak else None
+
+
+def overview(data):
+    """Every row: ours, the best of the others, and what share of the machine's limit ours reaches."""
+    lines = [
+        "| | ferrule | best of the others | its time / ours | of the limit |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    ratios = []
+    for row, title in row_titles(data).items():
+        cells = data["rows"].get(row, {})
+        ours = median(data, row, FERRULE) or median(data, row, LAZY) or median(data, row, "ferrule")
+        others = {
+            column: cell["median"]
+            for column, cell in cells.items()
+            if "median" in cell
+            and not column.startswith("ferrule")
+            and column not in ("copy", "input + output")
+        }
+        if not ours:
+            continue
+        best = min(others, key=others.get) if others else None
+        copied, share = median(data, row, "copy"), flops(data, row)
+        limit = f"{copied / ours:.0%} of a copy's speed" if copied else ""
+        limit = f"{share:.0%} of the peak" if share else limit
+        line = [title, value_text(row, ours)]
+        line += [f"{best}, {value_text(row, others[best])}" if best else "-"]
+        line += [f"{others[best] / ours:.2f}" if best else "-", limit]
+        if best:
+            ratios.append(others[best] / ours)
+        lines.append("| " + " | ".join(line) + " |")
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        behind = sum(r < 1 for r in ratios)
+        text = f"Geometric mean of the others' best by ours: {mean:.2f}; behind in {behind} rows of {len(ratios)}."
+        lines += ["", text]
+        if data.get("peak"):
+            lines += [
+                f"The peak: {data['peak'] * 1e-9:.0f} GF/s of multiply-adds in registers (float32)."
+            ]
+    return lines
+
+
 def row_table(data, row):
     """One workload: each column's median with min..max, against a copy and against ferrule."""
     cells = data["rows"].get(row, {})
@@ -167,12 +151,24 @@ def row_titles(data):
         name = workload.title.rpartition(", ")[0] if key in LARGE else workload.title
         shape = "x".join(str(size) for size in data["shapes"].get(key, workload.shape))
         titles[key] = f"{name}, float32 {shape}" if key in LARGE else name
+    titles.update({row: step.title for row, step in steps.ALL.items()})
     titles["first_cold"] = "First call of gelu on 4M floats, a fresh process, caches empty"
     titles["first_disk"] = "The same, from the disk cache"
     titles["import"] = "Import"
     titles["import_bytes"] = "Import, resident memory of the process"
     titles["peak"] = "Peak of resident memory added by gelu: its input, output and the rest"
     return titles
+
+
+def first_steps(data):
+    """First calls of the training steps: compilation and the step itself."""
+    lines = []
+    for row, step in steps.ALL.items():
+        cells = data["rows"].get(row, {})
+        found = [f"{c} {cell['first']:.2f} s" for c, cell in cells.items() if cell.get("first")]
+        if row.endswith("_step") and found:
+            lines.append(f"- {step.title}: {', '.join(found)}")
+    return ["", "## First calls of training steps", "", *lines] if lines else []
 
 
 def markdown(data):
@@ -200,9 +196,14 @@ def markdown(data):
         "primitives; `built in` is the library's own operation instead. Ratios travel, absolute",
         "times do not.",
         "",
+        "## Every row",
+        "",
+        *overview(data),
+        "",
         "## Goals",
         "",
         *goals_table(data),
+        *first_steps(data),
     ]
     for row, title in row_titles(data).items():
         if any("median" in cell for cell in data["rows"].get(row, {}).values()):

@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 import c_api
+import compute
 import machine
 import report
 from peers import (
@@ -30,7 +31,7 @@ from peers import (
     say,
     summary,
 )
-from workloads import LARGE, SMALL
+from workloads import LARGE, SMALL, steps
 
 FIRST_CALLS = [pair for pair in TITLES if pair[1] in ("compile", "lazy") and "tuned" not in pair[0]]
 PEAK_CALLS = [pair for pair in TITLES if pair[1] != "built in" and pair[0] != "numpy"]
@@ -51,7 +52,7 @@ class Run:
             "rows": {},
             "notes": self.notes,
         }
-        self.rounds, self.seconds = (3, 0.1) if options.quick else (9, 0.3)
+        self.rounds, self.seconds = (3, 0.1) if options.quick else (7, 0.3)
         self.repeats = 2 if options.quick else 7
         self.peers = {}
         if float(self.data["machine"]["load before the run"]) > 0.3:
@@ -142,6 +143,33 @@ class Run:
             self.measure(row, loaded, (workload.reads + workload.writes) / 2)
             for peer in [*self.peers.values(), self.limit]:
                 peer.ask(do="drop")
+
+    def steps(self):
+        """What compute.py has; beside it a copy of as many bytes as a row must move."""
+        columns = [title for title, pair in compute.COLUMNS.items() if pair[0] in self.peers]
+        peers = {
+            compute.COLUMNS[title][0]: self.peers[compute.COLUMNS[title][0]] for title in columns
+        }
+        for row, step in steps.ALL.items():
+            if not self.wanted(row):
+                continue
+            copies = []
+            if step.moves and not self.limit.missing:
+                for variant in self.limit.variants:
+                    size = [step.moves // 2]
+                    self.limit.ask(do="load", workload="copy", variant=variant, shape=size)
+                    copies.append((self.limit, variant))
+            found = compute.measure(row, peers, columns, self.rounds, self.seconds, copies)
+            self.data["rows"][row] = {
+                c: f for c, f in found.items() if "median" in f or "failed" in f
+            }
+            if copies:
+                self.limit.ask(do="drop")
+        if any(self.wanted(row) for row in steps.ALL) and not self.limit.missing:
+            answer = self.limit.ask(do="peak")
+            self.data["peak"] = answer.get("peak")
+            if "error" in answer:
+                self.note(f"no peak to compare with: {answer['error']}")
 
     def small(self):
         for row, workload in SMALL.items():
@@ -274,6 +302,7 @@ def main():
             run.imports()
             run.small()
             run.large()
+            run.steps()
             run.first_calls()
             run.peak()
         finally:

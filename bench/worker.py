@@ -196,6 +196,9 @@ class Server:
 
         return step
 
+    def peak(self, request):
+        return {"peak": self.library.peak()}
+
     def turn(self, request):
         """A call that isn't counted, unless calls are slow, then calls for so many seconds."""
         _, step, batch = self.steps[request["variant"]]

@@ -62,7 +62,23 @@ def adapter(mx, compiled):
 
     class Adapter:
         exp, log, abs, sqrt, maximum, mean = mx.exp, mx.log, mx.abs, mx.sqrt, mx.maximum, mx.mean
-        sum, transpose = mx.sum, mx.transpose
+        sum, transpose, tanh = mx.sum, mx.transpose, mx.tanh
+
+        @staticmethod
+        def cast(x, dtype):
+            return x.astype(getattr(mx, dtype))
+
+        @staticmethod
+        def reduce(name, x, axis):
+            return getattr(mx, name)(x, axis=axis)
+
+        @staticmethod
+        def max_last(x):
+            return mx.max(x, axis=-1, keepdims=True)
+
+        @staticmethod
+        def sum_last(x):
+            return mx.sum(x, axis=-1, keepdims=True)
 
         @staticmethod
         def tensor(floats, shape):

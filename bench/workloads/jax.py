@@ -73,6 +73,23 @@ def adapter(_):
             jnp.mean,
         )
         sum, transpose, relu, wrap = jnp.sum, jnp.transpose, jax.nn.relu, jax.jit
+        tanh = jnp.tanh
+
+        @staticmethod
+        def cast(x, dtype):
+            return x.astype(dtype)
+
+        @staticmethod
+        def reduce(name, x, axis):
+            return getattr(jnp, name)(x, axis=axis)
+
+        @staticmethod
+        def max_last(x):
+            return jnp.max(x, axis=-1, keepdims=True)
+
+        @staticmethod
+        def sum_last(x):
+            return jnp.sum(x, axis=-1, keepdims=True)
 
         @staticmethod
         def tensor(floats, shape):

@@ -1,4 +1,4 @@
-"""The limit: a copy by all threads, with memcpy and with non-temporal stores."""
+"""The limits: a copy by all threads, with memcpy and with non-temporal stores; and multiply-adds."""
 
 import ctypes
 import os
@@ -6,21 +6,22 @@ import subprocess
 import tempfile
 
 VERSION = "copy.c"
-SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "copy.c")
+FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 THREADS = len(os.sched_getaffinity(0))
 VARIANTS = {"memcpy": 0, "streaming": 1}
 
 
-def build():
+def build(name, *more):
     with tempfile.TemporaryDirectory() as folder:
-        built = os.path.join(folder, "copy.so")
+        built = os.path.join(folder, name + ".so")
         compiler = os.environ.get("CC", "cc").split()
-        flags = ["-std=c17", "-O2", "-shared", "-fPIC", "-pthread"]
-        subprocess.run(compiler + flags + [SOURCE, "-o", built], check=True)
+        flags = ["-std=c17", "-O2", "-shared", "-fPIC", "-pthread", *more]
+        source = os.path.join(FOLDER, name + ".c")
+        subprocess.run(compiler + flags + [source, "-o", built], check=True)
         return ctypes.CDLL(built)
 
 
-library = build()
+library = build("copy")
 library.copy_open.restype = ctypes.c_void_p
 library.copy_open.argtypes = [ctypes.c_size_t, ctypes.c_int]
 library.copy_run.restype = ctypes.c_double
@@ -45,3 +46,14 @@ class Copy:
 
     def close(self):
         library.copy_close(self.handle)
+
+
+def peak():
+    """Floating-point operations a second of float32, the best of some turns."""
+    own = build("peak", "-march=native", "-ffp-contract=fast")
+    own.peak_run.restype = ctypes.c_double
+    own.peak_run.argtypes = [ctypes.c_int]
+    found = max(own.peak_run(THREADS) for _ in range(9))
+    if found < 0:
+        raise OSError("no threads for the multiply-adds")
+    return found

@@ -53,9 +53,27 @@ PROGRAMS = {
 
 
 def adapter(_):
-    """Products only."""
+    """No gradients."""
 
     class Adapter:
+        exp, sqrt, tanh, transpose = numpy.exp, numpy.sqrt, numpy.tanh, numpy.transpose
+
+        @staticmethod
+        def reduce(name, x, axis):
+            return getattr(numpy, name)(x, axis=axis)
+
+        @staticmethod
+        def max_last(x):
+            return numpy.max(x, axis=-1, keepdims=True)
+
+        @staticmethod
+        def sum_last(x):
+            return numpy.sum(x, axis=-1, keepdims=True)
+
+        @staticmethod
+        def mean_last(x):
+            return numpy.mean(x, axis=-1, keepdims=True)
+
         @staticmethod
         def tensor(floats, shape):
             return numpy.frombuffer(floats, dtype=numpy.float32).reshape(shape).copy()

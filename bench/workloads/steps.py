@@ -10,12 +10,34 @@ import array
 import collections
 import math
 
-Step = collections.namedtuple("Step", "title flops")
+# flops: additions and products at the least; moves: floats that must cross between processor and
+# memory, each input and each output once. What a row has is its limit.
+Step = collections.namedtuple("Step", "title flops moves", defaults=[None, None])
+MATRIX = (8192, 4096)
+SIZE = MATRIX[0] * MATRIX[1]
 
 ALL = {
+    "rms_norm": Step("RMS norm over rows, 8192x4096", None, 2 * SIZE),
+    "softmax_grad": Step("gradient of softmax over rows, 8192x4096", None, 3 * SIZE),
+    "layer_norm_grad": Step("gradient of layer norm over rows, 8192x4096", None, 3 * SIZE),
+    "rms_norm_grad": Step("gradient of RMS norm over rows, 8192x4096", None, 3 * SIZE),
+    **{
+        f"{name}_{axis}": Step(
+            f"{name} {'of all' if axis == 'all' else f'over axis {axis[-1]}'}, 8192x4096",
+            None,
+            SIZE,
+        )
+        for name in ("mean", "var", "max", "argmax")
+        for axis in ("all", "axis0", "axis1")
+        if (name, axis) != ("var", "axis0")  # stands in LARGE, as the sums do
+    },
+    "transposed": Step("tanh(s.T) + s[:, :1].T, 8192x4096", None, 2 * SIZE),
+    "adam_16": Step("Adam, 16 tensors of 1M", None, 7 * 16 << 20),
     "matmul_256": Step("matmul 256", 2 * 256**3),
     "matmul_1024": Step("matmul 1024", 2 * 1024**3),
     "matmul_2048": Step("matmul 2048", 2 * 2048**3),
+    "matmul_float16": Step("matmul 1024, float16", 2 * 1024**3),
+    "matmul_bfloat16": Step("matmul 1024, bfloat16", 2 * 1024**3),
     "matmul_tall": Step("matmul [4096, 64] by [64, 64]", 2 * 4096 * 64 * 64),
     "matmul_wide": Step("matmul [16, 1024] by [1024, 4096]", 2 * 16 * 1024 * 4096),
     "linear_gelu": Step("linear + gelu, 1024 x 1024 x 1024", 2 * 1024**3),
@@ -26,6 +48,14 @@ ALL = {
     "cnn_step": Step("CNN 28x28x1, 3x3 convolutions of 32 and 64, b64, Adam, a step", None),
     "lm_step": Step("transformer LM, 2 blocks of 256, 8 x 128 tokens, AdamW, a step", None),
 }
+
+# What NumPy has without gradients.
+NUMPY = [
+    row
+    for row in ALL
+    if row.startswith(("matmul_256", "matmul_1", "matmul_2", "matmul_t", "matmul_w"))
+    or (ALL[row].moves and "grad" not in row)
+]
 
 
 def numbers(seed, shape, scale=1.0):
@@ -68,6 +98,56 @@ def make(A):
 
         return program, [tensor(1, (m, k)), tensor(2, (k, n))], 0
 
+    def halves(dtype):
+        def program(a, b):
+            return (a @ b,)
+
+        return program, [A.cast(tensor(i, (1024, 1024)), dtype) for i in (1, 2)], 0
+
+    def softmax(x):
+        e = A.exp(x - A.max_last(x))
+        return e / A.sum_last(e)
+
+    def layer_norm(x):
+        m = A.mean_last(x)
+        return (x - m) / A.sqrt(A.mean_last((x - m) * (x - m)) + 1e-5)
+
+    def rms_norm(x):
+        return x / A.sqrt(A.mean_last(x * x) + 1e-5)
+
+    def stream(f):
+        return (lambda x: (f(x),)), [tensor(1, MATRIX)], 0
+
+    def gradient(f):
+        """Of f, applied to a second array: the value isn't asked for."""
+
+        def loss(parameters, g):
+            return A.sum(f(parameters[0]) * g)
+
+        def program(x, g):
+            return (A.value_and_grad(loss, [x], g)[1][0],)
+
+        program.differentiates = True
+        return program, [tensor(1, MATRIX), tensor(2, MATRIX)], 0
+
+    def reduction(name):
+        kind, axis = name.split("_")
+        axis = None if axis == "all" else int(axis[-1])
+        return stream(lambda x: A.reduce(kind, x, axis))
+
+    def adam_16():
+        def program(*arrays):
+            p, g, m, v = (arrays[16 * i : 16 * i + 16] for i in range(4))
+            made = [adam(*each, 1e-3, 0) for each in zip(p, m, v, g)]
+            return tuple(part[i] for i in range(3) for part in made)
+
+        positive = [tensor(2, (1 << 20,)) for _ in range(16)]
+        return (
+            program,
+            [tensor(1, (1 << 20,)) for _ in range(48)] + [x * x for x in positive],
+            0,
+        )
+
     def linear_gelu():
         def program(x, w, b):
             return (A.gelu(x @ w + b),)
@@ -90,6 +170,7 @@ def make(A):
             value, gradients = A.value_and_grad(loss, [q, k, v], weight)
             return (*gradients, value)
 
+        program.differentiates = True
         return program, [q, k, v, tensor(4, (1, 8, 1024, 64))], 0
 
     def trained(loss, parameters, x, y, update):
@@ -102,6 +183,7 @@ def make(A):
             made = [update(*each) for each in zip(p, m, v, gradients)]
             return (*(part[i] for i in range(3) for part in made), value)
 
+        program.differentiates = True
         return program, [*parameters, *zeros, *[z * 1 for z in zeros], x, y], 3 * n
 
     def adam(p, m, v, g, rate, decay):
@@ -206,7 +288,23 @@ def make(A):
         x, y = integers(1, batch * tokens, words), integers(2, batch * tokens, words)
         return adam_step(loss, p, A.integers(x), A.integers(y), 3e-4, 0.01)
 
+    streams = {
+        name: (lambda name=name: reduction(name))
+        for name in ALL
+        if name.partition("_")[0] in ("mean", "var", "max", "argmax")
+    }
     return {
+        **streams,
+        "rms_norm": lambda: stream(rms_norm),
+        "softmax_grad": lambda: gradient(softmax),
+        "layer_norm_grad": lambda: gradient(layer_norm),
+        "rms_norm_grad": lambda: gradient(rms_norm),
+        "transposed": lambda: stream(
+            lambda s: A.tanh(A.transpose(s, (1, 0))) + A.transpose(s[:, :1], (1, 0))
+        ),
+        "adam_16": adam_16,
+        "matmul_float16": lambda: halves("float16"),
+        "matmul_bfloat16": lambda: halves("bfloat16"),
         "matmul_256": lambda: product(256, 256, 256),
         "matmul_1024": lambda: product(1024, 1024, 1024),
         "matmul_2048": lambda: product(2048, 2048, 2048),

@@ -87,7 +87,27 @@ def adapter(variant):
             torch.maximum,
             torch.mean,
         )
-        sum, relu, gelu = torch.sum, torch.relu, functional.gelu
+        sum, relu, gelu, tanh = torch.sum, torch.relu, functional.gelu, torch.tanh
+
+        @staticmethod
+        def cast(x, dtype):
+            return x.to(getattr(torch, dtype))
+
+        @staticmethod
+        def reduce(name, x, axis):
+            if name == "var":
+                return torch.var(x, dim=axis, correction=0)
+            if axis is None:
+                return getattr(torch, name)(x)
+            return getattr(torch, "amax" if name == "max" else name)(x, dim=axis)
+
+        @staticmethod
+        def max_last(x):
+            return torch.amax(x, dim=-1, keepdim=True)
+
+        @staticmethod
+        def sum_last(x):
+            return torch.sum(x, dim=-1, keepdim=True)
 
         @staticmethod
         def tensor(floats, shape):
@@ -140,6 +160,10 @@ def adapter(variant):
 
         @staticmethod
         def wrap(program):
+            # where there are gradients, value_and_grad compiles what is differentiated
+            if variant == "compile" and not getattr(program, "differentiates", False):
+                program = torch.compile(program, dynamic=False)
+
             def run(*arguments):
                 return [x.detach() for x in program(*arguments)]
 
