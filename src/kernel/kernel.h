@@ -323,7 +323,7 @@ void *fr__llvm_ptx_object(const fr__kernel *k, const char *name, bool many,
                           const fr__ptx_host *to, size_t *bytes);
 /* LLVM IR as text (fr__malloc), for FERRULE_DEBUG=5 and tests. ptx: 0 for the host. */
 char *fr__llvm_ir(const fr__kernel *k, const char *name, int ptx_sm);
-enum { FR__EMITTER_VERSION = 6 }; /* raised whenever generated code may change */
+enum { FR__EMITTER_VERSION = 7 }; /* raised whenever generated code may change */
 
 /* -- loader.c: relocatable objects to executable memory, without LLVM -------------------- */
 typedef struct fr__code fr__code;

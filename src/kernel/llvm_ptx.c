@@ -255,6 +255,10 @@ static void compute(emitter *m, int i)
 {
     const fr__kins *ins = &m->e.k->ins[i];
     int each = fr__ptx_each(m, i);
+    if (ins->op == FR__K_DIV && fr__ptx_divides_alike(m, i) && m->divisor[ins->b]) {
+        fr__ptx_divide(m, i);
+        return;
+    }
     for (int r = 0; r < fr__ptx_rows(m, i); r++)
         for (int u = 0; u < each; u++) {
             value a = fr__ptx_operand(m, ins->a, r, u), b = fr__ptx_operand(m, ins->b, r, u);
@@ -314,6 +318,8 @@ static void emit_range(emitter *m, int from, int to)
             break;
         default: compute(m, i);
         }
+        if (m->divisor[i] && !m->failed)
+            fr__ptx_prepare_divisor(m, i);
     }
 }
 
@@ -582,7 +588,7 @@ int fr__llvm_build_ptx(fr__llvm_session *s, const fr__kernel *k, const char *nam
     m.quick_extremes = host || s->sm >= 80;
     if (!host)
         m.e.data = fr__llvm.PointerTypeInContext(s->context, 1); /* global memory */
-    if (!failed && !(failed = find_held(&m))) {
+    if (!failed && !(failed = find_held(&m) || fr__ptx_find_divisors(&m) ? -1 : 0)) {
         declare(&m, name);
         fr__emit_begin_body(&m.e);
         LLVMBuilderRef at = m.e.at; /* where the thread is is known from the entry block on */

@@ -1,6 +1,7 @@
 /* ptx_emit.h - what the files of the emitter for GPUs share
  *
  *   llvm_ptx.c (loops, instructions, the entry) -> ptx_lanes.c (lanes of a thread: memory, sums)
+ *                                               -> ptx_divide.c (lanes divided by one number)
  *
  * A thread computes several elements of the vector axis, its lanes: `chunks` times `width`
  * neighbours. Inside a loop that is split over groups of threads it takes `rows` turns at once, so
@@ -12,6 +13,11 @@
 #include "kernel/emit.h"
 #include "kernel/ptx.h"
 
+/* What is known of a number that lanes are divided by. */
+typedef struct fr__ptx_divisor {
+    value inverse, lacks, good;
+} fr__ptx_divisor;
+
 typedef struct fr__ptx_emit {
     fr__emit e;
     fr__ptx_form form;
@@ -21,6 +27,8 @@ typedef struct fr__ptx_emit {
     bool wide, single;   /* this version */
     int width, chunks, rows;
     int32_t *held_by; /* of each load: whose values it has again where it is single; -1 */
+    fr__ptx_divisor *
+        *divisor; /* by instruction, then by turn; NULL: nothing is divided by it */
     /* the launch and this thread in it, i64 */
     value thread, threads, block, blocks, shape;
     value across, shift, groups, groups_shift; /* of the launch: see ptx.h */
@@ -84,5 +92,11 @@ void fr__ptx_load(fr__ptx_emit *m, int i);
 void fr__ptx_store(fr__ptx_emit *m, int i);
 void fr__ptx_update(fr__ptx_emit *m, int i);
 void fr__ptx_reduce(fr__ptx_emit *m, int i);
+
+/* ptx_divide.c. find: before anything is emitted, 0 or -1. prepare: right after a divisor is there. */
+int fr__ptx_find_divisors(fr__ptx_emit *m);
+void fr__ptx_prepare_divisor(fr__ptx_emit *m, int i);
+bool fr__ptx_divides_alike(const fr__ptx_emit *m, int i); /* is i such a division? */
+void fr__ptx_divide(fr__ptx_emit *m, int i);
 
 #endif

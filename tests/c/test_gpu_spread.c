@@ -8,6 +8,7 @@
 
 #include "core/array.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Before kernels.c looks. */
@@ -213,4 +214,42 @@ TEST(tiles)
             AGREES(1, elementwise, shifted(x), 0);
         fr_scope_close(scope);
     }
+}
+
+/* Bit patterns, where they are no numbers 1. */
+static fr_array *bits_of(fr_array *x)
+{
+    return fr_where(fr_ne(x, x), fr_full(NULL, 0, 1, FR_UINT32), fr_view_as(x, FR_UINT32));
+}
+
+static double divisor;
+static fr_array *divided(fr_array *x) { return bits_of(fr_div(x, divisor)); }
+static fr_array *divided_by_rows(fr_array *x)
+{
+    return bits_of(fr_div(x, fr_max(fr_where(fr_gt(x, 0), x, 1.0), &rows_kept)));
+}
+
+/* Floats of all kinds divided by one number: to the last bit what a division gives. */
+TEST(divided)
+{
+    static const double by[] = {
+        3.7,          1.4142135,      0.1,      -2.5,     0x1p-20,  0x1.000002p-32,
+        0x1.8p-33,    0x1.fffffcp+31, 0x1.8p32, 1e-42,    3e38,     0x1.fffffep0,
+        0x1.fffffcp0, 0x1.000002p0,   0.0,      INFINITY, -INFINITY};
+    const int64_t all[2] = {70, 1030};
+    fr_scope *scope = fr_scope_open();
+    fr_array *x = fr_view_as(fr_random_bits(all, 2, fr_random_key(5)), FR_FLOAT32);
+    /* Random bits are in range nearly always or nearly never: some, too, that are so thread by thread. */
+    fr_array *near = fr_mul(fr_random_normal(all, 2, FR_FLOAT32, fr_random_key(6)), 0x1p-63);
+    fr_array *zeros = fr_mul(fr_floor(fr_mul(near, 0x1p63)), -1.0);
+    for (int i = 0; i < (int)(sizeof by / sizeof *by); i++) {
+        divisor = by[i];
+        EXPECT(agrees(divided, x, 0) > 0);
+        EXPECT(agrees(divided, shifted(near), 0) > 0);
+        EXPECT(agrees(divided, zeros, 0) > 0);
+    }
+    EXPECT(agrees(divided_by_rows, x, 0) > 0);
+    EXPECT(agrees(divided_by_rows, near, 0) > 0);
+    EXPECT(agrees(divided_by_rows, zeros, 0) > 0);
+    fr_scope_close(scope);
 }
