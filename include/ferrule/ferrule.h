@@ -115,6 +115,9 @@ typedef enum fr_device_kind { FR_CPU, FR_GPU } fr_device_kind;
 FR_API fr_device_kind fr_device_of(const fr_array *x);
 /* True if x was made from a placeholder of a trace (and so has no value). */
 FR_API bool fr_is_traced(const fr_array *x);
+/* For bindings: what a call asks of its arguments, of all at once. What any of them is, as a sum. */
+enum { FR_ANY_TRACED = 1, FR_ANY_TAPED = 2 /* fr_is_taped */, FR_ANY_PENDING = 4 };
+FR_API unsigned fr_any_is(int n, fr_array *const *x);
 
 /* A copy of contiguous (row-major) data. shape may be NULL if ndim is 0.
  * NULL: a negative size, more than FR_MAX_NDIM dimensions, no memory. */

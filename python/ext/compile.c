@@ -227,14 +227,6 @@ static PyObject *run(fr_program *program, const call *c)
     return result;
 }
 
-static bool any_pending(const py_flat *flat)
-{
-    for (int i = 0; i < flat->n; i++)
-        if (!fr_is_done(flat->arrays[i]))
-            return true;
-    return false;
-}
-
 static PyObject *call_inline(const call *c)
 {
     return PyObject_Vectorcall(c->self->fun, c->args, (size_t)c->n, c->names);
@@ -248,10 +240,10 @@ static PyObject *call_program(call *c)
     c->arguments = c->flat.n;
     if (self->inputs && py_flatten_state(&c->flat, self->inputs, c->seen))
         return NULL;
-    if (fr_is_tracing() ||
-        py_any_traced(&c->flat)) /* a compiled function within another: part of its graph */
-        return call_inline(c);
-    if (any_pending(&c->flat) &&
+    unsigned any = fr_any_is(c->flat.n, c->flat.arrays);
+    if (fr_is_tracing() || any & (FR_ANY_TRACED | FR_ANY_TAPED))
+        return call_inline(c); /* a compiled function within another: part of its graph */
+    if (any & FR_ANY_PENDING &&
         py_eval_all(c->flat.n, c->flat.arrays, false)) /* while others may use the GIL */
         return NULL;
     fr_function *function = self->programs->function;

@@ -43,6 +43,9 @@ static void fail_at(const path *at, const char *root, PyObject *value)
     Py_XDECREF(text);
 }
 
+/* Handles and nodes of many arrays are all over memory: they are fetched while those before are at work. */
+enum { AHEAD = 8 };
+
 /* ---- what is collected ---------------------------------------------------------------- */
 
 void py_flat_begin(py_flat *flat)
@@ -61,8 +64,11 @@ void py_flat_begin(py_flat *flat)
 
 void py_flat_end(py_flat *flat)
 {
-    for (int i = 0; i < flat->n; i++)
+    for (int i = 0; i < flat->n; i++) {
+        if (i + AHEAD < flat->n)
+            __builtin_prefetch(flat->arrays[i + AHEAD], 1);
         fr_free(flat->arrays[i]);
+    }
     if (flat->arrays != flat->few)
         PyMem_Free(flat->arrays);
     if (flat->key != flat->short_key)
@@ -72,18 +78,12 @@ void py_flat_end(py_flat *flat)
 
 bool py_any_taped(const py_flat *flat)
 {
-    for (int i = 0; i < flat->n; i++)
-        if (fr_is_taped(flat->arrays[i]))
-            return true;
-    return false;
+    return fr_any_is(flat->n, flat->arrays) & FR_ANY_TAPED;
 }
 
 bool py_any_traced(const py_flat *flat)
 {
-    for (int i = 0; i < flat->n; i++)
-        if (fr_is_traced(flat->arrays[i]))
-            return true;
-    return py_any_taped(flat);
+    return fr_any_is(flat->n, flat->arrays) & (FR_ANY_TRACED | FR_ANY_TAPED);
 }
 
 /* Takes over a reference. */
@@ -368,6 +368,17 @@ static int push_dict_key(py_flat *flat, PyObject *key)
 
 static int flatten(py_flat *flat, PyObject *value, const path *at);
 
+static inline void fetch_ahead(PyObject *items, Py_ssize_t i)
+{
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(items);
+    if (i + 2 * AHEAD >= n)
+        return;
+    __builtin_prefetch(PySequence_Fast_GET_ITEM(items, i + 2 * AHEAD));
+    PyObject *next = PySequence_Fast_GET_ITEM(items, i + AHEAD);
+    if (py_is_array(next))
+        __builtin_prefetch(py_node(next), 1);
+}
+
 static int flatten_items(py_flat *flat, PyObject *value, const path *at)
 {
     char tag = PyList_Check(value) ? '[' : '(';
@@ -377,6 +388,7 @@ static int flatten_items(py_flat *flat, PyObject *value, const path *at)
         return -1;
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); i++) {
         path here = {.up = at, .index = i};
+        fetch_ahead(value, i);
         if (flatten(flat, PySequence_Fast_GET_ITEM(value, i), &here))
             return -1;
     }

@@ -6,7 +6,7 @@
  * Each thread keeps small blocks that were freed, by size: a call of a program frees and makes thousands of
  * nodes and buffers, all of a few sizes, which the C library would merge and cut again each time.
  */
-#include "base/base.h"
+#include "base/sized.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -62,16 +62,14 @@ enum {
     LEAST = 24, /* bytes of glibc's smallest block; each size is a step more */
     STEP = 16,
     SIZES = 16,
+    AHEAD = 4,       /* a block is fetched when so many others will be asked for first */
     KEPT = 512 << 10 /* bytes of one size that a thread keeps */
 };
 
-typedef struct small {
-    struct small *next;
-} small;
-
+/* Stacks of addresses: the blocks themselves, which have been out of the cache for long, are not touched. */
 static _Thread_local struct {
-    small *first[SIZES];
-    int n[SIZES];
+    void **at[SIZES];
+    int n[SIZES], room[SIZES];
     bool on, ended;
 } lists;
 
@@ -83,11 +81,13 @@ static void free_lists(void *unused)
     (void)unused;
     lists.on = false;
     lists.ended = true;
-    for (int i = 0; i < SIZES; i++)
-        for (small *s = lists.first[i], *next; s; s = next) {
-            next = s->next;
-            free(s);
-        }
+    for (int i = 0; i < SIZES; i++) {
+        while (lists.n[i])
+            free(lists.at[i][--lists.n[i]]);
+        free(lists.at[i]);
+        lists.at[i] = NULL;
+        lists.room[i] = 0;
+    }
 }
 
 __attribute__((constructor)) static void at_load(void)
@@ -109,30 +109,57 @@ static bool begin_lists(void)
     return lists.on;
 }
 
+static inline size_t list_for(size_t bytes)
+{
+    return bytes <= LEAST ? 0 : (bytes - LEAST + STEP - 1) / STEP;
+}
+
 static inline void *take_small(size_t bytes)
 {
-    size_t i = bytes <= LEAST ? 0 : (bytes - LEAST + STEP - 1) / STEP;
-    small *s = i < SIZES ? lists.first[i] : NULL;
-    if (!s)
+    size_t i = list_for(bytes);
+    if (i >= SIZES || !lists.n[i])
         return NULL;
-    lists.first[i] = s->next;
-    lists.n[i]--;
-    return s;
+    int n = --lists.n[i];
+    if (n >= AHEAD)
+        __builtin_prefetch(lists.at[i][n - AHEAD], 1);
+    return lists.at[i][n];
+}
+
+/* Without memory for a longer list the block goes back. */
+static bool more_room(size_t i)
+{
+    int room = lists.room[i] ? 2 * lists.room[i] : 64;
+    void **more = realloc(lists.at[i], sizeof *more * (size_t)room);
+    if (!more)
+        return false;
+    lists.at[i] = more;
+    lists.room[i] = room;
+    return true;
+}
+
+static inline bool keep_in(size_t i, void *p)
+{
+    if ((size_t)lists.n[i] * (LEAST + i * STEP) >= KEPT ||
+        (FR__UNLIKELY(!lists.on) && !begin_lists()) ||
+        (FR__UNLIKELY(lists.n[i] == lists.room[i]) && !more_room(i)))
+        return false;
+    lists.at[i][lists.n[i]++] = p;
+    return true;
 }
 
 static inline bool keep_small(void *p)
 {
     size_t bytes = p ? malloc_usable_size(p) : 0, i = (bytes - LEAST) / STEP;
-    if (bytes < LEAST || i >= SIZES || (size_t)lists.n[i] * bytes >= KEPT ||
-        (FR__UNLIKELY(!lists.on) && !begin_lists()))
-        return false;
-    small *s = p;
-    s->next = lists.first[i];
-    lists.first[i] = s;
-    lists.n[i]++;
-    return true;
+    return bytes >= LEAST && i < SIZES && keep_in(i, p);
+}
+
+static inline bool keep_sized(void *p, size_t bytes)
+{
+    size_t i = list_for(bytes);
+    return p && i < SIZES && keep_in(i, p);
 }
 #else
+static inline bool keep_sized(void *p, size_t bytes) { return (void)p, (void)bytes, false; }
 static inline void *take_small(size_t bytes) { return (void)bytes, NULL; }
 static inline bool keep_small(void *p) { return (void)p, false; }
 #endif
@@ -182,6 +209,13 @@ void fr__free(void *p)
 {
     counted(p, -1);
     if (!keep_small(p))
+        free(p);
+}
+
+void fr__free_sized(void *p, size_t bytes)
+{
+    counted(p, -1);
+    if (!keep_sized(p, bytes))
         free(p);
 }
 

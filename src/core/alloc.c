@@ -64,8 +64,9 @@ enum {
     HUGE_PAGE = 2 << 20,
     SPANS = HUGE_PAGE / SPAN,
     REGION_HEAD = 1024,
-    HELD_BYTES = 64 << 10, /* a thread holds at most about this much of a class */
-    KEPT_SPANS = 8,        /* free spans whose pages are not given back at once */
+    HELD_BYTES =
+        64 << 10,   /* a thread holds at most about this much of a class; of numbers more */
+    KEPT_SPANS = 8, /* free spans whose pages are not given back at once */
 };
 
 /* ---- sizes -------------------------------------------------------------------------- */
@@ -625,8 +626,8 @@ static void put_block(int k, free_block *b)
 
 static int most_held(size_t bytes)
 {
-    size_t n = HELD_BYTES / bytes;
-    return n < 4 ? 4 : n > 128 ? 128 : (int)n;
+    size_t n = (bytes <= 256 ? 4 : 1) * HELD_BYTES / bytes;
+    return n < 4 ? 4 : n > 4096 ? 4096 : (int)n;
 }
 
 /* Gives `n` of the thread's blocks of a class back. */
@@ -756,6 +757,7 @@ void *fr__data_alloc(size_t bytes)
         return small_slow(k, bytes);
     c->free[k] = b->next;
     c->count[k]--;
+    __builtin_prefetch(b->next, 1);
     size_t size = small_bytes(k);
     count_small(c, (int64_t)size);
     UNPOISON(b, size);

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "base/sized.h"
 #include "core/alloc.h"
 #include "core/place.h"
 #include "core/places.h"
@@ -28,10 +29,14 @@ fr__buffer *fr__buffer_new(size_t bytes)
 
 void fr__buffer_release(fr__buffer *b)
 {
-    if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+    if (!b)
+        return;
+    /* The only one: nobody can make another meanwhile. */
+    if (atomic_load_explicit(&b->refs, memory_order_acquire) != 1 &&
+        atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
     fr__buffer_leave(b);
-    fr__free(b);
+    fr__free_sized(b, sizeof *b);
 }
 
 /* ---- nodes -------------------------------------------------------------------------- */
@@ -63,6 +68,12 @@ static int64_t count_elements(int ndim, const int64_t *shape, int dtype)
     return n;
 }
 
+static size_t node_bytes(int ndim, int nin, int npar)
+{
+    return sizeof(fr_array) + sizeof(int64_t) * (size_t)(2 * ndim + npar) +
+           sizeof(fr_array *) * (size_t)nin;
+}
+
 static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int nin, int npar)
 {
     if (FR__UNLIKELY(ndim > FR_MAX_NDIM || ndim < 0))
@@ -72,8 +83,7 @@ static fr_array *node_new(int op, int dtype, int ndim, const int64_t *shape, int
     int64_t size = ndim ? count_elements(ndim, shape, dtype) : 1;
     if (size < 0)
         return NULL;
-    fr_array *x = fr__malloc(sizeof *x + sizeof(int64_t) * (size_t)(2 * ndim + npar) +
-                             sizeof(fr_array *) * (size_t)nin);
+    fr_array *x = fr__malloc(node_bytes(ndim, nin, npar));
     if (!x)
         return NULL;
     *x = (fr_array){.refs = 1,
@@ -125,7 +135,8 @@ fr_array *fr__node(int op, int dtype, int ndim, const int64_t *shape, int nin,
 static void set_strides(fr_array *x, const int64_t *strides)
 {
     if (strides)
-        memcpy(fr__strides(x), strides, sizeof *strides * x->ndim);
+        for (int i = 0; i < x->ndim; i++)
+            fr__strides(x)[i] = strides[i];
     else
         fr__row_major(x->ndim, x->dims, fr__strides(x));
 }
@@ -177,7 +188,7 @@ static void free_all(fr_array *dead)
             x->record->release(x->record);
         else if (x->op != FR__CORE_BUNDLE)
             fr__buffer_release(x->buf);
-        fr__free(x);
+        fr__free_sized(x, node_bytes(x->ndim, x->nin, x->npar)); /* what a claim left is less */
     }
 }
 
@@ -200,9 +211,9 @@ void fr_free(fr_array *x)
 {
     if (!x)
         return;
-    uint64_t before =
-        atomic_fetch_sub_explicit(&x->refs, ((uint64_t)1 << 32) + 1, memory_order_acq_rel);
-    if ((uint32_t)before == 1) {
+    const uint64_t one = ((uint64_t)1 << 32) + 1;
+    if (atomic_load_explicit(&x->refs, memory_order_acquire) == one ||
+        (uint32_t)atomic_fetch_sub_explicit(&x->refs, one, memory_order_acq_rel) == 1) {
         x->next = NULL;
         free_all(x);
     }
@@ -350,6 +361,18 @@ size_t fr_nbytes(const fr_array *x)
 
 fr_dtype fr_dtype_of(const fr_array *x) { return x ? (fr_dtype)x->dtype : FR_DTYPE_COUNT; }
 bool fr_is_done(const fr_array *x) { return x && fr__done(x); }
+
+unsigned fr_any_is(int n, fr_array *const *x)
+{
+    unsigned any = 0;
+    for (int i = 0; i < n; i++) {
+        unsigned flags = atomic_load_explicit(&x[i]->flags, memory_order_relaxed);
+        any |= (flags & FR__TRACED ? FR_ANY_TRACED : 0) | (fr__done(x[i]) ? 0 : FR_ANY_PENDING);
+        any |= FR__UNLIKELY(fr__tape(x[i])) && fr__is_taped(x[i]) ? FR_ANY_TAPED : 0;
+    }
+    return any;
+}
+
 bool fr_is_traced(const fr_array *x) { return x && fr__flag(x, FR__TRACED); }
 bool fr_is_taped(const fr_array *x) { return x && fr__is_taped(x); }
 bool fr_is_weak(const fr_array *x) { return x && fr__flag(x, FR__WEAK); }

@@ -169,7 +169,9 @@ enum { KEY_ROOM = 1024 };
  * not row-major. */
 static size_t input_words(const fr_array *x, int64_t *to)
 {
-    bool contiguous = fr__is_contiguous(x->ndim, x->dims, fr__strides((fr_array *)x));
+    bool contiguous = x->ndim == 1
+                          ? x->dims[1] == 1 || x->dims[0] <= 1
+                          : fr__is_contiguous(x->ndim, x->dims, fr__strides((fr_array *)x));
     size_t n = 0;
     to[n++] = (int64_t)x->dtype | (int64_t)x->ndim << 8 | (int64_t)fr__flag(x, FR__WEAK) << 16 |
               (int64_t)contiguous << 17;
@@ -190,25 +192,28 @@ static int whole_key(const void *key, size_t key_bytes, int n_in, fr_array *cons
                      fr__text *to)
 {
     int64_t words[2 * FR_MAX_NDIM + 1], head[2] = {(int64_t)key_bytes, call_word(n_in)};
-    size_t most = sizeof head + key_bytes;
-    for (int i = 0; i < n_in; i++)
-        most += sizeof *words * (2 * (size_t)in[i]->ndim + 1);
-    char *at = to->at = fr__malloc(most);
-    if (!at)
-        return fr__fail_int(FR__E_MEMORY, "no memory for the key of a call");
-    memcpy(at, head, sizeof head);
-    at += sizeof head;
-    if (key_bytes)
-        memcpy(at, key, key_bytes);
-    at += key_bytes;
-    for (int i = 0; i < n_in; i++) {
+    size_t room = sizeof head + key_bytes + sizeof words + sizeof *words * 4 * (size_t)n_in;
+    to->at = fr__malloc(room);
+    for (int i = -1; to->at && i < n_in; i++) {
+        if (i < 0) {
+            memcpy(to->at, head, sizeof head);
+            if (key_bytes)
+                memcpy(to->at + sizeof head, key, key_bytes);
+            to->n = sizeof head + key_bytes;
+            continue;
+        }
         size_t n = input_words(in[i], words);
-        for (size_t k = 0; k < n; k++, at += sizeof *words)
-            memcpy(at, &words[k], sizeof *words);
+        for (size_t k = 0; k < n; k++, to->n += sizeof *words)
+            memcpy(to->at + to->n, &words[k], sizeof *words);
+        if (to->n + sizeof words > room) {
+            char *more = fr__realloc(to->at, room *= 2);
+            if (!more)
+                fr__free(to->at);
+            to->at = more;
+        }
     }
-    to->n = (size_t)(at - to->at);
-    to->room = most;
-    return 0;
+    to->room = room;
+    return to->at ? 0 : fr__fail_int(FR__E_MEMORY, "no memory for the key of a call");
 }
 
 /* ---- functions ---------------------------------------------------------------------- */
@@ -426,6 +431,7 @@ typedef struct {
     fr__buffer **buffers,
         **given; /* the plan's own; those to be taken for them, NULL: new ones */
     const bool *claimed;
+    bool *handed; /* of each buffer: a result has our reference */
 } running;
 
 /* Which donation result i is made by in this run; NULL: it has memory of its own. */
@@ -483,10 +489,10 @@ static void fill_result(const running *r, fr_array *x, int i)
     }
     if (!buf)
         return;
-    bool sole = plan->owned == 1 && plan->nouts == 1 && o->stored >= 0; /* it is handed over */
-    x->buf = sole ? buf : fr__buffer_keep(buf);
-    if (sole)
-        r->buffers[0] = NULL;
+    bool *handed = o->leaf >= 0 ? NULL : &r->handed[plan->stored[o->stored].output];
+    x->buf = handed && !*handed ? buf : fr__buffer_keep(buf);
+    if (handed)
+        *handed = true;
     x->data = (o->leaf >= 0 ? r->arrays[o->leaf]->data : (char *)buf->data) + o->offset;
 }
 
@@ -494,17 +500,22 @@ static int run_with(running *r, int n_out, fr_array **out, int own)
 {
     fr_program *p = r->p;
     fr__plan *plan = p->plan;
-    for (int i = 0; i < plan->nleaves; i++)
+    for (int i = 0; i < plan->nleaves; i++) {
         r->arrays[i] = p->source[i] >= 0 ? r->in[p->source[i]] : p->captured[-1 - p->source[i]];
+        __builtin_prefetch(r->arrays[i]->buf); /* all are asked where their data is, soon */
+    }
     for (int i = 0; i < plan->owned && r->given; i++)
         r->given[i] = NULL;
+    for (int i = 0; i < plan->owned; i++)
+        r->handed[i] = false;
     int made = make_results(r, n_out, out, own), status = -1;
     if (made == n_out &&
         !fr__plan_run(plan, p->stream, r->arrays, p->literals, true, r->given, r->buffers)) {
         for (int i = 0; i < n_out; i++)
             fill_result(r, out[i], i);
         for (int i = 0; i < plan->owned; i++)
-            fr__buffer_release(r->buffers[i]);
+            if (!r->handed[i])
+                fr__buffer_release(r->buffers[i]);
         status = 0;
     }
     if (r->claimed)
@@ -528,14 +539,18 @@ int fr__program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_
     enum { FEW = 32 };
     fr_array *few_arrays[FEW];
     fr__buffer *few_buffers[FEW], *few_given[FEW];
-    running r = {p, in, few_arrays, few_buffers, claimed ? few_given : NULL, claimed};
+    bool few_handed[FEW];
+    running r = {p,       in,        few_arrays, few_buffers, claimed ? few_given : NULL,
+                 claimed, few_handed};
     fr__plan *plan = p->plan;
     int status = -1;
     if (plan->nleaves > FEW)
         r.arrays = fr__malloc(sizeof *r.arrays * (size_t)plan->nleaves);
     if (plan->owned > FEW) {
-        r.buffers = fr__malloc(2 * sizeof *r.buffers * (size_t)plan->owned);
+        r.buffers =
+            fr__malloc((2 * sizeof *r.buffers + sizeof *r.handed) * (size_t)plan->owned);
         r.given = claimed && r.buffers ? r.buffers + plan->owned : NULL;
+        r.handed = r.buffers ? (bool *)(r.buffers + 2 * plan->owned) : few_handed;
     }
     if (n_in != p->n_in || n_out != p->n_out)
         fr__fail(FR__E_VALUE, "a program of %d inputs and %d outputs is run with %d and %d",

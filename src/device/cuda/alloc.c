@@ -693,6 +693,16 @@ static char *alloc(fr__gpu_stream *s, const fr__gpu_want *w)
     return b->at;
 }
 
+/* Records of many blocks are all over memory. */
+static void fetch_ahead(const struct fr__gpu_heap *h, const fr__gpu_want *wants, int left)
+{
+    enum { AHEAD = 8 };
+    if (left > 2 * AHEAD)
+        __builtin_prefetch(&h->table[slot(h, wants[2 * AHEAD].best[0])]);
+    if (left > AHEAD)
+        __builtin_prefetch(h->table[slot(h, wants[AHEAD].best[0])], 1);
+}
+
 int fr__gpu_alloc_all(fr__gpu_stream *s, int n, fr__gpu_want *wants)
 {
     CUcontext back;
@@ -704,8 +714,11 @@ int fr__gpu_alloc_all(fr__gpu_stream *s, int n, fr__gpu_want *wants)
         return -1;
     }
     pthread_mutex_lock(&g->heap->lock);
-    while (made < n && (wants[made].at = alloc(s, &wants[made])))
-        made++;
+    for (; made < n; made++) {
+        fetch_ahead(g->heap, &wants[made], n - made);
+        if (!(wants[made].at = alloc(s, &wants[made])))
+            break;
+    }
     pthread_mutex_unlock(&g->heap->lock);
     if (made == n)
         return 0;
@@ -741,6 +754,8 @@ void fr__gpu_free(fr__gpu_stream *s, char *at, size_t bytes)
     pthread_mutex_lock(&h->lock);
     block *b = find_active(h, at);
     if (FR__LIKELY(b != NULL)) {
+        __builtin_prefetch(b->after, 1); /* often the next that is freed */
+        __builtin_prefetch(&h->table[slot(h, b->at + b->bytes)]);
         h->active -= b->bytes;
         if (FR__UNLIKELY(s != b->owner)) {
             fr__error_save(&e);
