@@ -26,17 +26,20 @@ static bool is_alone(const fr_array *x)
            !fr__flag(x, flags) && !fr__is_taped(x);
 }
 
-static bool has_its_buffer(const fr_array *x)
+static bool has_its_buffer(const fr_array *x, uint16_t stream)
 {
     const fr__buffer *b = x->buf;
-    return b && b->place == FR__HOST && !b->release && b->data == x->data &&
+    if (!b || b->place != fr__place_of_stream(stream) ||
+        (b->place != FR__HOST && (b->stream != stream || fr__gpus.is_shared(stream, b->data))))
+        return false;
+    return !b->release && b->data == x->data &&
            !atomic_load_explicit(&((fr__buffer *)b)->copies, memory_order_acquire) &&
            atomic_load_explicit(&((fr__buffer *)b)->refs, memory_order_acquire) == 1;
 }
 
-bool fr__claim(fr_array *x)
+bool fr__claim(fr_array *x, uint16_t stream)
 {
-    if (!is_alone(x) || !has_its_buffer(x))
+    if (!is_alone(x) || !has_its_buffer(x, stream))
         return false;
     pthread_mutex_lock(&lock);
     if (process != getpid())

@@ -9,9 +9,10 @@
 
 #include "core/array.h"
 
-/* Claims x, if it has two references, both handles (the caller's, and that of the variable it stands
- * in), and its whole buffer for itself. The caller keeps others from the variable meanwhile. */
-bool fr__claim(fr_array *x);
+/* Claims x for a run on this stream, if it has two references, both handles (the caller's, and that of
+ * the variable it stands in), and its whole buffer for itself, which on a GPU is of this stream and no
+ * other's work. The caller keeps others from the variable meanwhile. */
+bool fr__claim(fr_array *x, uint16_t stream);
 /* The claimed ones among these arrays have values again: the new ones, or those they had. */
 void fr__claim_end(int n, fr_array *const *x);
 /* Waits until x, a pending leaf, has its value. 0, or -1 with an error: the thread that was making

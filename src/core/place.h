@@ -47,6 +47,8 @@ typedef struct fr__gpu_ops {
     /* `stream` goes on when what `owner`, another stream of the same device, has queued is done;
      * `block`, of owner's, isn't handed out again before what follows on `stream` is done. */
     int (*use)(uint16_t stream, char *block, uint16_t owner);
+    /* Does another stream than `stream`, whose block it is, use it, or did it? */
+    bool (*is_shared)(uint16_t stream, const char *block);
     int (*synchronize)(uint16_t stream);
     int (*about)(int device, fr_device_info *to);
     fr_memory_info (*memory)(int device);

@@ -483,8 +483,15 @@ static void fill_result(const running *r, fr_array *x, int i)
     fr__buffer *buf = o->leaf >= 0     ? r->arrays[o->leaf]->buf
                       : o->stored >= 0 ? r->buffers[plan->stored[o->stored].output]
                                        : NULL;
-    if (d) {
+    if (d && buf == x->buf) {
         atomic_fetch_add_explicit(&d->runs, 1, memory_order_relaxed);
+        return;
+    }
+    if (d) { /* on a GPU that couldn't: it is claimed still, and nobody has seen its memory */
+        fr__buffer_release(x->buf);
+        x->buf = buf;
+        x->data = buf->data;
+        r->handed[plan->stored[d->stored].output] = true;
         return;
     }
     if (!buf)

@@ -7,6 +7,9 @@
  * A result may have the buffer of an input of its shape and dtype if every step that reads the input
  * comes before the first that touches the result, or is that one, a kernel, and there each element is
  * read only by the loop that then writes it. No step is moved for it.
+ *
+ * On a GPU work is queued launch by launch, and any launch may fail. So there a run is in place only if it is
+ * one launch, or one recording: either all of it is queued, or nothing (gpu.c).
  */
 #include "core/claim.h"
 #include "core/place.h"
@@ -102,6 +105,23 @@ bool fr__in_place(const fr__step *s, bool leaf, int from, int stored, size_t byt
     return true;
 }
 
+/* On a GPU: is it loaded and stored by one thread? What isn't along the vector axis several may load. */
+static bool by_one_thread(const fr__step *s, int stored)
+{
+    const fr__kernel *k = s->kernel->kernel;
+    bool good = true;
+    for (int i = 0; i < k->nins && good; i++) {
+        good = k->ins[i].op != FR__K_ACC;
+        if (k->ins[i].op != FR__K_STORE ||
+            !is_bound(fr__bound_to(s, &k->access[k->ins[i].imm]), false, stored))
+            continue;
+        int loop = loop_of(k, i);
+        int bind = loop < 0 ? FR__BIND_PAR : k->axis[k->ins[loop].imm].bind;
+        good = good && (bind == FR__BIND_PARVEC || bind == FR__BIND_VEC);
+    }
+    return good;
+}
+
 /* ---- in a plan ------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -155,6 +175,7 @@ static bool may_be_in(const order *o, int leaf, const fr__planned_out *out)
     if (last < begin)
         return true;
     return last == at && s->kernel && !read_before(p, begin, at, leaf) &&
+           (p->place == FR__HOST || by_one_thread(s, out->stored)) &&
            fr__in_place(s, true, leaf, out->stored, p->stored[out->stored].bytes);
 }
 
@@ -182,8 +203,7 @@ int fr_program_offer(fr_program *p, int n, const fr_donation *pairs)
         return -1;
     }
     int made = 0, before = -1;
-    /* A witness looks at the old values. What a GPU has queued can fail on the way. */
-    bool never = p->witness || p->plan->place != FR__HOST;
+    bool never = p->witness; /* it looks at the old values */
     for (int i = 0; i < n && !never; i++) {
         const fr__planned_out *out = pairs[i].out > before && pairs[i].out < p->n_out
                                          ? &p->plan->outs[pairs[i].out]
@@ -238,7 +258,7 @@ int fr_program_claim(fr_program *p, fr_array *const *in, bool *which)
     for (int i = 0; i < its->ndonations; i++) {
         const fr__donation *d = &its->donations[i];
         which[i] = done && which[i] && alike(in[d->in], &its->plan->outs[d->out]) &&
-                   fr__claim(in[d->in]);
+                   fr__claim(in[d->in], its->stream);
         n += which[i];
     }
     return n;

@@ -369,8 +369,23 @@ int fr__gpu_run_steps(fr__gpu_run *r)
     return status;
 }
 
+/* From a recording, or step by step. */
+static int run(fr__gpu_run *r, bool again, fr__buffer **buffers)
+{
+    bool done = false;
+    int status = again ? fr__gpu_replay(r, &done) : 0;
+    if (status || done)
+        return status;
+    /* A step may fail when others are queued: then what was given must be as it is. */
+    bool one = r->p->launches == 1 && r->p->steps[0].kernel;
+    if (r->given && !one && fr__gpu_results_apart(r, again, buffers))
+        return -1;
+    return fr__gpu_run_steps(r);
+}
+
 int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
-                   const int64_t *literals, bool hot, fr__buffer **buffers)
+                   const int64_t *literals, bool hot, fr__buffer *const *given,
+                   fr__buffer **buffers)
 {
     fr__gpu_stream *home = fr__gpu_stream_at(stream);
     fr__gpu_run r = {.p = p,
@@ -378,7 +393,8 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
                      .home = home,
                      .to = home,
                      .arrays = arrays,
-                     .literals = literals};
+                     .literals = literals,
+                     .given = given};
     size_t pointers = (size_t)(p->nleaves + p->nstored + p->nsteps);
     int status = -1;
     if (!home)
@@ -393,7 +409,9 @@ int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *arrays,
     bool again =
         hot && p->nsteps > 1 && !fr__events_on(); /* steps have times, recordings none */
     if (!find_code(&r) && !find_leaves(&r) && !fr__gpu_results(&r, again, buffers)) {
-        status = again ? fr__gpu_replay(&r) : fr__gpu_run_steps(&r);
+        status = run(&r, again, buffers);
+        if (again && !status)
+            fr__gpu_results_note(&r, buffers);
         atomic_fetch_add_explicit(&fr__counters[FR_COUNT_KERNELS], p->launches,
                                   memory_order_relaxed);
         for (int i = 0; status && i < p->owned; i++)

@@ -45,6 +45,8 @@ typedef struct fr__gpu_run {
     char **leaves, **stored; /* addresses on the GPU */
     fr__gpu_code **code;     /* of every step; NULL: a routine */
     uint64_t *words;
+    fr__buffer *const
+        *given;           /* of each result: where it is to lie in any case, or NULL; or NULL */
     bool dry;             /* nothing is queued: the code that it would need is collected */
     fr__gpu_lanes *lanes; /* of what is recorded; NULL: one after the other */
     struct fr__gpu_times *times; /* NULL: this run isn't timed */
@@ -88,9 +90,9 @@ int fr__gpu_routine_run(fr__gpu_run *r, const fr__native_call *call, char *const
 int fr__gpu_attention_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                           bool *done);
 
-/* gpu_lanes.c. find: 0, or -1 with an error. Then, around all launches and each of them while they are
+/* gpu_lanes.c. find: for a run that knows where everything lies: 0, or -1 with an error. Then, around all launches and each of them while they are
  * recorded, first to last: 0 or -1; end comes in any case. */
-int fr__gpu_lanes_find(const fr__plan *p, fr__gpu_lanes *to);
+int fr__gpu_lanes_find(const fr__gpu_run *r, fr__gpu_lanes *to);
 void fr__gpu_lanes_free(fr__gpu_lanes *l);
 fr__gpu_stream *fr__gpu_lane(fr__gpu *g, int lane); /* 0: where the recording begins and ends */
 int fr__gpu_lanes_begin(fr__gpu_run *r, fr__gpu_lanes *l);
@@ -113,13 +115,16 @@ void fr__gpu_times_free(struct fr__gpu_times *t);
 int fr__gpu_gather(fr__plan *p);
 
 /* gpu_results.c: buffers for all results, in r->stored and `buffers`; again: the program is likely to
- * come back, best to the same addresses. 0, or -1 with nothing taken. */
+ * come back, best to the same addresses. apart: other buffers in the place of those that were given. 0, or
+ * -1 with nothing taken. note: after a run that is likely to come back. */
 int fr__gpu_results(fr__gpu_run *r, bool again, fr__buffer **buffers);
+int fr__gpu_results_apart(fr__gpu_run *r, bool again, fr__buffer **buffers);
+void fr__gpu_results_note(fr__gpu_run *r, fr__buffer *const *buffers);
 void fr__gpu_history_free(struct fr__gpu_history *h);
 
-/* gpu_graph.c: runs the plan's steps, from a recording where there is one for these very addresses
- * and numbers; records where they come back. 0 or -1. */
-int fr__gpu_replay(fr__gpu_run *r);
+/* gpu_graph.c: runs the plan's steps from a recording, where there is one for these very addresses
+ * and numbers; records where they come back. *done false: nothing was queued. 0 or -1. */
+int fr__gpu_replay(fr__gpu_run *r, bool *done);
 void fr__gpu_recordings_free(struct fr__gpu_recordings *all);
 
 #endif

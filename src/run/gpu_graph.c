@@ -133,7 +133,7 @@ static void record(fr__gpu_run *r, struct fr__gpu_recordings *all, recording *g,
     g->memory.working = all->home == r->home ? &all->working : &g->working;
     fr__error_save(&error);
     pthread_mutex_lock(&recorder);
-    if (to && !fr__gpu_lanes_find(r->p, &lanes)) {
+    if (to && !fr__gpu_lanes_find(r, &lanes)) {
         if (!fr__gpu_record_begin(to)) {
             r->to = to;
             r->kept = &g->memory;
@@ -153,17 +153,18 @@ static void record(fr__gpu_run *r, struct fr__gpu_recordings *all, recording *g,
     fr__error_restore(&error); /* it runs as it did before; what is wrong there will be told */
 }
 
-int fr__gpu_replay(fr__gpu_run *r)
+int fr__gpu_replay(fr__gpu_run *r, bool *done)
 {
     struct fr__gpu_recordings *all = wanted() ? recordings_of(r->p) : NULL;
     enum { FEW = 512 };
     uint64_t few[FEW], *key = few;
+    *done = false;
     if (!all || all->hopeless)
-        return fr__gpu_run_steps(r);
+        return 0;
     if (all->words > FEW && !(key = fr__malloc(sizeof *key * all->words)))
         return -1;
     write_key(r, key);
-    int status = -1, at = -1, oldest = 0;
+    int status = 0, at = -1, oldest = 0;
     pthread_mutex_lock(&all->lock);
     all->calls++;
     for (int i = 0; i < KEPT; i++) {
@@ -183,10 +184,11 @@ int fr__gpu_replay(fr__gpu_run *r)
         all->kept[at].used = all->calls;
         for (int i = 0; i < r->p->nsteps; i++)
             atomic_fetch_add_explicit(&r->p->steps[i].runs, 1, memory_order_relaxed);
+        *done = true;
         status = fr__gpu_graph_launch(r->home, all->kept[at].graph, r->p->steps[0].ops);
     }
     pthread_mutex_unlock(&all->lock);
     if (key != few)
         fr__free(key);
-    return at >= 0 ? status : fr__gpu_run_steps(r);
+    return status;
 }

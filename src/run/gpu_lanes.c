@@ -5,7 +5,7 @@
  *         other lanes
  *
  * Two launches wait for each other only if one writes memory that the other touches: results, and
- * temporaries by where they lie. Leaves are only read. A launch goes on the lane of the latest one that it
+ * temporaries by where they lie. Leaves are only read, but a result may lie where one does. A launch goes on the lane of the latest one that it
  * waits for, if nothing is behind that; else on one that is done when it begins, or an unused one.
  */
 #include "run/gpu.h"
@@ -25,9 +25,10 @@ typedef struct {
 typedef struct {
     fr__gpu_lanes *l;
     const fr__plan *p;
-    int n;        /* launches */
-    int *first;   /* step of each, and the number of steps */
-    int *touches; /* of each: first of its touches; and the number of all */
+    int32_t *over; /* of a leaf: the stored buffer that is written over it, or -1 */
+    int n;         /* launches */
+    int *first;    /* step of each, and the number of steps */
+    int *touches;  /* of each: first of its touches; and the number of all */
     touch *all;
     uint64_t *before; /* bits: of each launch those that come before it in any case */
     size_t words;     /* of a set */
@@ -47,11 +48,33 @@ static void add(const state *s, uint64_t *set, int i)
 }
 
 /* Results lie apart from each other and from the block of temporaries. */
-static touch touched(const fr__plan *p, const fr__step *s, const fr__patch *q)
+static int touched(const state *st, const fr__step *s, const fr__patch *q, touch *to)
 {
-    const fr__stored *x = &p->stored[q->index];
+    int stored = q->is_leaf ? st->over[q->index] : q->index;
+    if (stored < 0)
+        return 0;
+    const fr__stored *x = &st->p->stored[stored];
     uint64_t from = x->output < 0 ? x->place : (uint64_t)(x->output + 1) << 48;
-    return (touch){from, from + x->bytes, fr__step_writes(s, q)};
+    *to = (touch){from, from + x->bytes, !q->is_leaf && fr__step_writes(s, q)};
+    return 1;
+}
+
+/* By the buffers that were given. */
+static int find_over(state *s, const fr__gpu_run *r)
+{
+    fr__numbers results = {0};
+    int status = 0;
+    for (int i = 0; i < s->p->nstored && !status; i++) {
+        int output = s->p->stored[i].output;
+        if (output >= 0 && r->given && r->given[output])
+            status = fr__numbers_put(&results, r->stored[i], i);
+    }
+    for (int i = 0; i < s->p->nleaves && !status; i++) {
+        const int32_t *at = r->leaves[i] ? fr__numbers_find(&results, r->leaves[i]) : NULL;
+        s->over[i] = at ? *at : -1;
+    }
+    fr__numbers_free(&results);
+    return status;
 }
 
 static void find_touches(state *s)
@@ -61,8 +84,7 @@ static void find_touches(state *s)
         s->touches[i] = n;
         for (int k = s->first[i]; k < s->first[i + 1]; k++)
             for (int j = 0; j < s->p->steps[k].npatches; j++)
-                if (!s->p->steps[k].patches[j].is_leaf)
-                    s->all[n++] = touched(s->p, &s->p->steps[k], &s->p->steps[k].patches[j]);
+                n += touched(s, &s->p->steps[k], &s->p->steps[k].patches[j], &s->all[n]);
     }
     s->touches[s->n] = n;
 }
@@ -137,17 +159,19 @@ static int number_launches(state *s)
     return touches;
 }
 
-int fr__gpu_lanes_find(const fr__plan *p, fr__gpu_lanes *to)
+int fr__gpu_lanes_find(const fr__gpu_run *r, fr__gpu_lanes *to)
 {
+    const fr__plan *p = r->p;
     state s = {.l = to, .p = p};
     int status = -1, touches;
     uint64_t *known = NULL;
     *to = (fr__gpu_lanes){0};
     memset(s.tail, -1, sizeof s.tail);
-    s.first = fr__malloc(2 * sizeof *s.first * ((size_t)p->nsteps + 2));
+    s.first = fr__malloc(sizeof *s.first * (2 * ((size_t)p->nsteps + 2) + (size_t)p->nleaves));
     if (!s.first)
         return -1;
     s.touches = s.first + p->nsteps + 2;
+    s.over = s.touches + p->nsteps + 2;
     touches = number_launches(&s);
     s.words = ((size_t)s.n + 63) / 64;
     to->n = s.n;
@@ -161,7 +185,7 @@ int fr__gpu_lanes_find(const fr__plan *p, fr__gpu_lanes *to)
     s.all = fr__malloc(sizeof *s.all * (size_t)(touches + 1));
     s.before = fr__malloc(sizeof *s.before * s.words * (size_t)(s.n + 1));
     known = fr__malloc(sizeof *known * (s.words + 1));
-    if (!s.all || !s.before || !known)
+    if (!s.all || !s.before || !known || find_over(&s, r))
         goto out;
     find_touches(&s);
     status = 0;

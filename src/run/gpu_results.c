@@ -84,14 +84,26 @@ static bool as_before(const struct fr__gpu_history *h, const fr__gpu_run *r)
            (any || !memcmp(h->leaves, r->leaves, sizeof *h->leaves * (size_t)r->p->nleaves));
 }
 
-/* What each result would like best. */
-static void want(const struct fr__gpu_history *h, const fr__gpu_run *r, fr__gpu_want *to)
+/* Is memory to be taken for result j: where none was given; `given`: in the place of what was. */
+static bool takes(const fr__gpu_run *r, int j, bool given)
+{
+    return (r->given && r->given[j]) == given;
+}
+
+/* What each result would like best; of how many. */
+static int want(const struct fr__gpu_history *h, const fr__gpu_run *r, bool given,
+                fr__gpu_want *to)
 {
     const fr__plan *p = r->p;
+    int n = 0;
     for (int i = 0, j = 0; i < p->nstored; i++) {
         if (p->stored[i].output < 0)
             continue;
-        fr__gpu_want *w = &to[j]; /* numbered in this order */
+        if (!takes(r, j, given)) { /* numbered in this order */
+            j++;
+            continue;
+        }
+        fr__gpu_want *w = &to[n++];
         *w = (fr__gpu_want){.bytes = p->stored[i].bytes};
         if (h && h->calls && h->becomes[j] >= 0) {
             w->best[0] = h->leaves[h->becomes[j]];
@@ -101,6 +113,7 @@ static void want(const struct fr__gpu_history *h, const fr__gpu_run *r, fr__gpu_
         }
         j++;
     }
+    return n;
 }
 
 static void note(struct fr__gpu_history *h, const fr__gpu_run *r, fr__buffer *const *buffers)
@@ -116,33 +129,49 @@ static void note(struct fr__gpu_history *h, const fr__gpu_run *r, fr__buffer *co
 }
 
 /* The buffers take over what was taken, also on failure. */
-static int make_buffers(const fr__gpu_run *r, fr__gpu_want *w, fr__buffer **buffers)
+static int make_buffers(const fr__gpu_run *r, int n, fr__gpu_want *w, fr__buffer **made)
 {
-    int n = r->p->owned, made = 0;
-    while (made < n &&
-           (buffers[made] = fr__buffer_around(r->stream, w[made].bytes, w[made].at)))
-        made++;
-    if (made == n)
+    int done = 0;
+    while (done < n && (made[done] = fr__buffer_around(r->stream, w[done].bytes, w[done].at)))
+        done++;
+    if (done == n)
         return 0;
-    for (int j = made + 1; j < n; j++)
-        fr__gpu_free(r->home, w[j].at, w[j].bytes);
-    while (made)
-        fr__buffer_release(buffers[--made]);
+    for (int k = done + 1; k < n; k++)
+        fr__gpu_free(r->home, w[k].at, w[k].bytes);
+    while (done)
+        fr__buffer_release(made[--done]);
     return -1;
 }
 
-static int take(struct fr__gpu_history *h, fr__gpu_run *r, fr__buffer **buffers)
+/* New memory for those of `takes`; the others, if they have none yet, have what was given. */
+static int take(struct fr__gpu_history *h, fr__gpu_run *r, bool given, fr__buffer **buffers)
 {
     const fr__plan *p = r->p;
     enum { FEW = 16 };
     fr__gpu_want few[FEW], *w = few;
-    int n = p->owned;
-    if (n > FEW && !(w = fr__malloc(sizeof *w * (size_t)n)))
-        return -1;
-    want(h, r, w);
-    int status = fr__gpu_alloc_all(r->home, n, w) || make_buffers(r, w, buffers) ? -1 : 0;
-    for (int i = 0, j = 0; i < p->nstored && !status; i++)
-        r->stored[i] = p->stored[i].output < 0 ? NULL : w[j++].at;
+    fr__buffer *few_made[FEW], **made = few_made;
+    if (p->owned > FEW) {
+        w = fr__malloc((sizeof *w + sizeof(fr__buffer *)) * (size_t)p->owned);
+        if (!w)
+            return -1;
+        made = (fr__buffer **)(w + p->owned);
+    }
+    int n = want(h, r, given, w);
+    int status = fr__gpu_alloc_all(r->home, n, w) || make_buffers(r, n, w, made) ? -1 : 0;
+    for (int i = 0, j = 0, k = 0; i < p->nstored && !status; i++) {
+        if (p->stored[i].output < 0) {
+            r->stored[i] = NULL;
+            continue;
+        }
+        if (takes(r, j, given)) {
+            if (given)
+                fr__buffer_release(buffers[j]);
+            buffers[j] = made[k++];
+        } else if (!given) {
+            buffers[j] = fr__buffer_keep(r->given[j]);
+        }
+        r->stored[i] = buffers[j++]->data;
+    }
     if (w != few)
         fr__free(w);
     return status;
@@ -152,14 +181,33 @@ int fr__gpu_results(fr__gpu_run *r, bool again, fr__buffer **buffers)
 {
     struct fr__gpu_history *h = again ? history_of(r->p) : NULL;
     if (!h)
-        return again ? -1 : take(NULL, r, buffers);
+        return again ? -1 : take(NULL, r, false, buffers);
     pthread_mutex_lock(&h->lock);
     if (h->stream != r->stream)
         h->calls = 0;
     int status = h->calls && !as_before(h, r) ? find_becomes(h, r) : 0;
-    status = status ? status : take(h, r, buffers);
-    if (!status)
-        note(h, r, buffers);
+    status = status ? status : take(h, r, false, buffers);
     pthread_mutex_unlock(&h->lock);
     return status;
+}
+
+int fr__gpu_results_apart(fr__gpu_run *r, bool again, fr__buffer **buffers)
+{
+    struct fr__gpu_history *h = again ? history_of(r->p) : NULL;
+    if (!h)
+        return again ? -1 : take(NULL, r, true, buffers);
+    pthread_mutex_lock(&h->lock);
+    int status = take(h, r, true, buffers);
+    pthread_mutex_unlock(&h->lock);
+    return status;
+}
+
+void fr__gpu_results_note(fr__gpu_run *r, fr__buffer *const *buffers)
+{
+    struct fr__gpu_history *h = history_of(r->p); /* there since the results were taken */
+    if (!h)
+        return;
+    pthread_mutex_lock(&h->lock);
+    note(h, r, buffers);
+    pthread_mutex_unlock(&h->lock);
 }

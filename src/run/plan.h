@@ -132,13 +132,14 @@ void fr__step_words(const fr__plan *p, const fr__step *s, char *const *leaves,
                     const int64_t *literals, char *const *stored, uint64_t *words);
 /* Runs it, on a stream of its place. leaves: done arrays. literals: bits a slot. buffers: `owned`
  * results of the run, a reference each. given: NULL, or for each of them a buffer to be taken
- * (donate.c; not on a GPU), NULL: a new one. hot: the caller expects to run it often (machine code is
+ * (donate.c; a GPU may take a new one all the same), NULL: a new one. hot: the caller expects to run it often (machine code is
  * made at once). */
 int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *leaves, const int64_t *literals,
                  bool hot, fr__buffer *const *given, fr__buffer **buffers);
 /* gpu.c: the same on a GPU, where it is queued. */
 int fr__plan_queue(fr__plan *p, uint16_t stream, fr_array *const *leaves,
-                   const int64_t *literals, bool hot, fr__buffer **buffers);
+                   const int64_t *literals, bool hot, fr__buffer *const *given,
+                   fr__buffer **buffers);
 /* eval.c: values for all that are pending, queued where they are on a GPU. */
 int fr__eval_pending(int n, fr_array *const *x);
 

@@ -347,7 +347,7 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
                  bool hot, fr__buffer *const *given, fr__buffer **buffers)
 {
     if (FR__UNLIKELY(p->place != FR__HOST))
-        return fr__plan_queue(p, stream, arrays, literals, hot, buffers);
+        return fr__plan_queue(p, stream, arrays, literals, hot, given, buffers);
     if (p->little)
         return run_little(p, arrays, literals, hot, given ? given[0] : NULL, buffers);
     enum { FEW = 32, FEW_LAUNCHES = 8 };

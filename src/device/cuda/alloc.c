@@ -789,6 +789,18 @@ int fr__gpu_used_by(fr__gpu *g, char *at, fr__gpu_stream *other)
     return bad;
 }
 
+bool fr__gpu_is_shared(fr__gpu *g, const char *at)
+{
+    struct fr__gpu_heap *h = g->heap;
+    if (fr__cuda_forked())
+        return true;
+    pthread_mutex_lock(&h->lock);
+    const block *b = find_active(h, at);
+    bool is = !b || b->uses;
+    pthread_mutex_unlock(&h->lock);
+    return is;
+}
+
 fr__gpu_memory fr__gpu_memory_of(fr__gpu *g)
 {
     struct fr__gpu_heap *h = g->heap;

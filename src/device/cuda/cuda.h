@@ -83,6 +83,8 @@ void fr__gpu_free(fr__gpu_stream *s, char *block, size_t bytes);
 /* Another stream has queued work on this block: it isn't reused before that is done (an event is
  * recorded at its free). The stream may belong to another device. 0 or -1. */
 int fr__gpu_used_by(fr__gpu *g, char *block, fr__gpu_stream *other);
+/* Was that ever said of this block? */
+bool fr__gpu_is_shared(fr__gpu *g, const char *block);
 
 typedef struct fr__gpu_memory {
     size_t active, peak, cached, limit, most; /* limit: of what is cached; most: of all */

@@ -63,6 +63,12 @@ static int use(uint16_t stream, char *block, uint16_t owner)
     return fr__gpu_used_by(fr__gpu_of(other), block, s);
 }
 
+static bool is_shared(uint16_t stream, const char *block)
+{
+    fr__gpu_stream *s = fr__gpu_stream_at(stream);
+    return !s || fr__gpu_is_shared(fr__gpu_of(s), block);
+}
+
 static int synchronize(uint16_t stream)
 {
     fr__gpu_stream *s = fr__gpu_stream_at(stream);
@@ -127,6 +133,7 @@ const fr__gpu_ops fr__gpus = {
     .download = download,
     .between = between,
     .use = use,
+    .is_shared = is_shared,
     .synchronize = synchronize,
     .about = about,
     .memory = memory,
