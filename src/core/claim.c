@@ -5,17 +5,18 @@
 #include "core/place.h"
 #include "core/tape.h"
 
-#include <unistd.h>
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+static _Atomic int claimed; /* arrays; less only while locked */
+
+/* Who claimed them isn't here. */
+static void in_child(void) { atomic_store(&claimed, 0); }
+
 __attribute__((constructor)) static void at_load(void)
 {
     fr__fork_guard(&lock, FR__RANK_CLAIMS);
+    pthread_atfork(NULL, NULL, in_child);
 }
-
-static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
-static int claimed;   /* arrays */
-static pid_t process; /* that claimed them */
 
 static bool is_alone(const fr_array *x)
 {
@@ -41,13 +42,8 @@ bool fr__claim(fr_array *x, uint16_t stream)
 {
     if (!is_alone(x) || !has_its_buffer(x, stream))
         return false;
-    pthread_mutex_lock(&lock);
-    if (process != getpid())
-        claimed = 0;
-    process = getpid();
-    claimed++;
-    pthread_mutex_unlock(&lock);
-    x->op = FR__CORE_LEAF; /* whatever it was computed by once */
+    atomic_fetch_add(&claimed, 1); /* before it is pending: who waits for it sees that */
+    x->op = FR__CORE_LEAF;         /* whatever it was computed by once */
     x->nin = x->npar = 0;
     atomic_store_explicit(&x->state, FR__PENDING, memory_order_release);
     return true;
@@ -55,12 +51,14 @@ bool fr__claim(fr_array *x, uint16_t stream)
 
 void fr__claim_end(int n, fr_array *const *x)
 {
+    int gone = 0;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < n; i++)
         if (!fr__done(x[i])) {
             atomic_store_explicit(&x[i]->state, FR__DONE, memory_order_release);
-            claimed--;
+            gone++;
         }
+    atomic_fetch_sub(&claimed, gone);
     pthread_cond_broadcast(&ended);
     pthread_mutex_unlock(&lock);
 }
@@ -68,7 +66,7 @@ void fr__claim_end(int n, fr_array *const *x)
 int fr__await(fr_array *x)
 {
     pthread_mutex_lock(&lock);
-    while (!fr__done(x) && claimed && process == getpid())
+    while (!fr__done(x) && atomic_load(&claimed))
         pthread_cond_wait(&ended, &lock);
     bool there = fr__done(x);
     pthread_mutex_unlock(&lock);

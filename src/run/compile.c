@@ -432,26 +432,25 @@ typedef struct {
         **given; /* the plan's own; those to be taken for them, NULL: new ones */
     const bool *claimed;
     bool *handed; /* of each buffer: a result has our reference */
+    int next;     /* donation */
 } running;
 
-/* Which donation result i is made by in this run; NULL: it has memory of its own. */
-static fr__donation *donation_of(const running *r, int i)
+/* Which donation result i is made by in this run; NULL: it has memory of its own. Results are asked for
+ * in their order, as donations are. */
+static fr__donation *donation_of(running *r, int i)
 {
     const fr_program *p = r->p->base ? r->p->base : r->p;
-    int low = 0, high = r->claimed ? p->ndonations : 0;
-    while (low < high) {
-        int mid = (low + high) / 2;
-        if (p->donations[mid].out < i)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    bool found = r->claimed && low < p->ndonations && p->donations[low].out == i;
-    return found && r->claimed[low] ? &p->donations[low] : NULL;
+    if (!r->claimed)
+        return NULL;
+    r->next = i ? r->next : 0;
+    while (r->next < p->ndonations && p->donations[r->next].out < i)
+        r->next++;
+    bool found = r->next < p->ndonations && p->donations[r->next].out == i;
+    return found && r->claimed[r->next] ? &p->donations[r->next] : NULL;
 }
 
 /* A result before there is one: the array whose memory it gets, or a new one without memory. */
-static fr_array *make_result(const running *r, int i)
+static fr_array *make_result(running *r, int i)
 {
     const fr__planned_out *o = &r->p->plan->outs[i];
     fr__donation *d = donation_of(r, i);
@@ -464,7 +463,7 @@ static fr_array *make_result(const running *r, int i)
 }
 
 /* All results, before anything is computed: afterwards nothing can fail. Gives how many were made. */
-static int make_results(const running *r, int n, fr_array **out, int own)
+static int make_results(running *r, int n, fr_array **out, int own)
 {
     fr_scope *none = NULL;
     int made = 0;
@@ -475,7 +474,7 @@ static int make_results(const running *r, int n, fr_array **out, int own)
     return made;
 }
 
-static void fill_result(const running *r, fr_array *x, int i)
+static void fill_result(running *r, fr_array *x, int i)
 {
     const fr__plan *plan = r->p->plan;
     const fr__planned_out *o = &plan->outs[i];
@@ -547,8 +546,13 @@ int fr__program_run(fr_program *p, int n_in, fr_array *const *in, int n_out, fr_
     fr_array *few_arrays[FEW];
     fr__buffer *few_buffers[FEW], *few_given[FEW];
     bool few_handed[FEW];
-    running r = {p,       in,        few_arrays, few_buffers, claimed ? few_given : NULL,
-                 claimed, few_handed};
+    running r = {.p = p,
+                 .in = in,
+                 .arrays = few_arrays,
+                 .buffers = few_buffers,
+                 .given = claimed ? few_given : NULL,
+                 .claimed = claimed,
+                 .handed = few_handed};
     fr__plan *plan = p->plan;
     int status = -1;
     if (plan->nleaves > FEW)

@@ -266,8 +266,16 @@ int fr_program_claim(fr_program *p, fr_array *const *in, bool *which)
 
 void fr__end_claims(const fr_program *p, fr_array *const *in, const bool *which)
 {
+    enum { TOGETHER = 64 };
     const fr_program *its = owner(p);
-    for (int i = 0; i < its->ndonations; i++)
+    fr_array *some[TOGETHER];
+    int n = 0;
+    for (int i = 0; i < its->ndonations; i++) {
         if (which[i])
-            fr__claim_end(1, &in[its->donations[i].in]);
+            some[n++] = in[its->donations[i].in];
+        if (n == TOGETHER || (n && i + 1 == its->ndonations)) {
+            fr__claim_end(n, some);
+            n = 0;
+        }
+    }
 }
