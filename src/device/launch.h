@@ -39,6 +39,8 @@ typedef struct fr__native_launch {
      * indices of its root loop a row (fr__native.strip). */
     const fr__launch *strips;
     int64_t strip;
+    fr__maker *makers; /* of operands that are made; in data, too */
+    int nmakers;
 } fr__native_launch;
 size_t fr__cpu_native_space(const fr__native_launch *l);
 void fr__cpu_native(const fr__native_launch *l, char *space);

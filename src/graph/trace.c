@@ -149,7 +149,8 @@ void fr__trace_print(const fr__trace *t, fr__text *to)
             if (x->split >= 0)
                 fr__text_f(to, " in pieces of %lld by a%d", (long long)x->block, x->split);
         }
-        fr__text_f(to, " cost %d\n", group->cost);
+        fr__text_f(to, " cost %d%s\n", group->cost,
+                   group->packed ? ", made where it is packed" : "");
         for (int i = group->first; i >= 0; i = t->nodes.at[i].next)
             print_node(t, i, to);
     }

@@ -94,6 +94,11 @@ typedef struct fr__group {
     int32_t root;        /* the node it was begun for */
     int cost;            /* scalar operations an element, roughly */
     int reductions;      /* how many: each may be a pass over the reduced axes of its own */
+    int64_t
+        packed; /* 0, or prologue.c: made part by part for the product that packs it, from rows of
+                       so many elements; */
+    double cycles; /*   an element takes so many; */
+    bool across;   /*   parts are narrow: some elements of many rows */
 } fr__group;
 
 /* What an output of the trace is, once the program has run. */

@@ -40,6 +40,11 @@ static bool mergeable(const fr__lowering *s, int a)
     const fr__gaxis *x = &s->group->axis[a], *y = x + 1;
     if (x->reduced != y->reduced || x->split >= 0 || y->split >= 0)
         return false;
+    int64_t row = y->extent; /* of what is packed part by part the rows stay */
+    for (int i = a + 2; s->group->packed && i < s->group->naxes; i++)
+        row *= s->group->axis[i].extent;
+    if (s->group->packed && row == s->group->packed)
+        return false;
     for (int i = 0; i < s->group->naxes; i++)
         if (s->group->axis[i].split == a || s->group->axis[i].split == a + 1)
             return false;
@@ -100,8 +105,10 @@ static void choose_vector(fr__lowering *s)
             longest = f;
     }
     s->vec = best;
-    if (best >= 0 && s->axis[best].extent < SHORT_AXIS &&
-        s->axis[longest].extent >= 8 * SHORT_AXIS)
+    if (s->group->packed)
+        s->vec = s->naxes - 1;
+    else if (best >= 0 && s->axis[best].extent < SHORT_AXIS &&
+             s->axis[longest].extent >= 8 * SHORT_AXIS)
         s->vec = longest;
 }
 
@@ -238,7 +245,7 @@ static int open_root(fr__lowering *s, fr__lowered *to)
     int chunk = -1, crossed = kept_vector && s->naxes < FR__GAXES ? crossed_axis(s) : -1;
     int64_t piece = crossed >= 0 ? CROSSED : CHUNK;
     s->by_rows = kept_vector && crossed < 0 && goes_by_rows(s);
-    if (kept_vector && s->naxes < FR__GAXES &&
+    if (kept_vector && s->naxes < FR__GAXES && !s->group->packed &&
         (crossed >= 0 || units < FEW_UNITS || s->by_rows) &&
         s->axis[s->vec].extent >= 2 * piece) {
         chunk = s->chunk = s->naxes;
@@ -294,7 +301,8 @@ static int open_root(fr__lowering *s, fr__lowered *to)
         cut_rows(s);
         return 1;
     }
-    fr__lower_open_axis(s, s->vec, FR__BIND_VEC, fr__lower_unroll(cost, length));
+    fr__lower_open_axis(s, s->vec, FR__BIND_VEC,
+                        s->group->across ? 1 : fr__lower_unroll(cost, length));
     return 2;
 }
 

@@ -186,9 +186,13 @@ int fr__lower_number(fr__lowering *s, const fr__index *m)
 /* While a later stage works on a row that is in cache, the next one is fetched: otherwise memory
  * would be idle there, and the processor in the first stage. Best where there is much to compute,
  * else beside the stores of the last stage, as a copy does it. */
-static void prefetch_next_row(const fr__lowering *s, const fr__tnode *n, fr__kaccess *a)
+static void prefetch_next_row(fr__lowering *s, const fr__tnode *n, fr__kaccess *a)
 {
+    enum { AHEAD = 8 }; /* rows of which some elements are wanted */
     const fr__host_info *host = fr__host();
+    if (s->group->across && a->vec == FR__VEC_UNIT && a->nterm && !s->kb.failed)
+        a->prefetch = (uint16_t)fr__kb_int(
+            &s->kb, AHEAD * s->kb.words.at[a->term[a->nterm - 1].word].value);
     int64_t bytes = n->size * fr__dsize(n->dtype);
     if (s->stage != s->fetching || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced ||
         bytes < 2 * host->l2)
@@ -278,7 +282,8 @@ void fr__lower_store(fr__lowering *s, int value, int i)
     }
     fr__kaccess a = {.buf = (uint16_t)fr__lower_buffer(s, i, m->offset, FR__BUF_OUT)};
     fr__lower_address(s, &a, m);
-    a.nt = n->op != FR__OP_PUT && a.vec == FR__VEC_UNIT && goes_past_cache(s, n);
+    a.nt = n->op != FR__OP_PUT && !s->group->packed && a.vec == FR__VEC_UNIT &&
+           goes_past_cache(s, n);
     for (int f = 0; f < s->naxes; f++)
         a.nt = a.nt && (f == s->vec || stride_of(s, n->map, f) % FR__LANES == 0);
     value = fr__kcast(&s->kb, value, fr__ktype_of(n->dtype));

@@ -35,7 +35,7 @@ static int64_t count(const fr__native_array *x, int from, int to)
     return n;
 }
 
-static void prepare_product(fr__native_call *c, fr__gemm *g)
+static void prepare_product(const fr__native_call *c, fr__gemm *g)
 {
     int nbatch = (int)c->par[0], nk = (int)c->par[1];
     const fr__native_array *a = &c->in[0], *b = &c->in[1];
@@ -50,10 +50,19 @@ static void prepare_product(fr__native_call *c, fr__gemm *g)
                               dims_of(a, a->ndim - nk, a->ndim)};
     g->b = (fr__gemm_operand){NULL, dims_of(b, 0, nbatch), dims_of(b, nbatch + nk, b->ndim),
                               dims_of(b, nbatch, nbatch + nk)};
+    for (int j = 0; j < 2; j++)
+        g->made[j] = c->made[j] ? c->made[j]->cycles : 0;
+}
+
+double fr__contract_cycles(const fr__native_call *c, int threads)
+{
+    fr__gemm g = {0};
+    prepare_product(c, &g);
+    return fr__gemm_cut_up(&g, threads).cycles;
 }
 
 /* The rows of A are the places of the window, k goes over the taps and the channels. */
-static void prepare_conv(fr__native_call *c, fr__gemm *g)
+static void prepare_conv(const fr__native_call *c, fr__gemm *g)
 {
     const fr__native_array *x = &c->in[0], *w = &c->in[1], *y = &c->out;
     int n = x->ndim - 2, last = n + 1;
@@ -187,9 +196,14 @@ static void run(const fr__native_call *c, int phase, char *const *data, int64_t 
         fr__winograd_run(&p->winograd, c, phase, data, begin, end, scratch);
         return;
     }
-    fr__gemm_place at = {data[p->a], data[p->b], data[2], data[3]};
+    fr__gemm_place at = {.a = data[p->a], .b = data[p->b], .c = data[2], .sums = data[3]};
     if (p->is_turned)
         at.c = data[3] + p->turned;
+    for (int j = 0; j < 2; j++) {
+        int i = j ? p->b : p->a;
+        if (c->made[i])
+            at.makes[j] = (const fr__maker *)(const void *)data[i];
+    }
     if (phase == 0)
         fr__gemm_run(&p->g, &p->cut, &at, begin, end, scratch);
     else if (phase == 1 && p->cut.parts > 1)

@@ -10,6 +10,8 @@
  */
 #include "native/gemm.h"
 
+#include "native/native.h"
+
 #include <math.h>
 #include <stdatomic.h>
 
@@ -167,10 +169,13 @@ static int64_t run_of(const fr__gemm_dims *d)
 }
 
 /* Cycles to pack an element, about; to read it, if it isn't packed. Small operands are in the cache. */
-static double pack_cost(const fr__gemm_operand *x, int64_t elements, bool pack)
+static double pack_cost(const fr__gemm_operand *x, int64_t elements, bool pack, double made)
 {
     double far = elements * 4 > SMALL_BYTES ? 2 : 1;
     double each = run_of(&x->k) >= 8 ? 0.5 : run_of(&x->outer) >= 8 ? 0.25 : 1.5;
+    if (made >
+        0) /* its lines are turned; rows of what stands beside k come as they are wanted */
+        return made + (run_of(&x->k) > 1 ? 0.5 : 0.1);
     return pack ? far * each : 0.1 * far * far;
 }
 
@@ -183,7 +188,7 @@ static int64_t rows_together(const fr__gemm *g)
     const fr__gemm_dims *rows = &g->a.outer, *k = &g->a.k;
     int64_t size = size_of(g->dtype);
     int64_t rs = rows->n ? rows->stride[rows->n - 1] : 1, cs = k->n ? k->stride[k->n - 1] : 1;
-    if (is_half(g->dtype) || (rs != 1 && cs != 1 && g->m > 1))
+    if (is_half(g->dtype) || (rs != 1 && cs != 1 && g->m > 1) || g->made[0])
         return 0;
     if (is_line(rows) && is_line(k)) {
         int64_t apart = step_of(k) == 1 ? step_of(rows) : step_of(k);
@@ -206,8 +211,8 @@ static bool wants_b_packed(const fr__gemm *g)
     int64_t size = size_of(g->dtype);
     bool lines = is_line(&g->b.outer) && is_line(&g->b.k),
          little = g->k * g->n * size <= SMALL_BYTES && !is_aliased(step_of(&g->b.k), size);
-    return is_half(g->dtype) || !lines || (step_of(&g->b.outer) != 1 && g->n > 1) ||
-           (g->m >= FEW_ROWS && !little);
+    return is_half(g->dtype) || g->made[1] || !lines ||
+           (step_of(&g->b.outer) != 1 && g->n > 1) || (g->m >= FEW_ROWS && !little);
 }
 
 /* Cycles of all units on so many threads: what the slowest does, and what one has to wait for another
@@ -221,8 +226,8 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
     double depth = (double)fr__min64(steps_of_k(g, cut), cut->depth);
     double tiles = (double)(fr__ceil_div(rows, isa()->mr[type]) * panels);
     double multiply = (double)(rows * fr__ceil_div(columns, isa()->lanes[type]));
-    double pack = (double)rows * pack_cost(&g->a, g->m * g->k, cut->pack_a) +
-                  (double)columns * pack_cost(&g->b, g->k * g->n, cut->pack_b);
+    double pack = (double)rows * pack_cost(&g->a, g->m * g->k, cut->pack_a, g->made[0]) +
+                  (double)columns * pack_cost(&g->b, g->k * g->n, cut->pack_b, g->made[1]);
     double unit = (multiply + pack + tiles) * depth + 50 * tiles + 500;
     int64_t units = g->batches * cut->parts * row_units * col_units;
     return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.25 : 0));
@@ -261,7 +266,7 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
             r = fr__max64(fr__min64(r, fr__min64(most / c, fr__ceil_div(g->m, 4))), r_from);
             double cost = cost_of(g, cut, r, c, threads);
             if (least == 0 || cost < least) {
-                least = cost;
+                least = cut->cycles = cost;
                 cut->row_units = r;
                 cut->col_units = c;
             }
@@ -279,9 +284,11 @@ static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
     int64_t panels = cut->blocks > 1 ? cut->cols : 1;
     cut->at_b = cut->pack_a ? rounded(tiles * mr * k * size) : 0;
     cut->at_c = cut->at_b + (cut->pack_b ? rounded(panels * nr * k * size) : 0);
-    cut->scratch =
+    cut->at_made =
         cut->at_c +
         (is_half(g->dtype) && cut->parts == 1 ? rounded(cut->rows * cut->cols * nr * size) : 0);
+    int64_t lines = g->made[1] ? fr__max64(mr, nr) : g->made[0] ? mr : 0;
+    cut->scratch = cut->at_made + rounded(lines * k * size);
 }
 
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
@@ -321,6 +328,7 @@ typedef struct {
     char *c;                          /* of its first element, as computed */
     int64_t ldc;
     char *packed_a, *packed_b;
+    char *scratch;
 } unit;
 
 /* A block of k, of A where it lies: as runs of elements equally far apart. */
@@ -358,12 +366,41 @@ static int64_t tile_height(const unit *u, int64_t r, int64_t end)
     return fr__ceil_div(left, fr__ceil_div(left, u->mr));
 }
 
+/* Lines of an operand that isn't there: made, then packed. */
+static void make_lines(const unit *u, const fr__gemm_operand *x, const fr__maker *m,
+                       int64_t line, int64_t n, const block *k, int64_t width, char *to)
+{
+    const fr__gemm *g = u->g;
+    int64_t each = u->cut->pairs ? 2 : 1, from = each * k->k,
+            elements = fr__min64(each * k->n, g->k - from);
+    bool along = step_of(&x->k) == 1; /* else rows of what stands beside k */
+    fr__gemm_operand made = {.outer = {1, {n}, {along ? elements : 1}},
+                             .k = {1, {elements}, {along ? 1 : width}}};
+    char *at = u->scratch + u->cut->at_made;
+    if (along) {
+        int64_t lines = x == &g->a ? g->m : g->n;
+        m->make(m, u->scratch, u->product * lines + line, n, from, elements, at, elements);
+    } else {
+        bool as_packed = n == width && !is_half(g->dtype);
+        m->make(m, u->scratch, u->product * g->k + from, elements, line, n, as_packed ? to : at,
+                width);
+        if (as_packed)
+            return;
+    }
+    if (u->cut->pairs)
+        pack_pairs(&made, at, 0, 0, n, 0, k->n, elements, width, to);
+    else
+        pack_lines(g->dtype, &made, at, 0, 0, n, 0, k->n, width, to);
+}
+
 static void pack_rows(const unit *u, int64_t first, int64_t end, const block *k)
 {
     char *to = u->packed_a;
     for (int64_t r = first, rows; r < end; r += rows, to += u->size * u->mr * k->n) {
         rows = tile_height(u, r, end);
-        if (u->cut->pairs)
+        if (u->at->makes[0])
+            make_lines(u, &u->g->a, u->at->makes[0], r, rows, k, u->mr, to);
+        else if (u->cut->pairs)
             pack_pairs(&u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->g->k, u->mr, to);
         else
             pack_lines(u->g->dtype, &u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->mr,
@@ -384,7 +421,9 @@ static const char *panel_of(const unit *u, bool first, int64_t panel, const bloc
     *brs = u->nr;
     char *to = u->packed_b + (u->cut->blocks > 1 ? u->size * panel * u->nr * k->n : 0);
     int64_t columns = fr__min64(u->nr, g->n - column);
-    if (first && u->cut->pairs)
+    if (first && u->at->makes[1])
+        make_lines(u, &g->b, u->at->makes[1], column, columns, k, u->nr, to);
+    else if (first && u->cut->pairs)
         pack_pairs(&g->b, u->at->b, u->product, column, columns, k->k, k->n, g->k, u->nr, to);
     else if (first)
         pack_lines(g->dtype, &g->b, u->at->b, u->product, column, columns, k->k, k->n, u->nr,
@@ -537,7 +576,7 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_pla
         u.rows = part_of(g->m, cut->grain, row + 1, cut->row_units) - u.row;
         u.panel = part_of(cut->panels, 1, column, cut->col_units);
         u.panels = part_of(cut->panels, 1, column + 1, cut->col_units) - u.panel;
-        u.packed_a = scratch;
+        u.packed_a = u.scratch = scratch;
         u.packed_b = scratch + cut->at_b;
         int64_t first = u.panel * u.nr, width = fr__min64(u.panels * u.nr, g->n - first);
         if (cut->parts > 1) {

@@ -48,6 +48,8 @@ typedef struct fr__gemm {
     int dtype; /* of all three */
     int64_t batches, m, n, k;
     fr__gemm_operand a, b;
+    double made
+        [2]; /* of A, B: 0, or it isn't in memory: cycles to make an element where it is packed */
     int64_t ldc,
         next; /* elements from one row of c to the next, from one product to the next */
 } fr__gemm;
@@ -57,11 +59,14 @@ typedef struct fr__gemm_place {
     const char *a, *b;
     char *c;
     char *sums; /* fr__gemm_sums bytes: C of each part of k, where there are several */
+    const struct fr__maker *makes[2]; /* NULL, or who makes A, B */
 } fr__gemm_place;
 
 /* The product that a prepared CONTRACT or CONV is, but for addresses. */
 struct fr__native_call;
 const fr__gemm *fr__contract_gemm(const struct fr__native_call *c);
+/* Cycles that the product takes, about, whose arrays and parameters these are. */
+double fr__contract_cycles(const struct fr__native_call *c, int threads);
 
 /* A run: so many, from so many after the first. */
 typedef struct fr__gemm_part {
@@ -82,8 +87,9 @@ typedef struct fr__gemm_cut {
     int64_t block;  /* elements of k that are worked on together */
     int64_t parts,
         depth; /* of k: so many, each of so many elements, made one beside the other */
-    size_t at_b, at_c,
-        scratch; /* in scratch: panels of B, C of half precision; all, a thread */
+    size_t at_b, at_c, at_made,
+        scratch; /* in scratch: panels of B, C of half precision, lines to be packed; all, a thread */
+    double cycles; /* that it takes, about */
 } fr__gemm_cut;
 
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads);

@@ -25,12 +25,40 @@ typedef struct fr__native_array {
 
 typedef struct fr__native fr__native;
 
+/* An operand that isn't in memory: a kernel makes parts of it where they are packed (run/prologue.c). It
+ * goes over rows, in each along its vector; for a part these words are others. */
+typedef struct fr__made {
+    uint16_t extent, out; /* how far the vector goes; where the result is */
+    int64_t size;         /* bytes of an element */
+    int nshifts, nrows;
+    struct {
+        uint16_t word;
+        int64_t bytes; /* a step along the vector */
+    } shift[16];       /* what is read */
+    struct {
+        uint16_t word;
+        int64_t times;       /* so many rows apart */
+    } rows[FR_MAX_NDIM + 2]; /* strides of the result */
+    double cycles;           /* to make an element, about */
+} fr__made;
+
+/* Who makes it, in a run. */
+typedef struct fr__maker {
+    const fr__made *made;
+    const struct fr__launch *with;
+    size_t room; /* in a thread's scratch: where it works */
+    /* Rows [row, row + rows), of each elements [at, at + n), to `to`, rows `apart` elements apart. */
+    void (*make)(const struct fr__maker *m, char *scratch, int64_t row, int64_t rows,
+                 int64_t at, int64_t n, char *to, int64_t apart);
+} fr__maker;
+
 typedef struct fr__native_call {
     const fr__native *routine;
     int nin, npar;
     fr__native_array in[FR__INPUTS], out;
     const int64_t *par;
     int place; /* where it runs (core/place.h) */
+    const fr__made *made[2]; /* of a product: NULL, or how this operand comes to be */
     /* What prepare fills in. */
     void *own; /* the routine's, in the arena */
     int phases;
@@ -51,8 +79,8 @@ struct fr__native {
     const char *name;
     /* 0, or -1 with an error. threads: how many there will probably be. */
     int (*prepare)(fr__native_call *c, fr__arena *arena, int threads);
-    /* Part [begin, end) of a phase. data: of the inputs, the output, the temporary block (64-byte
-     * aligned, as scratch). Cannot fail. */
+    /* Part [begin, end) of a phase. data: of the inputs (of one that is made: its fr__maker), the
+     * output, the temporary block (64-byte aligned, as scratch). Cannot fail. */
     void (*run)(const fr__native_call *c, int phase, char *const *data, int64_t begin,
                 int64_t end, char *scratch);
     /* The strip of whole rows of the output (all dimensions but the last count rows) that unit `unit`

@@ -18,7 +18,7 @@ static bool is_light(const fr__plan *p, const fr__step *s)
     for (int j = 0; j < s->npatches; j++)
         if (!s->patches[j].is_leaf && p->stored[s->patches[j].index].output < 0)
             held += p->stored[s->patches[j].index].bytes;
-    return s->kernel && !s->strip && s->range > 0 && held <= SMALL;
+    return s->kernel && !s->strip && !s->made && s->range > 0 && held <= SMALL;
 }
 
 /* Notes by stored buffer the last step that touched it, that wrote it (1 more than its number; 0: none). */

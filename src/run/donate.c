@@ -141,8 +141,8 @@ static int find_order(order *o, const fr__plan *p)
     for (int i = 0; i < p->nsteps; i++)
         for (int j = 0; j < p->steps[i].npatches; j++) {
             const fr__patch *q = &p->steps[i].patches[j];
-            if (q->is_leaf)
-                o->last[q->index] = i;
+            if (q->is_leaf) /* what is read to be packed is read while the product goes on */
+                o->last[q->index] = p->steps[i].made ? fr__step_of_launch(p, i) : i;
             else if (o->first[q->index] < 0)
                 o->first[q->index] = i;
         }
@@ -169,9 +169,7 @@ static bool may_be_in(const order *o, int leaf, const fr__planned_out *out)
             return false;
     int at = o->first[out->stored], last = leaf < 0 ? -1 : o->last[leaf];
     const fr__step *s = &p->steps[at];
-    int begin = at; /* of its launch */
-    while (!p->steps[begin].together || p->steps[begin].strip)
-        begin--;
+    int begin = fr__step_of_launch(p, at);
     if (last < begin)
         return true;
     return last == at && s->kernel && !read_before(p, begin, at, leaf) &&

@@ -52,9 +52,7 @@ static void add_steps(fr__text *to, const fr__plan *p)
 {
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
-        int at = i; /* the launch: it may be one before */
-        while (p->steps[at].strip || !p->steps[at].together)
-            at--;
+        int at = fr__step_of_launch(p, i);
         if (at == i) {
             fr__text_f(to, "  k%d [shape=box, label=\"kernel %d\\n", i, i);
             quote(to, s->ops);

@@ -125,7 +125,7 @@ int fr_program_kernels(const fr_program *p, int room, fr_kernel_info *to)
     for (int i = 0, n = 0; i < p->plan->nsteps && n < room; i++) {
         fr__step *s = &p->plan->steps[i];
         int64_t timed = s->timed;
-        if (s->strip || !s->together) /* told with the one before */
+        if (s->strip || s->made || !s->together) /* told with the one before, or after */
             continue;
         to[n++] = (fr_kernel_info){
             .ops = s->ops,
@@ -310,7 +310,8 @@ char *fr_program_describe(const fr_program *p)
             continue;
         }
         fr__text_f(&to, "kernel %d: range %lld%s\n", i, (long long)s->range,
-                   s->strip      ? ", with the routine before it, row by row"
+                   s->made       ? ", by parts that the routine after it packs"
+                   : s->strip    ? ", with the routine before it, row by row"
                    : s->together ? ""
                                  : ", with the one before it");
         fr__text_add(&to, s->kernel->kernel->text);

@@ -243,14 +243,18 @@ int fr__plan_places(fr__plan *p)
             first = k;
             last = p->steps[k].together > 1 ? k + p->steps[k].together - 1 : k;
         }
-        bool on = k + 1 < p->nsteps && p->steps[k + 1].strip; /* while the next runs, too */
+        int end =
+            last; /* of its launch: while the product runs that packs it, the kernel after */
+        for (; p->steps[end].made; end++)
+            ;
+        end += end + 1 < p->nsteps && p->steps[end + 1].strip;
         for (int j = 0; j < p->steps[k].npatches; j++) {
             const fr__patch *q = &p->steps[k].patches[j];
             if (q->is_leaf)
                 continue;
             if (life[q->index].from < 0)
                 life[q->index].from = first;
-            life[q->index].to = on ? k + 1 : last + more;
+            life[q->index].to = end + more;
         }
     }
     find_bases(p, life, base, taken);

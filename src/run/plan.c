@@ -57,6 +57,8 @@ static int fill_step(fr__plan *p, const fr__trace *t, const int32_t *stored_of, 
     for (int i = 0; i < l->npointers; i++) {
         const fr__pointer *q = &l->pointers[i];
         int node = q->is_leaf ? t->leaves.at[q->node].node : q->node;
+        if (s->made && q->word == s->made->out)
+            continue;                /* it isn't stored */
         if (!t->nodes.at[node].size) /* nothing will be read: no pointer */
             continue;
         if (!q->is_leaf && stored_of[node] < 0)
@@ -89,6 +91,16 @@ static int fill_array(fr__plan *p, const fr__tnode *n, const int64_t *strides,
     return to->shape && to->strides ? 0 : -1;
 }
 
+/* Of a product's operand, stored node `base`: NULL, or how the kernel before it makes it. */
+static const fr__made *made_for(const fr__plan *p, const fr__trace *t, const fr__step *s,
+                                int base)
+{
+    for (const fr__step *by = s; by-- > p->steps && by->made;)
+        if (t->nodes.at[base].group == by - p->steps)
+            return by->made;
+    return NULL;
+}
+
 /* An input: where it lies, as a patch. */
 static int fill_input(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s,
                       int i, int j)
@@ -102,7 +114,10 @@ static int fill_input(fr__plan *p, const fr__trace *t, const int32_t *stored_of,
     if (!leaf && stored_of[place.base] < 0 && base->size)
         return fr__fail_int(FR__E_INTERNAL, "plan: node %d is read and was not stored",
                             place.base);
-    if (base->size)
+    s->native->made[j] = made_for(p, t, s, place.base);
+    if (s->native->made[j])
+        p->stored[stored_of[place.base]].bytes = 0;
+    else if (base->size)
         s->patches[s->npatches++] =
             (fr__patch){(uint16_t)j, leaf, leaf ? base->slot : stored_of[place.base],
                         place.offset * fr__dsize(base->dtype)};
@@ -228,15 +243,40 @@ bool fr__step_writes(const fr__step *s, const fr__patch *q)
 /* Steps become launches: of several steps, here and there. */
 static int join_steps(fr__plan *p)
 {
-    if (fr__plan_strips(p) || (p->place == FR__HOST ? fr__plan_beside(p) : fr__gpu_gather(p)))
+    if (fr__prologues_join(p) || fr__plan_strips(p) ||
+        (p->place == FR__HOST ? fr__plan_beside(p) : fr__gpu_gather(p)))
         return -1;
     for (int i = 0; i < p->nsteps; i++) {
         const fr__step *s = &p->steps[i];
         if (s->together > 1 && fr__launch_about(p, i))
             return -1;
-        p->launches += s->together && !s->strip;
+        p->launches += s->together && !s->strip && !s->made;
     }
     return 0;
+}
+
+/* A kernel; of what is packed for a product one that makes parts of it, if it can. */
+static int lower(fr__plan *p, fr__trace *t, int g, fr__lowered *to)
+{
+    fr__group *group = &t->groups.at[g];
+    if (fr__lower(t, g, to))
+        return -1;
+    if (!group->packed)
+        return 0;
+    fr__made *made = fr__arena_alloc(&p->arena, sizeof *made);
+    if (!made) {
+        fr__kernel_free(to->kernel);
+        return -1;
+    }
+    if (fr__prologue_made(to, group->packed, made)) {
+        made->cycles = group->cycles;
+        p->steps[g].made = made;
+        return 0;
+    }
+    group->packed = 0;
+    group->across = false;
+    fr__kernel_free(to->kernel);
+    return fr__lower(t, g, to);
 }
 
 /* ---- the pipeline, in one breath ---------------------------------------------------- */
@@ -271,7 +311,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     if (fr__simplify(t) || check(t) ||
         (fr__gpu_convolves(t->place) && (fr__convolve(t) || check(t))) || fr__layout(t) ||
         check(t) || fr__split(t) || check(t) || fr__fuse(t) || check(t) || fr__merge(t) ||
-        check(t))
+        check(t) || fr__prologues(t) || check(t))
         goto fail;
     p->nleaves = t->leaves.n;
     p->nliterals = t->literals.n;
@@ -296,7 +336,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
                 fr__text_f(&text, " routine %d: %s\n", g, p->steps[g].native->routine->name);
             continue;
         }
-        if (fr__lower(t, g, &l))
+        if (lower(p, t, g, &l))
             goto fail;
         p->steps[g].kernel = fr__kcache_get(l.kernel);
         if (!p->steps[g].kernel || fill_step(p, t, stored_of, &p->steps[g], &l))

@@ -45,6 +45,9 @@ typedef struct fr__step {    /* a kernel's launch, or a native routine's call */
     int64_t
         strip; /* 0, or it runs on rows of the product before it as they are finished, so many
                        indices a row (strips.c) */
+    const fr__made
+        *made; /* NULL, or nothing is stored: the product after it has parts of it made
+                             as it packs them (prologue.c) */
     bool alone;
     /* This step and those after it, so many in all, are one launch (beside.c, on a GPU gpu_gather.c); 1:
      * by itself; 0: part of such a launch. */
@@ -105,6 +108,8 @@ void fr__plan_release(fr__plan *p);
 fr__plan *fr__plan_for(fr__trace *t);
 fr__plan *fr__plan_known(const uint64_t *key, size_t bytes); /* NULL: not in the cache */
 void fr__plan_clear_cache(void);
+/* The step that step i runs with: itself, or one after or before it. */
+int fr__step_of_launch(const fr__plan *p, int i);
 /* Whether the step writes there. */
 bool fr__step_writes(const fr__step *s, const fr__patch *q);
 /* explain.c: what the steps that are one launch from `first` on say of themselves, as one. */
@@ -112,6 +117,11 @@ int fr__launch_about(fr__plan *p, int first);
 /* explain.c: fills in what a step says of itself. */
 int fr__step_about(fr__plan *p, const fr__trace *t, int group, const int32_t *stored_of);
 
+/* prologue.c: what is made where the product after it packs it; in a fused trace. */
+int fr__prologues(fr__trace *t);
+/* What is different for parts, in a kernel lowered for that; false: it can't make parts of rows. */
+bool fr__prologue_made(const fr__lowered *l, int64_t row, fr__made *to);
+int fr__prologues_join(fr__plan *p); /* what steps say of themselves */
 /* strips.c: kernels that run with the product before them. */
 int fr__plan_strips(fr__plan *p);
 /* Whether kernel step `step` runs while a product that reads this goes on. */

@@ -146,6 +146,17 @@ typedef struct {
 /* Whether step i runs on the rows of the one before. */
 static bool is_strip(const fr__plan *p, int i) { return i < p->nsteps && p->steps[i].strip; }
 
+/* Kernel i as it is launched, its words from *words on; they go past them. */
+static fr__launch bound_launch(const running *r, int i, uint64_t **words)
+{
+    const fr__step *s = &r->p->steps[i];
+    uint64_t *its = *words;
+    fr__step_words(r->p, s, r->leaves, r->literals, r->stored, its);
+    copy_function(its);
+    *words += s->nwords;
+    return launch_of(s, r->fns[i], its, r->threads);
+}
+
 /* Routine i, and kernel i + 1 where that goes over the rows that it makes. */
 static void run_native(const running *r, int i)
 {
@@ -157,14 +168,20 @@ static void run_native(const running *r, int i)
     }
     fr__native_launch l = {
         .call = s->native, .data = data, .alone = s->alone, .threads = r->threads};
-    fr__launch with;
+    fr__launch with, makes[2];
+    fr__maker makers[2];
+    uint64_t *words = r->words;
     if (is_strip(r->p, i + 1)) {
-        const fr__step *next = s + 1;
-        fr__step_words(r->p, next, r->leaves, r->literals, r->stored, r->words);
-        copy_function(r->words);
-        with = launch_of(next, r->fns[i + 1], r->words, r->threads);
+        with = bound_launch(r, i + 1, &words);
         l.strips = &with;
-        l.strip = next->strip;
+        l.strip = s[1].strip;
+    }
+    l.makers = makers;
+    for (int k = i - 1; k >= 0 && r->p->steps[k].made; k--) {
+        const fr__made *made = r->p->steps[k].made;
+        makes[l.nmakers] = bound_launch(r, k, &words);
+        makers[l.nmakers] = (fr__maker){.made = made, .with = &makes[l.nmakers]};
+        data[s->native->made[1] == made] = (char *)&makers[l.nmakers++];
     }
     double start = FR__UNLIKELY(fr__debug() >= 2) ? fr__now() : 0;
     fr__cpu_native(&l, r->space);
@@ -214,12 +231,20 @@ static size_t step_space(const fr__plan *p, fr__kfn *const *fns, int i, int thre
     }
     if (!s->native) {
         l = launch_of(s, fns[i], NULL, threads);
-        return s->strip || (fns[i] && !s->scratch) ? 0 : fr__cpu_space(&l);
+        return s->strip || s->made || (fns[i] && !s->scratch) ? 0 : fr__cpu_space(&l);
     }
     fr__native_launch n = {.call = s->native, .alone = s->alone, .threads = threads};
     if (is_strip(p, i + 1)) {
         l = launch_of(s + 1, fns[i + 1], NULL, threads);
         n.strips = &l;
+    }
+    fr__launch makes[2];
+    fr__maker makers[2];
+    n.makers = makers;
+    for (int k = i - 1; k >= 0 && p->steps[k].made; k--) {
+        makes[n.nmakers] = launch_of(p->steps + k, fns[k], NULL, threads);
+        makers[n.nmakers] = (fr__maker){.with = &makes[n.nmakers]};
+        n.nmakers++;
     }
     return fr__cpu_native_space(&n);
 }
@@ -405,7 +430,7 @@ int fr__plan_run(fr__plan *p, uint16_t stream, fr_array *const *arrays, const in
     running r = {p, leaves, stored, literals, fns, words, launches, space, threads};
     for (int i = 0; i < p->nsteps; i++) {
         fr__step *s = &p->steps[i];
-        if (s->strip || !s->together)
+        if (s->strip || s->made || !s->together)
             continue;
         if (i && !given && asker.ask && stopped())
             goto out;

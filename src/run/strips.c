@@ -147,11 +147,15 @@ bool fr__strip_reads(const fr__plan *p, int step, bool leaf, int index)
 {
     if (!p->steps[step].strip)
         return false;
-    const fr__step *by = &p->steps[step - 1];
-    for (int j = 0; j < by->npatches; j++) {
-        const fr__patch *q = &by->patches[j];
-        if (q->word != by->native->nin && q->is_leaf == leaf && q->index == index)
-            return true;
-    }
+    int product = step - 1, at = product; /* and what makes its operands */
+    do {
+        const fr__step *by = &p->steps[at];
+        for (int j = 0; j < by->npatches; j++) {
+            const fr__patch *q = &by->patches[j];
+            if ((!by->native || q->word != by->native->nin) && q->is_leaf == leaf &&
+                q->index == index)
+                return true;
+        }
+    } while (at-- > 0 && p->steps[at].made);
     return false;
 }

@@ -156,7 +156,7 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
     memset(space, 0xff, scratch); /* NaN: nothing is read that wasn't written */
     space[scratch] = 0x5a;
     size_t sums = fr__gemm_sums(&g, &cut);
-    fr__gemm_place at = {a.data, b.data, c, malloc(sums + 1)};
+    fr__gemm_place at = {.a = a.data, .b = b.data, .c = c, .sums = malloc(sums + 1)};
     memset(at.sums, 0xff, sums);
     int64_t units = g.batches * cut.parts * cut.row_units * cut.col_units, half = units / 2;
     fr__gemm_run(&g, &cut, &at, half, units, space);

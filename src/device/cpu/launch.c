@@ -128,9 +128,39 @@ static size_t native_scratch(const fr__native_launch *l)
     return l->call->scratch ? rounded(l->call->scratch) : 0;
 }
 
+/* Its words, and what the interpreter needs. */
+static size_t maker_space(const fr__launch *l)
+{
+    return rounded(sizeof(uint64_t) * (size_t)l->kernel->nword) + thread_space(l);
+}
+
 static size_t native_space(const fr__native_launch *l)
 {
-    return native_scratch(l) + (l->strips ? thread_space(l->strips) : 0);
+    size_t bytes = native_scratch(l) + (l->strips ? thread_space(l->strips) : 0);
+    for (int i = 0; i < l->nmakers; i++)
+        bytes += maker_space(l->makers[i].with);
+    return bytes;
+}
+
+/* Makes a part of an operand: the kernel with other words. */
+static void make_part(const fr__maker *m, char *scratch, int64_t row, int64_t rows, int64_t at,
+                      int64_t n, char *to, int64_t apart)
+{
+    const fr__made *made = m->made;
+    const fr__launch *l = m->with;
+    size_t bytes = sizeof(uint64_t) * (size_t)l->kernel->nword;
+    uint64_t *words = (uint64_t *)(void *)(scratch + m->room);
+    memcpy(words, l->words, bytes);
+    words[made->extent] = (uint64_t)n;
+    words[made->out] = (uintptr_t)to - (uint64_t)(row * apart * made->size);
+    for (int i = 0; i < made->nshifts; i++)
+        words[made->shift[i].word] += (uint64_t)(at * made->shift[i].bytes);
+    for (int i = 0; i < made->nrows; i++)
+        words[made->rows[i].word] = (uint64_t)(made->rows[i].times * apart);
+    if (l->fn)
+        l->fn(words, row, row + rows, NULL);
+    else
+        fr__interp(l->kernel, words, row, row + rows, NULL, scratch + m->room + rounded(bytes));
 }
 
 /* Before the threads' spaces: how many units of each strip are done. */
@@ -176,7 +206,13 @@ static void run_native(void *ctx, int64_t begin, int64_t end, int thread)
 
 void fr__cpu_native(const fr__native_launch *l, char *space)
 {
-    size_t bytes = counters(l);
+    size_t bytes = counters(l),
+           room = native_scratch(l) + (l->strips ? thread_space(l->strips) : 0);
+    for (int i = 0; i < l->nmakers; i++) {
+        l->makers[i].make = make_part;
+        l->makers[i].room = room;
+        room += maker_space(l->makers[i].with);
+    }
     atomic_int *done = (atomic_int *)(void *)space;
     if (bytes) {
         memset(space, 0, bytes);
