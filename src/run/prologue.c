@@ -176,6 +176,9 @@ static void consider(state *s, int g, product *p, int j)
         if (s->uses[i] != 1)
             return;
     int64_t row = row_of(n, j, x, p->place[j].strides);
+    bool across = p->place[j].strides[x->ndim - 1] == 1 ? j == 1 : j == 0;
+    if (across && (j == 0 || fr__gemm_tiles()->nr[n->dtype == FR_FLOAT64] % FR__LANES))
+        return; /* a tile's rows would be parts of vectors */
     double read = read_by(s, made_by);
     if (s->uses[base] != 1 || !row || read < 0)
         return;
@@ -191,7 +194,7 @@ static void consider(state *s, int g, product *p, int j)
     if (pays) {
         s->t->groups.at[made_by].packed = row;
         s->t->groups.at[made_by].cycles = p->made[j].cycles;
-        s->t->groups.at[made_by].across = p->place[j].strides[x->ndim - 1] == 1 && j == 1;
+        s->t->groups.at[made_by].across = across;
         s->made[g][j] = made_by;
         s->moves[made_by] = true;
     } else {

@@ -33,11 +33,11 @@ kernels  1
 reads    x 1
 close    numpy 1e-3
 
-# transposed
+# transposed: a tile would have parts of vectors
 in       x float32[520,400] normal
 in       w float32[520,300] normal
 out      maximum(x, 0).T @ w
-kernels  1
+kernels  2
 close    numpy 1e-3
 
 # both operands
