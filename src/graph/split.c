@@ -35,7 +35,7 @@ enum {
     RUN = 64,           /* elements of a piece that lie together, at least */
     LONG_ROW = 1 << 16, /* elements of a row that no longer stays in a core's cache */
     COLUMN_PIECE =
-        32, /* rows of a piece where it is kept: as many streams as prefetch follows */
+        64, /* rows of a piece where it is kept: of up to 4096 columns they stay in L2 */
     ENOUGH_ROWS = 64, /* results that go in parallel by themselves */
     LOOK = 24,        /* nodes looked at for what c depends on */
 };

@@ -83,7 +83,7 @@ int fr__kb_axis(fr__kb *b, fr__kaxis axis)
 static bool same_access(const fr__kb *b, const fr__kaccess *x, const fr__kaccess *y)
 {
     if (x->buf != y->buf || x->vec != y->vec || x->nterm != y->nterm || x->nt != y->nt ||
-        x->vaxis != y->vaxis || !x->prefetch != !y->prefetch)
+        x->vaxis != y->vaxis || !x->prefetch != !y->prefetch || x->sparse != y->sparse)
         return false;
     if (x->vec == FR__VEC_STRIDE &&
         b->words.at[x->vstride].value != b->words.at[y->vstride].value)

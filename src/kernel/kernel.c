@@ -279,6 +279,8 @@ static void put_access(writer *w, const fr__kaccess *access)
     put(w, access->vec <= FR__VEC_STRIDE ? vec[access->vec] : " ?");
     if (access->nt)
         put(w, " nt");
+    if (access->sparse)
+        put(w, " sparse");
     if (access->prefetch)
         put_tagged(w, " prefetch w", access->prefetch);
     if (access->vec != FR__VEC_NONE) {
@@ -349,7 +351,7 @@ size_t fr__kernel_words(const fr__kernel *k, size_t room, uint64_t *to)
     for (int i = 0; i < k->naccess; i++) {
         const fr__kaccess *a = &k->access[i];
         *to++ = a->buf | (uint64_t)a->vec << 16 | (uint64_t)a->nterm << 24 |
-                (uint64_t)a->nt << 32 | (uint64_t)a->prefetch << 40;
+                (uint64_t)a->nt << 32 | (uint64_t)a->sparse << 33 | (uint64_t)a->prefetch << 40;
         *to++ = a->vstride | (uint64_t)(uint16_t)a->vaxis << 16;
         for (int t = 0; t < a->nterm; t++)
             *to++ = a->term[t].axis | (uint64_t)a->term[t].word << 16;

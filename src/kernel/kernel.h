@@ -164,6 +164,7 @@ typedef struct fr__kaccess {
                 FR__LANES*U elements, base aligned to 64 bytes, so every full vector is aligned */
     uint16_t prefetch; /* load, UNIT: 0, or a word: that many elements further on will be wanted
                           soon (a hint: nothing happens if that is past the end) */
+    bool sparse; /* prefetch: some of them are enough, the hardware follows; not into L1 */
     uint16_t vstride;
     int16_t vaxis; /* the vector axis, -1 for NONE */
     struct {

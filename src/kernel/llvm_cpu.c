@@ -348,10 +348,11 @@ static value load_part(emitter *m, int i, value p, value stride, int u)
         value q = gep(e, fr__emit_storage(e, dtype, 0), p, c64(e, u * LANES));
         raw = fr__llvm.BuildLoad2(e->at, fr__emit_storage(e, dtype, LANES), q, "");
         fr__llvm.SetAlignment(raw, (unsigned)fr__dsize(dtype));
-        int ahead = e->k->access[e->k->ins[i].imm].prefetch;
-        if (ahead) {
+        const fr__kaccess *access = &e->k->access[e->k->ins[i].imm];
+        int ahead = access->prefetch;
+        if (ahead && !(access->sparse && u % 2)) {
             value next = gep(e, fr__emit_storage(e, dtype, 0), q, fr__emit_word(e, ahead));
-            value hint[4] = {next, c32(e, 0), c32(e, m->to_l2 ? 2 : 3),
+            value hint[4] = {next, c32(e, 0), c32(e, m->to_l2 || access->sparse ? 2 : 3),
                              c32(e, 1)}; /* read, where to, data */
             fr__emit_call(e, "llvm.prefetch", &e->data, 1, hint, 4);
         }

@@ -25,7 +25,7 @@ enum {
         40, /* operations of a body that two vectors at once still do good: longer chains would
                        fill what the processor looks ahead */
     LONG = 512,     /* elements of rows that are worth a stream of their own */
-    FEW = 4,        /* of them at a time */
+    FEW = 8,        /* of them at a time */
     MOST_ROWS = 4,  /* of scratch memory for what is reduced: as many stages ... */
     MOST_AXES = 6,  /* ... of so many axes have no more loops than a kernel may */
     SHORT_AXIS = 8, /* too short to be the vector, if a longer one is there */

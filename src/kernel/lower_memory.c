@@ -7,6 +7,7 @@
 
 enum {
     SCRATCH_LIMIT = 256 << 10, /* bytes of a row's kept values: well inside L2 */
+    AHEAD = 512,               /* bytes */
     LARGE = 256 << 10,         /* bytes of a result that is worth going past the cache */
 };
 
@@ -183,27 +184,52 @@ int fr__lower_number(fr__lowering *s, const fr__index *m)
     return sum < 0 ? fr__kconst(kb, FR__KI64, 0) : sum;
 }
 
+/* Elements from a row to the next one of the root loop, as a word; 0: they are not known. */
+static int to_next_row(fr__lowering *s, const fr__kaccess *a, int64_t *elements)
+{
+    const fr__lower_axis *vec = &s->axis[s->vec];
+    for (int k = 0; k < a->nterm && !s->kb.failed; k++)
+        if (a->term[k].axis == s->root) {
+            *elements = s->kb.words.at[a->term[k].word].value;
+            return a->term[k].word;
+        }
+    *elements = vec->split >= 0 && s->axis[vec->split].kaxis == s->root ? vec->block : 0;
+    for (int f = 0; f < s->naxes; f++) /* rows of pieces */
+        for (int k = 0; k < a->nterm && !s->kb.failed; k++)
+            if (a->term[k].axis == s->axis[f].kaxis && s->axis[f].split >= 0 &&
+                s->axis[s->axis[f].split].kaxis == s->root)
+                *elements = s->kb.words.at[a->term[k].word].value * s->axis[f].block;
+    return *elements > 0 ? fr__kb_int(&s->kb, *elements) : 0;
+}
+
 /* While a later stage works on a row that is in cache, the next one is fetched: otherwise memory
  * would be idle there, and the processor in the first stage. Best where there is much to compute,
- * else beside the stores of the last stage, as a copy does it. */
+ * else beside the stores of the last stage, as a copy does it. There hints for all lines would take
+ * longer than what they are for: every second one sets the hardware's prefetchers going. */
 static void prefetch_next_row(fr__lowering *s, const fr__tnode *n, fr__kaccess *a)
 {
-    enum { AHEAD = 8 }; /* rows of which some elements are wanted */
+    enum { ROWS_AHEAD = 8 }; /* of which some elements are wanted */
     const fr__host_info *host = fr__host();
     if (s->group->across && a->vec == FR__VEC_UNIT && a->nterm && !s->kb.failed)
         a->prefetch = (uint16_t)fr__kb_int(
-            &s->kb, AHEAD * s->kb.words.at[a->term[a->nterm - 1].word].value);
-    int64_t bytes = n->size * fr__dsize(n->dtype);
-    if (s->stage != s->fetching || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced ||
-        bytes < 2 * host->l2)
+            &s->kb, ROWS_AHEAD * s->kb.words.at[a->term[a->nterm - 1].word].value);
+    int64_t bytes = n->size * fr__dsize(n->dtype), row;
+    if (s->by_rows || s->stage != s->fetching || a->vec != FR__VEC_UNIT ||
+        !s->axis[s->vec].reduced || bytes < 2 * host->l2)
         return;
-    for (int k = 0; k < a->nterm; k++)
-        if (a->term[k].axis == s->root) {
-            int64_t row =
-                s->kb.failed ? 0 : s->kb.words.at[a->term[k].word].value * fr__dsize(n->dtype);
-            if (row > 0 && row <= host->l2 / 4)
-                a->prefetch = a->term[k].word;
-        }
+    int word = to_next_row(s, a, &row);
+    if (row > 0 && row * fr__dsize(n->dtype) <= host->l2 / 4) {
+        a->prefetch = (uint16_t)word;
+        a->sparse = !s->fetching_all;
+    }
+}
+
+/* By rows: a few streams side by side; the hardware doesn't follow them all by itself. */
+static void prefetch_in_row(fr__lowering *s, const fr__tnode *n, fr__kaccess *a)
+{
+    if (s->by_rows && a->vec == FR__VEC_UNIT &&
+        n->size * fr__dsize(n->dtype) >= 2 * fr__host()->l2)
+        a->prefetch = (uint16_t)fr__kb_int(&s->kb, AHEAD / fr__dsize(n->dtype));
 }
 
 int fr__lower_load(fr__lowering *s, int i, const fr__index *m)
@@ -217,6 +243,7 @@ int fr__lower_load(fr__lowering *s, int i, const fr__index *m)
         a.buf = (uint16_t)fr__lower_buffer(s, i, at->offset, FR__BUF_IN);
         fr__lower_address(s, &a, at);
         prefetch_next_row(s, n, &a);
+        prefetch_in_row(s, n, &a);
         return fr__k(kb, FR__K_LOAD, type, -1, -1, -1, fr__kb_access(kb, &a));
     }
     /* Strides that don't go with these axes: the element number fr__taken apart, dimension by

@@ -265,7 +265,7 @@ int fr__lower_body(fr__lowering *s)
     s->fetching = stages > 1 ? stages - 1 : -1;
     for (int stage = stages - 1; stage > 0; stage--)
         if (stage_cost(s, stage) >= MUCH)
-            s->fetching = stage;
+            s->fetching = stage, s->fetching_all = true;
     for (int stage = 0; stage < stages && !s->kb.failed; stage++)
         if (make_stage(s, stage))
             return -1;

@@ -115,7 +115,7 @@ TEST(words_hold_all_of_the_text)
     CHECK_EQ(fr__kernel_check(&m.k), 0);
     char *text = written(before, FR__COUNT(before), &n);
     CHECK(n <= FR__COUNT(before));
-    for (int i = 0; i < 28; i++) {
+    for (int i = 0; i < 29; i++) {
         two_accesses();
         switch (i) {
         case 0: m.k.nword++; break;
@@ -146,6 +146,7 @@ TEST(words_hold_all_of_the_text)
         case 25: m.ins[6].a = 0; break;
         case 26: m.ins[6].type = FR__KI32; break;
         case 27: m.k.nins--; break;
+        case 28: m.access[0].sparse = true; break;
         }
         char *now = written(after, FR__COUNT(after), &k);
         bool told = k != n || memcmp(before, after, 8 * n) != 0;
