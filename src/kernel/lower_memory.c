@@ -205,7 +205,8 @@ static int to_next_row(fr__lowering *s, const fr__kaccess *a, int64_t *elements)
 /* While a later stage works on a row that is in cache, the next one is fetched: otherwise memory
  * would be idle there, and the processor in the first stage. Best where there is much to compute,
  * else beside the stores of the last stage, as a copy does it. There hints for all lines would take
- * longer than what they are for: every second one sets the hardware's prefetchers going. */
+ * longer than what they are for: every second one sets the hardware's prefetchers going. An array
+ * that isn't read in that stage is fetched in the last one. */
 static void prefetch_next_row(fr__lowering *s, const fr__tnode *n, fr__kaccess *a)
 {
     enum { ROWS_AHEAD = 8 }; /* of which some elements are wanted */
@@ -214,13 +215,17 @@ static void prefetch_next_row(fr__lowering *s, const fr__tnode *n, fr__kaccess *
         a->prefetch = (uint16_t)fr__kb_int(
             &s->kb, ROWS_AHEAD * s->kb.words.at[a->term[a->nterm - 1].word].value);
     int64_t bytes = n->size * fr__dsize(n->dtype), row;
-    if (s->by_rows || s->stage != s->fetching || a->vec != FR__VEC_UNIT ||
-        !s->axis[s->vec].reduced || bytes < 2 * host->l2)
+    bool here = s->stage == s->fetching || (s->stage == s->stages - 1 && s->stage > 0);
+    if (s->by_rows || !here || a->vec != FR__VEC_UNIT || !s->axis[s->vec].reduced ||
+        bytes < 2 * host->l2)
         return;
+    for (int k = 0; s->stage != s->fetching && k < s->kb.access.n; k++)
+        if (s->kb.access.at[k].buf == a->buf && s->kb.access.at[k].prefetch)
+            return; /* was fetched in an earlier stage */
     int word = to_next_row(s, a, &row);
     if (row > 0 && row * fr__dsize(n->dtype) <= host->l2 / 4) {
         a->prefetch = (uint16_t)word;
-        a->sparse = !s->fetching_all;
+        a->sparse = !s->fetching_all || s->stage != s->fetching;
     }
 }
 

@@ -261,7 +261,7 @@ static int make_stage(fr__lowering *s, int stage)
 /* What happens for one index of the kept axes. */
 int fr__lower_body(fr__lowering *s)
 {
-    int stages = plan_stages(s);
+    int stages = s->stages = plan_stages(s);
     s->fetching = stages > 1 ? stages - 1 : -1;
     for (int stage = stages - 1; stage > 0; stage--)
         if (stage_cost(s, stage) >= MUCH)

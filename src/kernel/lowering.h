@@ -53,8 +53,9 @@ typedef struct fr__lowering {
     int chunk;   /* final axis of the vector's pieces, -1: it isn't cut */
     int few, row; /* by rows: final axes of a few rows, and of the rows */
     int64_t scratch_at;
-    int root;          /* kernel axis of the root loop */
-    int stage;         /* the one being made */
+    int root;  /* kernel axis of the root loop */
+    int stage; /* the one being made */
+    int stages;
     int fetching;      /* the one that fetches the next row */
     bool fetching_all; /* each line of it */
     int64_t bytes;

@@ -149,8 +149,8 @@ fr_array *(fr_matmul)(fr_array *a, fr_array *b)
     } else if (!fr__failed()) {
         int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
         if (wants_tiles(a, b, dtype)) {
-            y = a->op == FR__OP_div || a->op == FR__OP_CAST ? fr__attention_written_out(a, b)
-                                                            : NULL;
+            bool softmax = a->op == FR__OP_mul || a->op == FR__OP_div || a->op == FR__OP_CAST;
+            y = softmax ? fr__attention_written_out(a, b) : NULL;
             if (!y && !fr__failed())
                 y = tiled(a, b, dtype);
             fr__settle(2, both);

@@ -266,6 +266,9 @@ fr_array *fr__elementwise(int op, int n, fr_array *const *x)
         y = fr__complex_elementwise(op, n, x);
         goto done;
     }
+    if (op == FR__OP_div && x[0]->op == FR__OP_exp &&
+        ((y = fr__softmax_written_out(x[0], x[1])) || fr__failed()))
+        goto done;
     bool select = fr__ops[op].rule == FR__RULE_SELECT, good = true, weak = true;
     for (int i = 0; i < n; i++) {
         in[i] = operand(x[i], select && !i ? FR_BOOL : rule.compute, ndim, shape);

@@ -113,6 +113,9 @@ static inline bool fr__is_base(int op, int npar, const int64_t *par)
 
 /* Elementwise operations of any class, by number; operands as fr_add takes them. */
 fr_array *fr__elementwise(int op, int n, fr_array *const *x);
+/* e / sum as a softmax, where it is one written out and not computed yet (recognise.c). NULL, without
+ * an error: it isn't. */
+fr_array *fr__softmax_written_out(fr_array *e, fr_array *sum);
 /* The dtype that operands of these dtypes are brought to (FR_DTYPE_COUNT and an error where an
  * operation can't take them), and the result's. */
 typedef struct fr__dtypes_rule {

@@ -1,10 +1,12 @@
-/* recognise.c - attention that is written out
+/* recognise.c - softmax and attention that are written out
  *
+ *   exp(x - max(x)) / sum(exp(x - max(x)))
  *   softmax(q @ k^T * scale + mask) @ v
  *
- * As it is built: the last product asks whether its left side is such a softmax, not computed yet, and
- * if so is attention itself, in one pass, with attention's derivatives. The softmax may be the library's
- * or exp(s - max(s)) / sum(exp(s - max(s))); the scale a factor or a divisor; the mask something
+ * As they are built. The quotient asks whether it is such a one along the last axis, not computed yet, and
+ * if so is the library's softmax: what comes from the largest element cancels in derivatives, so that
+ * none goes through it. The product asks whether its left side is a softmax, and if so is attention itself,
+ * in one pass, with attention's derivatives. The scale may be a factor or a divisor; the mask something
  * added, or where(mask, s, -inf or a finite number below -1e8); in higher precision or not.
  */
 #include <math.h>
@@ -68,17 +70,39 @@ static bool reduces_rows(seen *s, fr_array *x, int op, const fr_array *of)
            r->par[0] == (int64_t)1 << (of->ndim - 1);
 }
 
-/* The scores that p is the softmax of, row by row. */
-static fr_array *scores_of(seen *s, fr_array *p)
+/* What e / sum is the softmax of, row by row. */
+static fr_array *quotient_of(seen *s, fr_array *e, fr_array *sum)
 {
-    fr_array **division = inputs(s, p, FR__OP_div);
-    fr_array *e = division ? division[0] : NULL, **power = inputs(s, e, FR__OP_exp),
+    fr_array **power = inputs(s, e, FR__OP_exp),
              **difference = power ? inputs(s, power[0], FR__OP_sub) : NULL;
-    if (!difference || !e->ndim || !reduces_rows(s, division[1], FR__OP_REDUCE_sum, e))
+    if (!difference || !e->ndim || !reduces_rows(s, sum, FR__OP_REDUCE_sum, e))
         return NULL;
     fr_array *x = difference[0];
     return x->ndim == e->ndim && reduces_rows(s, difference[1], FR__OP_REDUCE_max, x) ? x
                                                                                       : NULL;
+}
+
+/* The scores that p is the softmax of. */
+static fr_array *scores_of(seen *s, fr_array *p)
+{
+    fr_array **in = inputs(s, p, FR__OP_div);
+    if (in)
+        return quotient_of(s, in[0], in[1]);
+    in = inputs(s, p, FR__OP_mul);
+    fr_array **inverse = in ? inputs(s, below(s, in[1], false), FR__OP_reciprocal) : NULL;
+    return inverse ? quotient_of(s, in[0], inverse[0]) : NULL;
+}
+
+fr_array *fr__softmax_written_out(fr_array *e, fr_array *sum)
+{
+    seen s = {.n = 0};
+    bool whole = fr__is_float(e->dtype) && fr__dsize(e->dtype) >= 4 && sum->ndim == e->ndim &&
+                 sum->dtype == e->dtype;
+    fr_array *x = whole ? quotient_of(&s, e, sum) : NULL, *y = NULL;
+    if (x && x->dtype == e->dtype && sum->dims[e->ndim - 1] == 1)
+        y = fr_softmax(x, &(fr_reduce_options){.axes = (int[]){-1}, .naxes = 1});
+    let_go(&s);
+    return y;
 }
 
 /* ---- scores: a product, scaled, masked --------------------------------------------------------- */

@@ -97,6 +97,20 @@ static fr_array *as_float(fr_array *x)
     return fr_astype(x, good ? (fr_dtype)x->dtype : FR_FLOAT32);
 }
 
+/* The same in float32 where it is of 16 bits, whose sums and squares may be beyond their range. */
+static fr_array *as_wide_float(fr_array *x)
+{
+    bool half = x->dtype == FR_FLOAT16 || x->dtype == FR_BFLOAT16;
+    return half ? fr_astype(x, FR_FLOAT32) : as_float(x);
+}
+
+/* What was made of such values, as they were. */
+static fr_array *narrowed(fr_array *y, int dtype)
+{
+    bool half = dtype == FR_FLOAT16 || dtype == FR_BFLOAT16;
+    return y && half ? fr__then(y, fr_astype(y, (fr_dtype)dtype)) : y;
+}
+
 /* |x|^2 */
 static fr_array *squared(fr_array *x)
 {
@@ -121,7 +135,7 @@ static fr_array *scaled(fr_array *x, double by)
 
 static fr_array *mean(fr_array *x, int64_t mask, bool keepdims)
 {
-    fr_array *f = as_float(x);
+    fr_array *f = as_wide_float(x);
     if (!f)
         return NULL;
     return scaled(fr__then(f, reduce(FR__OP_REDUCE_sum, f, mask, keepdims)),
@@ -132,18 +146,18 @@ fr_array *fr_mean(fr_array *x, const fr_reduce_options *o)
 {
     if (!fr__operands(1, &x))
         return NULL;
+    int dtype = x->dtype;
     int64_t mask = fr__axis_mask("mean", x, o);
-    return mask < 0 ? NULL : mean(x, mask, o && o->keepdims);
+    return mask < 0 ? NULL : narrowed(mean(x, mask, o && o->keepdims), dtype);
 }
 
-fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
+/* In float32 for types of 16 bits. */
+static fr_array *variance(fr_array *x, const fr_reduce_options *o)
 {
-    if (!fr__operands(1, &x))
-        return NULL;
     int64_t mask = fr__axis_mask("var", x, o);
     if (mask < 0)
         return NULL;
-    fr_array *m = mean(x, mask, true), *f = as_float(x);
+    fr_array *m = mean(x, mask, true), *f = as_wide_float(x);
     fr_array *d = (fr_sub)(f, m);
     fr__discard(m);
     fr__discard(f);
@@ -158,10 +172,21 @@ fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
     return scaled(s, n > 0 ? 1 / n : HUGE_VAL);
 }
 
+fr_array *fr_var(fr_array *x, const fr_reduce_options *o)
+{
+    if (!fr__operands(1, &x))
+        return NULL;
+    int dtype = x->dtype;
+    return narrowed(variance(x, o), dtype);
+}
+
 fr_array *fr_std(fr_array *x, const fr_reduce_options *o)
 {
-    fr_array *v = fr_var(x, o);
-    return v ? fr__then(v, fr_sqrt(v)) : NULL;
+    if (!fr__operands(1, &x))
+        return NULL;
+    int dtype = x->dtype;
+    fr_array *v = variance(x, o);
+    return v ? narrowed(fr__then(v, fr_sqrt(v)), dtype) : NULL;
 }
 
 /* m + log(sum(exp(x - m))), m the largest; where m is infinite it is the result's, not NaN. */
@@ -218,9 +243,14 @@ fr_array *fr_softmax(fr_array *x, const fr_reduce_options *o)
     if (m) /* whatever is subtracted, the result and its derivatives are the same */
         m = fr__then(m, fr_stop_gradient(m));
     fr_array *d = (fr_sub)(f, m), *e = fr_exp(d);
-    fr_array *s = e ? reduce(FR__OP_REDUCE_sum, e, mask, true) : NULL;
-    fr_array *y = (fr_div)(e, s);
-    fr_array *made[] = {f, m, d, e, s};
+    fr_array *s = e ? reduce(FR__OP_REDUCE_sum, e, mask, true) : NULL, *r = NULL, *y;
+    if (s && fr__dsize(f->dtype) >= 4) { /* 1 <= s: a division a row, here and in derivatives */
+        r = fr_reciprocal(s);
+        y = (fr_mul)(e, r);
+    } else {
+        y = (fr_div)(e, s);
+    }
+    fr_array *made[] = {f, m, d, e, s, r};
     for (int i = 0; i < FR__COUNT(made); i++)
         fr__discard(made[i]);
     return y;
