@@ -65,13 +65,16 @@ demo: build
 	@$(IN_STAGE) $(PYTHON_BIN) bench/training.py
 	@FERRULE_CACHE_DIR="$(CURDIR)/build/test-cache" $(RELEASE)/examples/gelu
 
-# Every part runs even if an earlier one failed; the closing line adds them up.
+# Python's tests run beside the C tests, which leave cores idle. Every part runs even if another one
+# failed; the closing line adds them up.
 test: build
 	@mkdir -p $(RESULTS); rm -f $(RESULTS)/pytest.xml $(RELEASE)/meson-logs/testlog.json; \
 	failed=0; \
-	$(MESON) test -C $(RELEASE) --no-rebuild --print-errorlogs || failed=1; \
 	$(IN_STAGE) $(PYTHON_BIN) -m pytest -q --junitxml=$(RESULTS)/pytest.xml $(PYTEST_ARGS) \
-		|| failed=1; \
+		>$(RESULTS)/pytest.txt 2>&1 & python=$$!; \
+	$(MESON) test -C $(RELEASE) --no-rebuild --print-errorlogs || failed=1; \
+	wait $$python || failed=1; \
+	cat $(RESULTS)/pytest.txt; \
 	$(PYTHON_BIN) tools/summary $(RELEASE)/meson-logs/testlog.json $(RESULTS)/pytest.xml \
 		|| failed=1; \
 	exit $$failed
@@ -106,20 +109,23 @@ export ASAN_OPTIONS ?= detect_stack_use_after_return=1
 export UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 
+# meson builds what its tests need before it runs them.
 define other_build # name, options of meson setup, options of meson test
 	@rm -f build/$(1)/meson-logs/testlog.json
 	@$(call configure_folder,build/$(1),$(OTHER) $(2))
-	@$(NINJA) -C build/$(1) $(NINJA_ARGS)
-	@$(MESON) test -C build/$(1) --no-rebuild --print-errorlogs --timeout-multiplier=4 $(3)
+	@$(MESON) test -C build/$(1) --print-errorlogs --timeout-multiplier=4 $(3)
 endef
 
+# Optimised little, so that sources compile soon, with the lines in the debug information only.
+SANITIZER = -Doptimization=1 -Dc_args=-g1 -Db_lundef=false
+
 asan: setup
-	$(call other_build,asan,-Db_sanitize=address$(comma)undefined -Db_lundef=false,--wrapper "$(CURDIR)/tools/asan-run")
+	$(call other_build,asan,$(SANITIZER) -Db_sanitize=address$(comma)undefined,--wrapper "$(CURDIR)/tools/asan-run")
 
 ubsan: asan
 
 tsan: setup
-	$(call other_build,tsan,-Db_sanitize=thread -Db_lundef=false,--suite threads)
+	$(call other_build,tsan,$(SANITIZER) -Db_sanitize=thread,--suite threads)
 
 hard: setup
 	$(call other_build,hard,-Dhard=true,)

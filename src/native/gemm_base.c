@@ -1,9 +1,5 @@
 /* gemm_base.c - the inner loops of matrix products for any machine */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3", "fp-contract=off")
-#else
-#pragma STDC FP_CONTRACT OFF
-#endif
+#include "base/optimize.h"
 #define TABLE fr__gemm_base
 #define BYTES 16
 #define MR 4

@@ -11,13 +11,12 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "base/optimize.h"
 #if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
 #pragma clang attribute push(                                                                  \
     __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c"))),    \
     apply_to = function)
 #else
-#pragma GCC optimize("O3", "fp-contract=off")
 #pragma GCC target(                                                                            \
     "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c,prefer-vector-width=512")
 #endif

@@ -5,11 +5,10 @@
 
 #include <immintrin.h>
 
+#include "base/optimize.h"
 #if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else
-#pragma GCC optimize("O3", "fp-contract=off")
 #pragma GCC target("avx2,fma,f16c")
 #endif
 #define TABLE fr__gemm_v3

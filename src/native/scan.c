@@ -12,11 +12,7 @@
 
 #include <math.h>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3", "fp-contract=off")
-#else
-#pragma STDC FP_CONTRACT OFF
-#endif
+#include "base/optimize.h"
 
 enum {
     CHAINS = 8,
@@ -48,6 +44,10 @@ typedef struct {
     void (*columns)(const place *p, int64_t xcol, int64_t columns, int64_t n);
 } loops;
 
+/* The loops of one dtype and kind. Not put into each other: there are sixty of these, and a call is
+ * for a piece or some. */
+#define APART static __attribute__((noinline))
+
 /* One chain after another: element i of chain k at x + k * xk + i * xn. */
 #define SCAN(name, T, A, LOAD, STORE, OP, IDENTITY, PIECE)                                     \
     static inline __attribute__((always_inline)) void name##_chains(                           \
@@ -67,8 +67,8 @@ typedef struct {
         }                                                                                      \
         _Pragma("GCC unroll 8") for (int k = 0; k < chains; k++) acc[k] = a[k];                \
     }                                                                                          \
-    static void name##_scan(const place *p, const T *x, int64_t xk, T *y, int64_t yk, A *acc,  \
-                            int chains, int64_t n)                                             \
+    APART void name##_scan(const place *p, const T *x, int64_t xk, T *y, int64_t yk, A *acc,   \
+                           int chains, int64_t n)                                              \
     {                                                                                          \
         if (chains < CHAINS)                                                                   \
             for (int k = 0; k < chains; k++)                                                   \
@@ -81,7 +81,7 @@ typedef struct {
         else                                                                                   \
             name##_chains(x, xk, p->xn, y, yk, p->yn, acc, CHAINS, n, false);                  \
     }                                                                                          \
-    static void name##_total(const place *p, const T *x, A *to, int pieces)                    \
+    APART void name##_total(const place *p, const T *x, A *to, int pieces)                     \
     {                                                                                          \
         for (int k = 0; k < pieces; k++)                                                       \
             to[k] = IDENTITY;                                                                  \
@@ -92,7 +92,7 @@ typedef struct {
                 name##_chains(x + k * PIECE * p->xn, 0, p->xn, NULL, 0, 0, to + k, 1, PIECE,   \
                               false);                                                          \
     }                                                                                          \
-    static void name##_row(const place *p, const T *x, T *y, int64_t n)                        \
+    APART void name##_row(const place *p, const T *x, T *y, int64_t n)                         \
     {                                                                                          \
         A before = IDENTITY, acc[CHAINS], total[CHAINS];                                       \
         while (n > 0) {                                                                        \
@@ -228,21 +228,21 @@ static inline fr__complex complex_min(fr__complex a, fr__complex b)
 }
 
 /* log(e^a + e^b) */
-static inline float log_add_f(float a, float b)
+APART float log_add_f(float a, float b)
 {
     float high = FMAX(a, b), low = a >= b ? b : a;
     return fabsf(high) == HUGE_VALF || high != high || low != low
                ? low != low ? low : high
                : high + log1pf(expf(low - high));
 }
-static inline double log_add_d(double a, double b)
+APART double log_add_d(double a, double b)
 {
     double high = FMAX(a, b), low = a >= b ? b : a;
     return fabs(high) == HUGE_VAL || high != high || low != low ? low != low ? low : high
                                                                 : high + log1p(exp(low - high));
 }
 /* With the larger real part in front: e^(b - a) can't overflow. */
-static inline fr__complex log_add_c(fr__complex a, fr__complex b)
+APART fr__complex log_add_c(fr__complex a, fr__complex b)
 {
     fr__complex high = a.re >= b.re || a.re != a.re ? a : b, low = a.re >= b.re ? b : a;
     if (complex_nan(a) || complex_nan(b))

@@ -6,9 +6,7 @@
 #include "native/element.h"
 #include "native/native.h"
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
+#include "base/optimize.h"
 
 enum { SIDE_BY_SIDE = 8 };
 

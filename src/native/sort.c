@@ -16,9 +16,7 @@
 #include "native/gemm.h"
 #include "native/native.h"
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
+#include "base/optimize.h"
 
 enum {
     DIGITS = 256,

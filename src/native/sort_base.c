@@ -1,7 +1,5 @@
 /* sort_base.c - ranks of a few keys, for any machine */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
+#include "base/optimize.h"
 #define TABLE fr__sort_base
 #define BYTES 16
 #define FEW 32

@@ -3,10 +3,10 @@
 
 #include <stdint.h>
 
+#include "base/optimize.h"
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #else
-#pragma GCC optimize("O3")
 #pragma GCC target("avx2")
 #endif
 #define TABLE fr__sort_v3

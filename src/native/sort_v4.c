@@ -3,11 +3,11 @@
 
 #include <stdint.h>
 
+#include "base/optimize.h"
 #if defined(__clang__)
 #pragma clang attribute push(                                                                  \
     __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2"))), apply_to = function)
 #else
-#pragma GCC optimize("O3")
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,prefer-vector-width=512")
 #endif
 #define TABLE fr__sort_v4

@@ -4,12 +4,12 @@
  * come there, too. Threads that wait for nobody are plain calls, one after the other.
  */
 #include "fibers.h"
+#include "turns.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucontext.h>
 
 enum { MOST_THREADS = 1024, WARP = 32, STACK = 32 << 10, SHARED = 64 << 10, DYNAMIC = 1 << 20 };
 
@@ -18,7 +18,7 @@ typedef struct {
 } meeting;
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-static ucontext_t main_context, contexts[MOST_THREADS];
+static turn main_context, contexts[MOST_THREADS];
 static char stacks[MOST_THREADS][STACK] __attribute__((aligned(64)));
 static char shared[SHARED] __attribute__((aligned(64))),
     dynamic[DYNAMIC] __attribute__((aligned(64)));
@@ -47,7 +47,7 @@ static void meet(meeting *m)
         return;
     }
     while (m->turn == turn)
-        swapcontext(&contexts[me], &main_context);
+        turn_switch(&contexts[me], &main_context);
 }
 
 static void barrier(void) { meet(&whole); }
@@ -77,17 +77,8 @@ static void run_thread(void)
 {
     now.fn(now.words, now.begin, now.end, now.scratch, now.scratch_bytes, now.shape);
     ended[current] = true;
-}
-
-/* By itself: getcontext might spoil what a loop around it keeps in registers. */
-static __attribute__((noinline)) void prepare_thread(unsigned t)
-{
-    ended[t] = false;
-    getcontext(&contexts[t]);
-    contexts[t].uc_stack.ss_sp = stacks[t];
-    contexts[t].uc_stack.ss_size = STACK;
-    contexts[t].uc_link = &main_context;
-    makecontext(&contexts[t], run_thread, 0);
+    for (;;)
+        turn_switch(&contexts[current], &main_context);
 }
 
 /* Threads that come to an end without all of their block are a wait for ever on a GPU. */
@@ -109,15 +100,17 @@ static void run_block(void)
     for (unsigned w = 0; w <= (threads - 1) / WARP; w++)
         warps[w] = (meeting){w == (threads - 1) / WARP ? size : WARP, 0, 0};
     memset(shared, 0xff, sizeof shared);
-    for (unsigned t = 0; t < threads; t++)
-        prepare_thread(t);
+    for (unsigned t = 0; t < threads; t++) {
+        ended[t] = false;
+        turn_begin(&contexts[t], stacks[t], STACK, run_thread);
+    }
     for (unsigned left = threads, idle = 0; left;) {
         unsigned before = left;
         for (unsigned t = 0; t < threads; t++) {
             if (ended[t])
                 continue;
             current = t;
-            swapcontext(&main_context, &contexts[t]);
+            turn_switch(&main_context, &contexts[t]);
             left -= ended[t];
         }
         idle = left == before ? idle + 1 : 0;

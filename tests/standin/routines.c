@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucontext.h>
 
 #include "base/bits.h"
 #include "device/cuda/routines/threads.h"
+#include "turns.h"
 
 enum { MOST_THREADS = 1024, MOST_ENTRIES = 256, STACK = 64 << 10 };
 
@@ -37,7 +37,7 @@ typedef struct {
 } meeting;
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-static ucontext_t main_context, contexts[MOST_THREADS];
+static turn main_context, contexts[MOST_THREADS];
 static char *stacks;
 static bool ended[MOST_THREADS];
 static unsigned current, block, threads, blocks;
@@ -60,7 +60,7 @@ static void meet(meeting *m)
         return;
     }
     while (m->turn == turn)
-        swapcontext(&contexts[me], &main_context);
+        turn_switch(&contexts[me], &main_context);
 }
 
 void block_barrier(void) { meet(&whole); }
@@ -92,10 +92,7 @@ uint32_t lanes_like(uint32_t v)
     return mask;
 }
 
-bool any_lane(bool v)
-{
-    return lanes_like(v) != (v ? 0 : UINT32_MAX);
-}
+bool any_lane(bool v) { return lanes_like(v) != (v ? 0 : UINT32_MAX); }
 
 /* ---- tensor.h ------------------------------------------------------------------------------- */
 
@@ -227,17 +224,8 @@ static void run_thread(void)
 {
     running(arguments);
     ended[current] = true;
-}
-
-/* By itself: getcontext might spoil what a loop around it keeps in registers. */
-static __attribute__((noinline)) void prepare_thread(unsigned t)
-{
-    ended[t] = false;
-    getcontext(&contexts[t]);
-    contexts[t].uc_stack.ss_sp = stacks + (size_t)t * STACK;
-    contexts[t].uc_stack.ss_size = STACK;
-    contexts[t].uc_link = &main_context;
-    makecontext(&contexts[t], run_thread, 0);
+    for (;;)
+        turn_switch(&contexts[current], &main_context);
 }
 
 static void run_block(void)
@@ -248,14 +236,15 @@ static void run_block(void)
     memset(shared_memory, 0xff, sizeof shared_memory);
     for (unsigned t = 0; t < threads; t++) {
         ncopies[t] = 0;
-        prepare_thread(t);
+        ended[t] = false;
+        turn_begin(&contexts[t], stacks + (size_t)t * STACK, STACK, run_thread);
     }
     for (unsigned left = threads; left;)
         for (unsigned t = 0; t < threads; t++) {
             if (ended[t])
                 continue;
             current = t;
-            swapcontext(&main_context, &contexts[t]);
+            turn_switch(&main_context, &contexts[t]);
             left -= ended[t];
         }
 }
