@@ -7,6 +7,7 @@
 
 #include "base/sized.h"
 #include "core/alloc.h"
+#include "core/hints.h"
 #include "core/place.h"
 #include "core/places.h"
 #include "core/scope.h"
@@ -35,6 +36,7 @@ void fr__buffer_release(fr__buffer *b)
     if (atomic_load_explicit(&b->refs, memory_order_acquire) != 1 &&
         atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
+    __builtin_prefetch(b->ctx, 1);
     fr__buffer_leave(b);
     fr__free_sized(b, sizeof *b);
 }
@@ -214,9 +216,17 @@ void fr_free(fr_array *x)
     const uint64_t one = ((uint64_t)1 << 32) + 1;
     if (atomic_load_explicit(&x->refs, memory_order_acquire) == one ||
         (uint32_t)atomic_fetch_sub_explicit(&x->refs, one, memory_order_acq_rel) == 1) {
+        __builtin_prefetch(x->next, 1);
         x->next = NULL;
         free_all(x);
     }
+}
+
+void fr__freed_soon(fr_array *x, const fr_array *then)
+{
+    x->next = (fr_array *)(uintptr_t)then;
+    if (x->buf && !x->buf->release)
+        x->buf->ctx = then->buf;
 }
 
 /* A node's inputs go when it is published, while another thread may be reading them: both take

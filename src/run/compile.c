@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/hints.h"
 #include "core/scope.h"
 #include "op/view.h"
 #include "run/function.h"
@@ -519,6 +520,10 @@ static int run_with(running *r, int n_out, fr_array **out, int own)
         !fr__plan_run(plan, p->stream, r->arrays, p->literals, true, r->given, r->buffers)) {
         for (int i = 0; i < n_out; i++)
             fill_result(r, out[i], i);
+        enum { DISTANCE = 4 }; /* a list of results is freed from its end */
+        for (int i = DISTANCE; i < n_out && !r->claimed; i++)
+            if (plan->outs[i].stored >= 0)
+                fr__freed_soon(out[i], out[i - DISTANCE]);
         for (int i = 0; i < plan->owned; i++)
             if (!r->handed[i])
                 fr__buffer_release(r->buffers[i]);
