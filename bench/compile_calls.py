@@ -38,6 +38,44 @@ def hits(n, calls):
     return middle / calls, least / calls
 
 
+def adam(p, g, m, v):
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * g * g
+    return p - 1e-3 * m / (mx.sqrt(v) + 1e-8), m, v
+
+
+def updates(n, calls, in_place):
+    """Adam for n arrays of 10 floats: lists as arguments and results, or captured state."""
+    lists = [[mx.zeros((10,)) for _ in range(n)] for _ in "pgmv"]
+    mx.eval(lists)
+    state, g = [lists[0], lists[2], lists[3]], lists[1]
+
+    def of_lists(p, g, m, v):
+        return [list(part) for part in zip(*map(adam, p, g, m, v))]
+
+    def of_state(g):
+        for kept, new in zip(state, of_lists(state[0], g, state[1], state[2])):
+            kept[:] = new
+
+    f = mx.compile(of_state, inputs=state, outputs=state) if in_place else mx.compile(of_lists)
+
+    def once():
+        nonlocal lists
+        if in_place:
+            f(g)
+        else:
+            p, m, v = f(*lists)
+            lists = [p, g, m, v]
+
+    def run():
+        for _ in range(calls):
+            once()
+
+    run()
+    middle, least = median(run)
+    return middle / calls, least / calls
+
+
 def lambdas():
     x = mx.array(1.0)
     mx.compile(lambda x: mx.exp(mx.abs(x)) * 2)(x)
@@ -90,6 +128,8 @@ def main():
     row("a hit, 1 array in nested dicts", 2, hits(1, 20000))
     row("a hit, 10 arrays", 4, hits(10, 10000))
     row("a hit, 1,000 arrays", 150, hits(1000, 200))
+    row("Adam, 1,000 arrays of 10: lists", 500, updates(1000, 50, False))
+    row("the same as captured state, in place", 500, updates(1000, 50, True))
     row("one of 50 lambdas in a loop", 150, lambdas())
     x = mx.array([0.1 * i for i in range(8)])
     taken = first_calls(lambda: lambda y: rk4(y), [8])

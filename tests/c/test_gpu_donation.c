@@ -18,6 +18,8 @@ enum { SIDE = 64, N = SIDE * SIDE };
 __attribute__((constructor(101))) static void choose_products(void)
 {
     setenv("FERRULE_CUBLASLT", STANDIN_BLAS, 1);
+    if (!getenv("FERRULE_TEST_GPU"))
+        setenv("STANDIN_DEVICES", "2", 1);
 }
 
 static fr_array *w, *v, **slots[] = {&w, &v};
@@ -299,6 +301,36 @@ TEST(another_stream_reads)
         fr_free(seen[i]);
     }
     EXPECT(is_full(w, 8));
+    end(f, 1);
+}
+
+/* State of the second GPU; now and then the first one reads it, from a copy. */
+TEST(another_device_reads)
+{
+    if (fr_device_count(FR_GPU) < 2)
+        return;
+    fr_stream here = fr_stream_default(FR_GPU, 0), there = fr_stream_default(FR_GPU, 1);
+    fr_stream_set(there);
+    fr_function *f = compiled(plus_one, 1);
+    w = filled(0);
+    fr_array *seen[4];
+    size_t before = fr__gpus.memory(1).active;
+    for (int i = 0; i < 12; i++) {
+        if (i % 3 == 0) {
+            fr_stream_set(here);
+            seen[i / 3] = fr_mul(w, 2.0);
+            EXPECT_EQ(fr_async_eval(1, &seen[i / 3]), 0);
+            fr_stream_set(there);
+        }
+        EXPECT_EQ(fr_call(f, 0, NULL, 0, NULL), 0);
+        EXPECT_EQ(fr__gpus.memory(1).active, before);
+    }
+    EXPECT_EQ(donated(f), 8);
+    for (int i = 0; i < 4; i++) {
+        EXPECT(is_full(seen[i], 2 * 3 * (float)i));
+        fr_free(seen[i]);
+    }
+    EXPECT(is_full(w, 12));
     end(f, 1);
 }
 
