@@ -59,6 +59,7 @@ static void features(void)
         host.avx2 = (saved & 6) == 6 && (b & bit_AVX2);
         host.avx512 = (saved & 0xe6) == 0xe6 && (b & bit_AVX512F) && (b & bit_AVX512DQ) &&
                       (b & bit_AVX512BW) && (b & bit_AVX512VL);
+        host.avx512_vnni = host.avx512 && (c & bit_AVX512VNNI);
         hash_of[4] = b;
         hash_of[5] = c;
         hash_of[6] = d;

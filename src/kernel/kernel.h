@@ -257,6 +257,7 @@ typedef struct fr__host_info {
     char cpu[64]; /* LLVM's name is asked of LLVM; this one is for the cache key */
     bool fma, avx2, f16c, avx512; /* x86; on others fma as the baseline has it */
     bool avx512_bf16;             /* avx512, and sums of products of bfloat16 */
+    bool avx512_vnni;             /* avx512, and those of 16-bit integers */
     uint64_t features_hash; /* of all cpuid feature leaves: part of the disk cache's key */
     int64_t l1, l2, l3;     /* bytes, of one core's reach; sane guesses where unknown */
 } fr__host_info;

@@ -65,6 +65,15 @@ const fr__gemm_isa *fr__gemm_tiles(void)
 
 static const fr__gemm_isa *isa(void) { return fr__gemm_tiles(); }
 
+bool fr__gemm_vnni(void)
+{
+#if defined(__x86_64__)
+    return isa() == &fr__gemm_v4 && fr__host()->avx512_vnni;
+#else
+    return false;
+#endif
+}
+
 bool fr__gemm_dots(void)
 {
 #if defined(__x86_64__)
@@ -74,9 +83,26 @@ bool fr__gemm_dots(void)
 #endif
 }
 
-static bool is_half(int dtype) { return dtype == FR_FLOAT16 || dtype == FR_BFLOAT16; }
-static int type_of(int dtype) { return dtype == FR_FLOAT64; }
+static bool is_whole(int dtype)
+{
+    return dtype == FR_INT8 || dtype == FR_UINT8 || dtype == FR_INT16 || dtype == FR_UINT16;
+}
+/* Computed in 32 bits and then made narrow. */
+static bool is_narrow(int dtype)
+{
+    return dtype == FR_FLOAT16 || dtype == FR_BFLOAT16 || is_whole(dtype);
+}
+static int type_of(int dtype) { return dtype == FR_FLOAT64 ? 1 : is_whole(dtype) ? 2 : 0; }
 static int64_t size_of(int dtype) { return dtype == FR_FLOAT64 ? 8 : 4; } /* as computed */
+
+static void make_narrow(int dtype, const char *from, int64_t n, char *to)
+{
+    if (is_whole(dtype))
+        isa()->cut[fr__dsize(dtype) - 1]((const int32_t *)(const void *)from, n, to);
+    else
+        isa()->narrow[dtype == FR_BFLOAT16]((const float *)(const void *)from, n,
+                                            (uint16_t *)(void *)to);
+}
 
 static int row_of(int dtype) /* of the packing functions */
 {
@@ -146,18 +172,20 @@ void fr__gemm_pack_lines(int dtype, const fr__gemm_operand *x, int64_t product, 
 }
 
 /* The same for pairs, counted from element 2 * k on. */
-static void pack_pairs(const fr__gemm_operand *x, const char *from, int64_t product,
+static void pack_pairs(int dtype, const fr__gemm_operand *x, const char *from, int64_t product,
                        int64_t line, int64_t n, int64_t k, int64_t block, int64_t all_k,
                        int64_t width, char *to)
 {
-#if defined(__x86_64__)
-    int64_t lines[FR__GEMM_NR], steps[2 * FR__GEMM_KC];
+    int64_t lines[FR__GEMM_NR], steps[2 * FR__GEMM_KC], size = fr__dsize(dtype);
     int64_t elements = fr__min64(2 * block, all_k - 2 * k);
+    fr__gemm_pick_fn *pack = isa()->pairs[size - 1];
+#if defined(__x86_64__)
+    if (size == 2 && fr__gemm_dots())
+        pack = fr__gemm_dot_pack;
+#endif
     offsets_of(&x->outer, line, n, lines);
     offsets_of(&x->k, 2 * k, elements, steps);
-    fr__gemm_dot_pack((const uint16_t *)from + offset_of(&x->batch, product), lines, steps, n,
-                      elements, width, to);
-#endif
+    pack(from + size * offset_of(&x->batch, product), lines, steps, n, elements, width, to);
 }
 
 /* ---- how the work is cut up --------------------------------------------------------------- */
@@ -188,7 +216,7 @@ static int64_t rows_together(const fr__gemm *g)
     const fr__gemm_dims *rows = &g->a.outer, *k = &g->a.k;
     int64_t size = size_of(g->dtype);
     int64_t rs = rows->n ? rows->stride[rows->n - 1] : 1, cs = k->n ? k->stride[k->n - 1] : 1;
-    if (is_half(g->dtype) || (rs != 1 && cs != 1 && g->m > 1) || g->made[0])
+    if (is_narrow(g->dtype) || (rs != 1 && cs != 1 && g->m > 1) || g->made[0])
         return 0;
     if (is_line(rows) && is_line(k)) {
         int64_t apart = step_of(k) == 1 ? step_of(rows) : step_of(k);
@@ -211,7 +239,7 @@ static bool wants_b_packed(const fr__gemm *g)
     int64_t size = size_of(g->dtype);
     bool lines = is_line(&g->b.outer) && is_line(&g->b.k),
          little = g->k * g->n * size <= SMALL_BYTES && !is_aliased(step_of(&g->b.k), size);
-    return is_half(g->dtype) || g->made[1] || !lines ||
+    return is_narrow(g->dtype) || g->made[1] || !lines ||
            (step_of(&g->b.outer) != 1 && g->n > 1) || (g->m >= FEW_ROWS && !little);
 }
 
@@ -254,9 +282,9 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
                (double)g->m * (double)g->n * (double)fr__min64(steps_of_k(g, cut), cut->depth),
            least = 0;
     int64_t most = work < UNIT_WORK ? 1 : (int64_t)fmin(work / UNIT_WORK, 1e6);
-    bool half = is_half(g->dtype);
-    int64_t r_from = half ? fr__ceil_div(g->m, 2 * L2_ROWS) : 1,
-            c_from = half || (cut->pack_b && g->m > L2_ROWS)
+    bool narrow = is_narrow(g->dtype);
+    int64_t r_from = narrow ? fr__ceil_div(g->m, 2 * L2_ROWS) : 1,
+            c_from = narrow || (cut->pack_b && g->m > L2_ROWS)
                          ? fr__ceil_div(g->n, SCRATCH_COLUMNS)
                          : 1,
             c_to = fr__min64(fr__min64(cut->panels, c_from + COLUMN_UNITS), most);
@@ -275,7 +303,7 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
 
 static size_t rounded(int64_t n) { return (size_t)((n + 63) & ~(int64_t)63); }
 
-/* Scratch of a thread: packed rows of A, panels of B, C of half precision. */
+/* Scratch of a thread: packed rows of A, panels of B, C that is made narrow. */
 static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
 {
     int type = type_of(g->dtype), mr = isa()->mr[type], nr = isa()->nr[type];
@@ -286,7 +314,7 @@ static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
     cut->at_c = cut->at_b + (cut->pack_b ? rounded(panels * nr * k * size) : 0);
     cut->at_made =
         cut->at_c +
-        (is_half(g->dtype) && cut->parts == 1 ? rounded(cut->rows * cut->cols * nr * size) : 0);
+        (is_narrow(g->dtype) && cut->parts == 1 ? rounded(cut->rows * cut->cols * nr * size) : 0);
     int64_t lines = g->made[1] ? fr__max64(mr, nr) : g->made[0] ? mr : 0;
     cut->scratch = cut->at_made + rounded(lines * k * size);
 }
@@ -294,7 +322,7 @@ static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
 fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
 {
     fr__gemm_cut cut = {.panels = fr__ceil_div(g->n, isa()->nr[type_of(g->dtype)])};
-    cut.pairs = g->dtype == FR_BFLOAT16 && fr__gemm_dots();
+    cut.pairs = is_whole(g->dtype) || (g->dtype == FR_BFLOAT16 && fr__gemm_dots());
     cut.together = rows_together(g);
     cut.pack_a = !cut.together;
     cut.pack_b = wants_b_packed(g);
@@ -381,7 +409,7 @@ static void make_lines(const unit *u, const fr__gemm_operand *x, const fr__maker
         int64_t lines = x == &g->a ? g->m : g->n;
         m->make(m, u->scratch, u->product * lines + line, n, from, elements, at, elements);
     } else {
-        bool as_packed = n == width && !is_half(g->dtype);
+        bool as_packed = n == width && !is_narrow(g->dtype);
         m->make(m, u->scratch, u->product * g->k + from, elements, line, n, as_packed ? to : at,
                 width);
         if (as_packed)
@@ -401,7 +429,8 @@ static void pack_rows(const unit *u, int64_t first, int64_t end, const block *k)
         if (u->at->makes[0])
             make_lines(u, &u->g->a, u->at->makes[0], r, rows, k, u->mr, to);
         else if (u->cut->pairs)
-            pack_pairs(&u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->g->k, u->mr, to);
+            pack_pairs(u->g->dtype, &u->g->a, u->at->a, u->product, r, rows, k->k, k->n,
+                       u->g->k, u->mr, to);
         else
             pack_lines(u->g->dtype, &u->g->a, u->at->a, u->product, r, rows, k->k, k->n, u->mr,
                        to);
@@ -424,7 +453,8 @@ static const char *panel_of(const unit *u, bool first, int64_t panel, const bloc
     if (first && u->at->makes[1])
         make_lines(u, &g->b, u->at->makes[1], column, columns, k, u->nr, to);
     else if (first && u->cut->pairs)
-        pack_pairs(&g->b, u->at->b, u->product, column, columns, k->k, k->n, g->k, u->nr, to);
+        pack_pairs(g->dtype, &g->b, u->at->b, u->product, column, columns, k->k, k->n, g->k,
+                   u->nr, to);
     else if (first)
         pack_lines(g->dtype, &g->b, u->at->b, u->product, column, columns, k->k, k->n, u->nr,
                    to);
@@ -434,7 +464,9 @@ static const char *panel_of(const unit *u, bool first, int64_t panel, const bloc
 static fr__gemm_tile *tile_of(const unit *u)
 {
 #if defined(__x86_64__)
-    if (u->cut->pairs)
+    if (u->type == 2 && fr__gemm_vnni())
+        return fr__gemm_vnni_tile;
+    if (u->type == 0 && u->cut->pairs)
         return fr__gemm_dot_tile;
 #endif
     return isa()->tile[u->type];
@@ -586,13 +618,13 @@ void fr__gemm_run(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_pla
             continue;
         }
         char *c = at->c + fr__dsize(g->dtype) * (u.product * g->next + u.row * g->ldc + first);
-        bool half = is_half(g->dtype);
-        u.c = half ? scratch + cut->at_c : c;
-        u.ldc = half ? width : g->ldc;
+        bool narrow = is_narrow(g->dtype);
+        u.c = narrow ? scratch + cut->at_c : c;
+        u.ldc = narrow ? width : g->ldc;
         unit_run(&u);
-        for (int64_t r = 0; half && r < u.rows; r++)
-            isa()->narrow[g->dtype == FR_BFLOAT16]((const float *)u.c + r * width, width,
-                                                   (uint16_t *)c + r * g->ldc);
+        for (int64_t r = 0; narrow && r < u.rows; r++)
+            make_narrow(g->dtype, u.c + r * width * u.size, width,
+                        c + r * g->ldc * fr__dsize(g->dtype));
     }
 }
 
@@ -614,13 +646,16 @@ void fr__gemm_add_up(const fr__gemm *g, const fr__gemm_cut *cut, const fr__gemm_
             if (g->dtype == FR_FLOAT64)
                 for (int64_t j = 0; j < g->n; j++)
                     ((double *)sum)[j] += ((const double *)more)[j];
+            else if (is_whole(g->dtype))
+                for (int64_t j = 0; j < g->n; j++)
+                    ((uint32_t *)sum)[j] += ((const uint32_t *)more)[j];
             else
                 for (int64_t j = 0; j < g->n; j++)
                     ((float *)sum)[j] += ((const float *)more)[j];
         }
         char *c = at->c + fr__dsize(g->dtype) * (product * g->next + row * g->ldc);
-        if (is_half(g->dtype))
-            isa()->narrow[g->dtype == FR_BFLOAT16]((const float *)sum, g->n, (uint16_t *)c);
+        if (is_narrow(g->dtype))
+            make_narrow(g->dtype, sum, g->n, c);
         else
             memcpy(c, sum, (size_t)(g->n * size));
     }

@@ -1,7 +1,8 @@
 /* gemm.h - matrix products: register tiles over packed panels, for the processor at hand
  *
  * C[m, n] = A[m, k] B[k, n], operands of any strides, batched. float32, float16 and bfloat16
- * (both computed in float32) and float64.
+ * (both computed in float32) and float64; integers of 8 and 16 bits, in 32 bits: what is cut off a sum at
+ * its end is what would have been cut off each step.
  *
  * The order of every sum is fixed by the shapes: in equal blocks of at most FR__GEMM_KC, in each one fused
  * multiply-add after the other (multiply, then add, on hosts without), the blocks added up in
@@ -128,14 +129,18 @@ enum {
     FR__WINOGRAD_SQUARES
 };
 typedef struct fr__gemm_isa {
-    int mr[2], nr[2], lanes[2]; /* by type: float32, float64 */
-    fr__gemm_tile *tile[2];
+    int mr[3], nr[3], lanes[3]; /* by type: float32, float64, pairs of 16-bit integers */
+    fr__gemm_tile *tile[3];
     /* n <= width lines of k elements, line i from + i * stride, its elements `step` apart, to
      * to[k * width + i]; what is missing of the width is 0. By dtype: float16, bfloat16, float32,
      * float64. */
     fr__gemm_pack_fn *pack[4];
     fr__gemm_pick_fn
         *pick[4]; /* the same, line i from + lines[i], its element j at + steps[j] */
+    /* Of 8 and 16-bit integers: as `pick`, in pairs of elements of k, 32 bits each (the last alone if k is
+     * odd); and sums, cut to their size. */
+    fr__gemm_pick_fn *pairs[2];
+    void (*cut[2])(const int32_t *from, int64_t n, void *to);
     void (*narrow[2])(const float *from, int64_t n, uint16_t *to); /* to float16, bfloat16 */
     /* Rows of scores, for attention. The largest of x[i] = x[i] * scale + add[i] (add may be
      * NULL), i < n, or `most` if that is larger; then x[i] = e^(x[i] - shift) and their sum. x has
@@ -151,10 +156,11 @@ typedef struct fr__gemm_isa {
 } fr__gemm_isa;
 /* bfloat16 in pairs of elements of k, 32 bits each: a tile whose numbers they are, and what packs k
  * elements of n lines so (the last alone if k is odd). Where fr__gemm_dots() says so. */
-extern fr__gemm_tile *const fr__gemm_dot_tile;
+extern fr__gemm_tile *const fr__gemm_dot_tile, *const fr__gemm_vnni_tile;
 void fr__gemm_dot_pack(const void *from, const int64_t *lines, const int64_t *steps, int64_t n,
                        int64_t k, int64_t width, void *to);
 bool fr__gemm_dots(void); /* with the tiles of now */
+bool fr__gemm_vnni(void); /* the same of fr__gemm_vnni_tile, of pairs of 16-bit integers */
 extern const fr__gemm_isa fr__gemm_base, fr__gemm_v3, fr__gemm_v4;
 const fr__gemm_isa *fr__gemm_tiles(void); /* of this host */
 /* Instead of the best that the host has; NULL: that again. For tests. */

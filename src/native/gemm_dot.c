@@ -14,17 +14,21 @@
 #include "base/optimize.h"
 #if defined(__clang__)
 #pragma clang attribute push(                                                                  \
-    __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c"))),    \
+    __attribute__((                                                                            \
+        target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx512vnni,avx2,fma,f16c"))),    \
     apply_to = function)
 #else
 #pragma GCC target(                                                                            \
-    "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c,prefer-vector-width=512")
+    "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx512vnni,avx2,fma,f16c,prefer-vector-width=512")
 #endif
 #define BYTES 64
 #define MR 12
-#define SPLAT(x, V) ((V)_mm512_set1_ps(x))
+#define SPLAT(x, V) ((V) _Generic((x), float : _mm512_set1_ps, uint32_t : _mm512_set1_epi32)(x))
+#define PAIRS(a, b, c) ((u32v)_mm512_dpwssd_epi32((__m512i)(c), (__m512i)(a), (__m512i)(b)))
 #define DOT(a, b, c) ((f32v)_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
 #define SOME_F(n) ((__mmask16)((1u << (n)) - 1))
+#define LOAD_PART_I(from, n) ((u32v)_mm512_maskz_loadu_epi32(SOME_F(n), from))
+#define STORE_PART_I(to, n, v) _mm512_mask_storeu_epi32(to, SOME_F(n), (__m512i)(v))
 #define LOAD_PART_F(from, n) ((f32v)_mm512_maskz_loadu_ps(SOME_F(n), from))
 #define STORE_PART_F(to, n, v) _mm512_mask_storeu_ps(to, SOME_F(n), v)
 #define HALVES 1
@@ -44,8 +48,25 @@ static inline __m256 tile_bf16_fma_half(float a, __m256 b, __m256 c)
 }
 #include "native/gemm_tile.h"
 
+typedef uint32_t tile_vnni_half __attribute__((vector_size(32)));
+static inline tile_vnni_half tile_vnni_load_half(const uint32_t *from, int n)
+{
+    return (tile_vnni_half)_mm256_maskz_loadu_epi32(MASK_HALF(n), from);
+}
+static inline void tile_vnni_store_half(uint32_t *to, int n, tile_vnni_half v)
+{
+    _mm256_mask_storeu_epi32(to, MASK_HALF(n), (__m256i)v);
+}
+static inline tile_vnni_half tile_vnni_fma_half(uint32_t a, tile_vnni_half b, tile_vnni_half c)
+{
+    return (tile_vnni_half)_mm256_dpwssd_epi32((__m256i)c, _mm256_set1_epi32((int)a),
+                                               (__m256i)b);
+}
+
 TILE(tile_bf16, float, f32v, f32u, LANES_F, DOT, LOAD_PART_F, STORE_PART_F)
+TILE(tile_vnni, uint32_t, u32v, u32u, LANES_F, PAIRS, LOAD_PART_I, STORE_PART_I)
 fr__gemm_tile *const fr__gemm_dot_tile = tile_bf16;
+fr__gemm_tile *const fr__gemm_vnni_tile = tile_vnni;
 
 /* ---- packing --------------------------------------------------------------------------------- */
 

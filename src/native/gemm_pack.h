@@ -77,7 +77,6 @@ static inline f64v load_f64(const double *x) { return (f64v) * (const f64u *)x; 
 static inline f32v load_bf16(const uint16_t *x)
 {
     typedef uint16_t u16v __attribute__((vector_size(BYTES / 2)));
-    typedef uint32_t u32v __attribute__((vector_size(BYTES)));
     u16v half;
     memcpy(&half, x, sizeof half);
     return (f32v)(__builtin_convertvector(half, u32v) << 16);

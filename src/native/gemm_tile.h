@@ -17,6 +17,10 @@ typedef float f32u __attribute__((vector_size(BYTES), aligned(4), may_alias));
 typedef double f64v __attribute__((vector_size(BYTES)));
 typedef double f64u __attribute__((vector_size(BYTES), aligned(8), may_alias));
 
+typedef int32_t i32v __attribute__((vector_size(BYTES)));
+typedef uint32_t u32v __attribute__((vector_size(BYTES)));
+typedef uint32_t u32u __attribute__((vector_size(BYTES), aligned(4), may_alias));
+
 #define LANES_F (BYTES / 4)
 #define LANES_D (BYTES / 8)
 
@@ -181,6 +185,16 @@ static inline f64v load_part_d(const double *from, int n)
     memcpy(&v, from, sizeof(double) * (size_t)n);
     return v;
 }
+static inline u32v load_part_i(const uint32_t *from, int n)
+{
+    u32v v = {0};
+    memcpy(&v, from, sizeof(uint32_t) * (size_t)n);
+    return v;
+}
+static inline void store_part_i(uint32_t *to, int n, u32v v)
+{
+    memcpy(to, &v, sizeof(uint32_t) * (size_t)n);
+}
 static inline void store_part_f(float *to, int n, f32v v)
 {
     memcpy(to, &v, sizeof(float) * (size_t)n);
@@ -189,6 +203,8 @@ static inline void store_part_d(double *to, int n, f64v v)
 {
     memcpy(to, &v, sizeof(double) * (size_t)n);
 }
+#define LOAD_PART_I load_part_i
+#define STORE_PART_I store_part_i
 #define LOAD_PART_F load_part_f
 #define LOAD_PART_D load_part_d
 #define STORE_PART_F store_part_f

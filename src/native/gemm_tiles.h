@@ -1,7 +1,8 @@
 /* gemm_tiles.h - the inner loops of matrix products; compiled once for each instruction set
  *
  * needs   TABLE, the name of the table to define; BYTES of a vector; MR rows of a tile; FMA_F and
- *         FMA_D, a * b + c on vectors; no contraction of anything else; F16C where the host has it
+ *         FMA_D, a * b + c on vectors; PAIRS, the same for integers: numbers are pairs of 16 bits, their
+ *         products' sum is added, modulo 2^32; no contraction of anything else; F16C where the host has it
  * gives   TABLE
  *
  * A tile is rows x 2 vectors of C, held in registers while k goes by.
@@ -19,6 +20,7 @@
 
 TILE(tile_f32, float, f32v, f32u, LANES_F, FMA_F, LOAD_PART_F, STORE_PART_F)
 TILE(tile_f64, double, f64v, f64u, LANES_D, FMA_D, LOAD_PART_D, STORE_PART_D)
+TILE(tile_i16, uint32_t, u32v, u32u, LANES_F, PAIRS, LOAD_PART_I, STORE_PART_I)
 
 #include "native/gemm_pack.h"
 #include "native/winograd_tiles.h"
@@ -41,9 +43,50 @@ static void narrow_f16(const float *from, int64_t n, uint16_t *to)
 #endif
 }
 
-/* ---- rows of scores, for attention ------------------------------------------------------- */
+/* ---- small whole numbers ------------------------------------------------------------------ */
 
-typedef int32_t i32v __attribute__((vector_size(BYTES)));
+/* n lines of k elements, two by two: modulo 2^16 a product needs no more of them. */
+#define PAIR_LINES(name, T)                                                                    \
+    static inline int32_t name##_pair(const T *x, const int64_t *steps, int64_t i, int64_t k)  \
+    {                                                                                          \
+        uint32_t high = i + 1 < k ? (uint16_t)x[steps[i + 1]] : 0;                             \
+        return (int32_t)((uint16_t)x[steps[i]] | high << 16);                                  \
+    }                                                                                          \
+    static void name(const void *data, const int64_t *lines, const int64_t *steps, int64_t n,  \
+                     int64_t k, int64_t width, void *packed)                                   \
+    {                                                                                          \
+        const T *from = data;                                                                  \
+        int32_t *to = packed;                                                                  \
+        bool along = true;                                                                     \
+        for (int64_t j = 1; j < n; j++)                                                        \
+            along &= lines[j] == lines[j - 1] + 1;                                             \
+        for (int64_t i = 0; i < k; i += 2, to += width) {                                      \
+            const T *x = from + lines[0] + steps[i],                                           \
+                    *y = i + 1 < k ? from + lines[0] + steps[i + 1] : x;                       \
+            uint32_t second = i + 1 < k ? 0xffff0000u : 0;                                     \
+            if (along)                                                                         \
+                for (int64_t j = 0; j < n; j++)                                                \
+                    to[j] = (int32_t)((uint16_t)x[j] | ((uint32_t)y[j] << 16 & second));       \
+            else                                                                               \
+                for (int64_t j = 0; j < n; j++)                                                \
+                    to[j] = name##_pair(from + lines[j], steps, i, k);                         \
+            for (int64_t j = n; j < width; j++)                                                \
+                to[j] = 0;                                                                     \
+        }                                                                                      \
+    }
+PAIR_LINES(pairs_8, int8_t)
+PAIR_LINES(pairs_16, int16_t)
+
+#define CUT(name, T)                                                                           \
+    static void name(const int32_t *from, int64_t n, void *to)                                 \
+    {                                                                                          \
+        for (int64_t i = 0; i < n; i++)                                                        \
+            ((T *)to)[i] = (T)from[i];                                                         \
+    }
+CUT(cut_8, uint8_t)
+CUT(cut_16, uint16_t)
+
+/* ---- rows of scores, for attention ------------------------------------------------------- */
 
 static inline f32v either(i32v mask, f32v x, f32v y)
 {
@@ -132,10 +175,12 @@ static float dot(const float *a, const float *b, int64_t n)
 }
 
 const fr__gemm_isa TABLE = {
-    .mr = {MR, MR},
-    .nr = {2 * LANES_F, 2 * LANES_D},
-    .lanes = {LANES_F, LANES_D},
-    .tile = {tile_f32, tile_f64},
+    .mr = {MR, MR, MR},
+    .nr = {2 * LANES_F, 2 * LANES_D, 2 * LANES_F},
+    .lanes = {LANES_F, LANES_D, LANES_F},
+    .tile = {tile_f32, tile_f64, tile_i16},
+    .pairs = {pairs_8, pairs_16},
+    .cut = {cut_8, cut_16},
     .pack = {pack_f16, pack_bf16, pack_f32, pack_f64},
     .pick = {pick_f16, pick_bf16, pick_f32, pick_f64},
     .narrow = {narrow_f16, narrow_bf16},

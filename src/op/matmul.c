@@ -1,9 +1,10 @@
 /* matmul.c - matrix products
  *
- * Of floats, large enough: CONTRACT, by tiles in registers. Everything else as a sum of products,
+ * Of floats and small integers, large enough: CONTRACT, by tiles in registers. Everything else as a sum of products,
  * a[..., m, k, 1] * b[..., 1, k, n] summed over k: fused, so the product is never stored, and right
  * for every dtype, layout and batch; for one row or one column it is as fast as memory.
  */
+#include "core/place.h"
 #include "core/scope.h"
 #include "op/attention.h"
 #include "op/view.h"
@@ -25,9 +26,16 @@ fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk)
     return y;
 }
 
+bool fr__has_tiles(int dtype)
+{
+    bool small = fr__dtypes[dtype].size <= 2 && dtype != FR_BOOL;
+    return fr__is_float(dtype) ||
+           (small && fr__place_of_stream(fr_stream_current().id) == FR__HOST);
+}
+
 static bool wants_tiles(const fr_array *a, const fr_array *b, int dtype)
 {
-    if (!fr__is_float(dtype) || a->ndim < 2 || b->ndim < 2 || !a->size || !b->size)
+    if (!fr__has_tiles(dtype) || a->ndim < 2 || b->ndim < 2 || !a->size || !b->size)
         return false;
     int64_t m = a->dims[a->ndim - 2], k = a->dims[a->ndim - 1], n = b->dims[b->ndim - 1];
     return m > 1 && n > 1 && m * n * k >= FR__SMALL_PRODUCT;

@@ -133,9 +133,11 @@ fr_array *fr__again(fr_array *x,
 /* x itself by another node of op ALIAS or STOP; on this tape (0: on x's). */
 fr_array *fr__alias(int op, fr_array *x, uint32_t tape);
 
-/* CONTRACT: floats of one dtype, the first nbatch dimensions equal, k the last nk of a and the nk of
+/* CONTRACT: both of one dtype that has tiles, the first nbatch dimensions equal, k the last nk of a and the nk of
  * b after batch. Owned as a result. */
 fr_array *fr__contract(fr_array *a, fr_array *b, int nbatch, int nk);
+/* Whether there are tiles for products of that dtype: floats; on the host integers of 8 and 16 bits. */
+bool fr__has_tiles(int dtype);
 /* Of an operand [batch, p, q] as [batch, q, p], p and q of np and nq dimensions: which of its
  * dimensions stands at d. */
 static inline int fr__turned(int d, int nbatch, int np, int nq)

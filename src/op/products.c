@@ -41,7 +41,7 @@ static bool worth_tiles(const fr_array *a, const fr_array *b, int nbatch, int nk
     int64_t m = product_of(a->dims + nbatch, a->ndim - nbatch - nk),
             n = product_of(b->dims + nbatch, b->ndim - nbatch - nk),
             k = product_of(a->dims + a->ndim - nk, nk);
-    return fr__is_float(a->dtype) && nk > 0 && a->size && b->size && m > 1 && n > 1 &&
+    return fr__has_tiles(a->dtype) && nk > 0 && a->size && b->size && m > 1 && n > 1 &&
            (double)m * (double)n * (double)k >= FR__SMALL_PRODUCT;
 }
 

@@ -17,9 +17,20 @@ typedef struct matrix {
 static uint32_t seed = 7;
 static int pick(int n) { return (int)((seed = seed * 1664525u + 1013904223u) >> 8) % n; }
 
-/* Small multiples of 1/8: exact in every type. */
+static bool is_whole(int dtype)
+{
+    return dtype != FR_FLOAT16 && dtype != FR_BFLOAT16 && dtype != FR_FLOAT32 &&
+           dtype != FR_FLOAT64;
+}
+
+/* Small multiples of 1/8: exact in every type. Of integers anything. */
 static void put(char *at, int dtype, double v)
 {
+    if (is_whole(dtype)) {
+        for (size_t i = 0; i < fr_dtype_size((fr_dtype)dtype); i++)
+            at[i] = (char)(pick(9) ? pick(256) : pick(2) ? 0x80 : 0x7f);
+        return;
+    }
     float f = (float)v;
     uint16_t h = dtype == FR_FLOAT16 ? half_bits(f) : brain_bits(f);
     if (dtype == FR_FLOAT64)
@@ -101,9 +112,26 @@ static double sum64(const fr__gemm *g, const fr__gemm_cut *cut, const char *a, i
     return cut->parts > 1 ? total + sum : sum;
 }
 
+/* Modulo 2^64; what is kept of it is right modulo less. */
+static uint64_t whole_sum(const fr__gemm *g, const char *a, int64_t col, const char *b,
+                          int64_t row)
+{
+    int64_t size = (int64_t)fr_dtype_size((fr_dtype)g->dtype);
+    uint64_t sum = 0;
+    for (int64_t k = 0; k < g->k; k++)
+        sum += (uint64_t)read_number(a + k * col * size, g->dtype).i *
+               (uint64_t)read_number(b + k * row * size, g->dtype).i;
+    return sum;
+}
+
 static void expect_element(const fr__gemm *g, const fr__gemm_cut *cut, const char *a,
                            int64_t col, const char *b, int64_t row, const char *c, bool fused)
 {
+    if (is_whole(g->dtype)) {
+        uint64_t want = whole_sum(g, a, col, b, row);
+        EXPECT(!memcmp(c, &want, fr_dtype_size((fr_dtype)g->dtype))); /* its low bytes */
+        return;
+    }
     if (g->dtype == FR_FLOAT64) {
         double want = sum64(g, cut, a, col, b, row, fused);
         EXPECT(!memcmp(c, &want, sizeof want));
@@ -189,8 +217,9 @@ static void try_one(int dtype, int64_t m, int64_t n, int64_t k, int la, int lb, 
 
 static void try_all(bool fused)
 {
-    static const int dtypes[] = {FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64};
-    for (int d = 0; d < 4; d++) {
+    static const int dtypes[] = {FR_FLOAT16, FR_BFLOAT16, FR_FLOAT32, FR_FLOAT64,
+                                 FR_INT8,    FR_UINT8,    FR_INT16,   FR_UINT16};
+    for (int d = 0; d < FR__COUNT(dtypes); d++) {
         for (int i = 0; i < 150; i++)
             try_one(dtypes[d], 1 + pick(70), 1 + pick(70), 1 + pick(70), pick(5), pick(5),
                     1 + pick(4), fused);
@@ -221,6 +250,19 @@ TEST(avx2)
     if (!fr__host()->avx2 || !fr__host()->fma || !fr__host()->f16c)
         return;
     fr__gemm_use(&fr__gemm_v3);
+    try_all(true);
+    fr__gemm_use(NULL);
+}
+#endif
+
+#if defined(__x86_64__)
+TEST(without_dot_instructions)
+{
+    fr__gemm_isa same = fr__gemm_v4; /* but not that one, which they are used with */
+    if (!fr__host()->avx512 || !fr__host()->fma)
+        return;
+    fr__gemm_use(&same);
+    EXPECT(!fr__gemm_dots() && !fr__gemm_vnni());
     try_all(true);
     fr__gemm_use(NULL);
 }
