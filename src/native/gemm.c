@@ -200,7 +200,7 @@ static int64_t run_of(const fr__gemm_dims *d)
 static double pack_cost(const fr__gemm_operand *x, int64_t elements, bool pack, double made)
 {
     double far = elements * 4 > SMALL_BYTES ? 2 : 1;
-    double each = run_of(&x->k) >= 8 ? 0.5 : run_of(&x->outer) >= 8 ? 0.25 : 1.5;
+    double each = run_of(&x->k) >= 8 ? 0.5 : run_of(&x->outer) >= 8 ? 0.4 : 1.5;
     if (made >
         0) /* its lines are turned; rows of what stands beside k come as they are wanted */
         return made + (run_of(&x->k) > 1 ? 0.5 : 0.1);
@@ -258,7 +258,7 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
                   (double)columns * pack_cost(&g->b, g->k * g->n, cut->pack_b, g->made[1]);
     double unit = (multiply + pack + tiles) * depth + 50 * tiles + 500;
     int64_t units = g->batches * cut->parts * row_units * col_units;
-    return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.25 : 0));
+    return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.1 : 0));
 }
 
 /* By shapes alone: the sums' order follows. */

@@ -114,6 +114,14 @@ static inline void copy_part(void *to, const void *from, size_t bytes)
 /* Lines that are far apart are asked for so many squares ahead. */
 enum { AHEAD = 4 };
 
+/* The lines that are packed next, which no prefetcher finds where rows are far apart: until then they
+ * are in L2. */
+static inline __attribute__((always_inline)) void ask_for_next(const void *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)from + i, 0, 2);
+}
+
 /* NAME_row: n elements side by side, widened. NAME_square: LANES elements of n lines that begin at
  * x[0] ..., `width` apart in the result. */
 #define LOOPS(NAME, S, T, V, U, LANES, CONVERT, TURNED)                                        \
@@ -174,6 +182,7 @@ enum { AHEAD = 4 };
         }                                                                                      \
         if (stride == 1) {                                                                     \
             for (int64_t i = 0; i < k; i++, at += step, to += width) {                         \
+                ask_for_next(at + n, (size_t)n * sizeof(S));                                   \
                 if (n == 2 * LANES)                                                            \
                     NAME##_row(at, 2 * LANES, to);                                             \
                 else                                                                           \

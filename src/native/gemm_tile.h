@@ -30,6 +30,7 @@ typedef uint32_t u32u __attribute__((vector_size(BYTES), aligned(4), may_alias))
 
 /* How wide a tile is: of the last vector some lanes. Where hosts have vectors of half the size, twice
  * as many at a time, half a vector is enough for few. */
+enum { FAR_ROWS = 2048 }; /* bytes from one row of B to the next: the columns beside are asked for early */
 enum { SOME_HALF, SOME, WHOLE_AND_HALF, WHOLE_AND_SOME, TWO, WIDTHS };
 
 #define TILE(name, T, V, U, LANES, FMA, LOAD_PART, STORE_PART)                                 \
@@ -50,6 +51,7 @@ enum { SOME_HALF, SOME, WHOLE_AND_HALF, WHOLE_AND_SOME, TWO, WIDTHS };
             acc[r][1] = (V){0};                                                                \
             few[r] = (HALF_OF(name)){0};                                                       \
         }                                                                                      \
+        const bool far = brs * (int64_t)sizeof(T) >= FAR_ROWS;                                 \
         for (int64_t q = 0; q < runs; q++) {                                                   \
             const T *from = a + run[q].from, *at[4] = {from, rows > 3 ? from + 3 * ars : from, \
                                                        rows > 6 ? from + 6 * ars : from,       \
@@ -57,6 +59,10 @@ enum { SOME_HALF, SOME, WHOLE_AND_HALF, WHOLE_AND_SOME, TWO, WIDTHS };
             for (int64_t i = run[q].n; i > 0; i--) {                                           \
                 V b0 = (V){0}, b1 = (V){0};                                                    \
                 HALF_OF(name) bh = (HALF_OF(name)){0};                                         \
+                if (far) {                                                                     \
+                    __builtin_prefetch(b + 2 * LANES);                                         \
+                    __builtin_prefetch(b + 3 * LANES);                                         \
+                }                                                                              \
                 if (first)                                                                     \
                     b0 = (V) * (const U *)b;                                                   \
                 if (more)                                                                      \

@@ -515,3 +515,22 @@ def test_any_number_of_threads_gives_the_same_bits():
         done = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
         found.add(done.stdout)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+@pytest.mark.parametrize("shape", [(64, 64, 64), (33, 130, 65), (5, 17, 1100), (2, 3, 90)])
+def test_small_integers_wrap(dtype, shape):
+    """What is kept of a sum is right modulo its size, for any layout, in a batch, compiled and not."""
+    m, n, k = shape
+    rng = np.random.default_rng(m)
+    info = np.iinfo(dtype)
+    a = rng.integers(info.min, info.max, (m, k), dtype, endpoint=True)
+    b = rng.integers(info.min, info.max, (k, n), dtype, endpoint=True)
+    want = (a.astype(np.int64) @ b.astype(np.int64)).astype(dtype)
+    x, y = mx.array(a), mx.array(b)
+    turned, back = mx.array(a.T.copy()).T, mx.array(b[::-1].copy())[::-1]
+    together = mx.matmul(mx.stack([x, x]), mx.stack([y, y]))
+    for z in (x @ y, turned @ y, x @ back, together[1], mx.compile(mx.matmul)(x, y)):
+        assert z.dtype == x.dtype
+        assert np.array_equal(np.array(z), want)
+    assert np.array_equal(np.array(mx.einsum("ik,kj->ji", x, y)), want.T)
