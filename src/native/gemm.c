@@ -1,8 +1,8 @@
 /* gemm.c - matrix products: how the work is cut up, and the loops around the tiles
  *
  * A unit of C, some rows by some columns, is made by one thread from beginning to end: for a block
- * of k and a block of its rows, these rows of A are packed (they stay in L2), and each panel of B,
- * packed when it is met first, meets all of them. Nothing is shared, so units need not wait for
+ * of k its rows of A are packed (as many as stay in L2), and each panel of B, packed when it is met,
+ * meets all of them. Nothing is shared, so units need not wait for
  * each other; that a row or a column is packed once for every unit that wants it costs less than a
  * barrier. Where packing costs more than it gains operands are read where they lie. So are the
  * windows of a convolution of few filters: the rows of a tile are pixels side by side, and k goes
@@ -23,12 +23,13 @@ enum {
         192, /* columns of C where A isn't lines: fewer, and A is not packed if its rows
                           and the elements of a row lie together by so many: */
     TOGETHER = 5,
-    L2_ROWS = 144,          /* of A, packed, in L2 */
+    LEAST_ROWS = 96,        /* of A, packed, in L2: or more, as it is large */
+    PART_OF_L2 = 11,        /* sixteenths */
     SMALL_RESULT = 1 << 16, /* elements of C, at most, where k is cut in parts: */
     PART = 768,             /* elements of one, at least */
     MOST_PARTS = 16,
     WHOLE = 16, /* blocks of k are multiples of that: squares are turned when packing */
-    SCRATCH_COLUMNS = 512, /* of B or of C, in a thread's scratch: about */
+    SCRATCH_COLUMNS = 512, /* of C, in a thread's scratch: about */
 #ifdef FERRULE_HARD
     UNIT_WORK = 1 << 9,
 #else
@@ -261,6 +262,13 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
     return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.1 : 0));
 }
 
+/* Rows of A, packed, that L2 holds beside a panel of B. */
+static int64_t rows_in_l2(const fr__gemm *g, const fr__gemm_cut *cut)
+{
+    int64_t row = size_of(g->dtype) * fr__min64(cut->block, steps_of_k(g, cut));
+    return fr__max64(fr__host()->l2 / 16 * PART_OF_L2 / fr__max64(row, 1), LEAST_ROWS);
+}
+
 /* By shapes alone: the sums' order follows. */
 static void choose_parts(const fr__gemm *g, fr__gemm_cut *cut)
 {
@@ -282,11 +290,11 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
                (double)g->m * (double)g->n * (double)fr__min64(steps_of_k(g, cut), cut->depth),
            least = 0;
     int64_t most = work < UNIT_WORK ? 1 : (int64_t)fmin(work / UNIT_WORK, 1e6);
-    bool narrow = is_narrow(g->dtype);
-    int64_t r_from = narrow ? fr__ceil_div(g->m, 2 * L2_ROWS) : 1,
-            c_from = narrow || (cut->pack_b && g->m > L2_ROWS)
-                         ? fr__ceil_div(g->n, SCRATCH_COLUMNS)
-                         : 1,
+    int64_t rows = g->m;
+    if (cut->pack_a || is_narrow(g->dtype))
+        rows = rows_in_l2(g, cut);
+    int64_t r_from = fr__ceil_div(g->m, rows),
+            c_from = is_narrow(g->dtype) ? fr__ceil_div(g->n, SCRATCH_COLUMNS) : 1,
             c_to = fr__min64(fr__min64(cut->panels, c_from + COLUMN_UNITS), most);
     for (int64_t c = c_from; c <= fr__max64(c_to, c_from); c++)
         for (int64_t turns = 1; turns <= TURNS; turns++) {
@@ -335,7 +343,7 @@ fr__gemm_cut fr__gemm_cut_up(const fr__gemm *g, int threads)
     cut.rows = fr__ceil_div(fr__ceil_div(g->m, cut.grain), cut.row_units) * cut.grain;
     cut.cols = fr__ceil_div(cut.panels, cut.col_units);
     cut.col_units = fr__ceil_div(cut.panels, cut.cols);
-    cut.blocks = fr__ceil_div(cut.rows, fr__max64(L2_ROWS, cut.grain));
+    cut.blocks = fr__ceil_div(cut.rows, fr__max64(rows_in_l2(g, &cut), cut.grain));
     cut.plain = !cut.pack_a && !cut.pack_b && cut.parts == 1 && cut.together == g->m &&
                 is_line(&g->a.k);
     place_scratch(g, &cut);

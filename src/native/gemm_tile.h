@@ -30,7 +30,9 @@ typedef uint32_t u32u __attribute__((vector_size(BYTES), aligned(4), may_alias))
 
 /* How wide a tile is: of the last vector some lanes. Where hosts have vectors of half the size, twice
  * as many at a time, half a vector is enough for few. */
-enum { FAR_ROWS = 2048 }; /* bytes from one row of B to the next: the columns beside are asked for early */
+enum {
+    FAR_ROWS = 2048
+}; /* bytes from one row of B to the next: the columns beside are asked for early */
 enum { SOME_HALF, SOME, WHOLE_AND_HALF, WHOLE_AND_SOME, TWO, WIDTHS };
 
 #define TILE(name, T, V, U, LANES, FMA, LOAD_PART, STORE_PART)                                 \

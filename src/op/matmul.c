@@ -128,6 +128,12 @@ static fr_array *side_by_side(fr_array *x, const fr_array *matrix)
 /* x as [..., 1] or [..., 1, ...]: one more axis at `at`, counted from the end. */
 static fr_array *with_axis(fr_array *x, int at) { return x ? fr_expand_dims(x, &at, 1) : NULL; }
 
+static int common_dtype(const fr_array *a, const fr_array *b)
+{
+    return a->dtype == b->dtype ? a->dtype
+                                : (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
+}
+
 static int check(const fr_array *a, const fr_array *b)
 {
     char ta[FR__SHAPE_TEXT], tb[FR__SHAPE_TEXT];
@@ -140,7 +146,7 @@ static int check(const fr_array *a, const fr_array *b)
         return fr__fail_int(
             FR__E_VALUE, "matmul: inner dimensions differ: a is %s, b is %s (%lld != %lld)",
             fr__shape_text(a, ta), fr__shape_text(b, tb), (long long)ka, (long long)kb);
-    int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
+    int dtype = common_dtype(a, b);
     if (dtype == FR_BOOL)
         return fr__fail_int(FR__E_TYPE, "matmul: no product of %s", fr__dtypes[dtype].name);
     return 0;
@@ -155,7 +161,7 @@ fr_array *(fr_matmul)(fr_array *a, fr_array *b)
     if (!check(a, b) && (a->dtype == FR_COMPLEX64 || b->dtype == FR_COMPLEX64)) {
         y = fr__complex_matmul(a, b);
     } else if (!fr__failed()) {
-        int dtype = (int)fr_promote((fr_dtype)a->dtype, (fr_dtype)b->dtype);
+        int dtype = common_dtype(a, b);
         if (wants_tiles(a, b, dtype)) {
             bool softmax = a->op == FR__OP_mul || a->op == FR__OP_div || a->op == FR__OP_CAST;
             y = softmax ? fr__attention_written_out(a, b) : NULL;
