@@ -320,9 +320,9 @@ static void place_scratch(const fr__gemm *g, fr__gemm_cut *cut)
     int64_t panels = cut->blocks > 1 ? cut->cols : 1;
     cut->at_b = cut->pack_a ? rounded(tiles * mr * k * size) : 0;
     cut->at_c = cut->at_b + (cut->pack_b ? rounded(panels * nr * k * size) : 0);
-    cut->at_made =
-        cut->at_c +
-        (is_narrow(g->dtype) && cut->parts == 1 ? rounded(cut->rows * cut->cols * nr * size) : 0);
+    cut->at_made = cut->at_c + (is_narrow(g->dtype) && cut->parts == 1
+                                    ? rounded(cut->rows * cut->cols * nr * size)
+                                    : 0);
     int64_t lines = g->made[1] ? fr__max64(mr, nr) : g->made[0] ? mr : 0;
     cut->scratch = cut->at_made + rounded(lines * k * size);
 }
@@ -424,7 +424,7 @@ static void make_lines(const unit *u, const fr__gemm_operand *x, const fr__maker
             return;
     }
     if (u->cut->pairs)
-        pack_pairs(&made, at, 0, 0, n, 0, k->n, elements, width, to);
+        pack_pairs(g->dtype, &made, at, 0, 0, n, 0, k->n, elements, width, to);
     else
         pack_lines(g->dtype, &made, at, 0, 0, n, 0, k->n, width, to);
 }

@@ -168,9 +168,9 @@ static void consider(state *s, int g, product *p, int j)
 {
     int root = s->t->groups.at[g].root, base = p->place[j].base, made_by = node(s, base)->group;
     const fr__tnode *n = node(s, root), *x = node(s, n->in[j]);
-    if (made_by < 0 || fr__is_leaf(node(s, base)) || s->t->groups.at[made_by].root != base ||
-        !is_simple(s, &s->t->groups.at[made_by]) || p->place[j].offset ||
-        node(s, base)->size != x->size)
+    if (made_by < 0 || !fr__is_float(n->dtype) || fr__is_leaf(node(s, base)) ||
+        s->t->groups.at[made_by].root != base || !is_simple(s, &s->t->groups.at[made_by]) ||
+        p->place[j].offset || node(s, base)->size != x->size)
         return;
     for (int i = n->in[j]; i != base; i = node(s, i)->in[0])
         if (s->uses[i] != 1)
