@@ -1,6 +1,6 @@
 /* convolve.c - what stands around a convolution, said in the convolution
  *
- *   capture -> simplify -> [convolve, for GPUs] -> layout -> split -> fuse -> merge -> lower -> plan -> program
+ *   capture -> simplify -> [convolve] -> layout -> split -> fuse -> merge -> lower -> plan -> program
  *
  * needs   a simplified trace
  * gives   CONV of a padded or spread array as one that pads (npar 4 n + 2): the zeros are nowhere in memory;
@@ -8,16 +8,18 @@
  *         the part that is wanted of a CONV as a smaller CONV; CONV_FILTER of a padded array as one that pads
  * breaks  nothing but the order of sums
  *
- * The host's routine reads windows of any strides, and what pads writes in place; GPUs have libraries
- * and kernels for these. Nodes are read from the old list in order and written to a new one.
+ * GPUs have libraries and kernels for these. The host's routine reads windows of any strides, and what pads writes
+ * in place; but convolutions that go by squares (squares.h) pad by themselves, and it is said so that they do. Nodes are read from the old list in order and written to a new one.
  */
-#include "graph/trace.h"
+#include "core/place.h"
+#include "graph/squares.h"
 
 typedef struct {
     fr__trace *t;
     fr__tnode *old;
     int32_t *to, *uses,
-        *positive; /* of a node's uses, those that may as well read its maximum with 0 */
+        *special; /* of a node's uses, those that may as well read its maximum with 0; on
+                     the host those by squares, as x */
 } state;
 
 /* Of n spatial axes; the node's shape is its own. */
@@ -119,6 +121,25 @@ static int32_t reshaped(const state *s, int32_t i, int ndim, const int64_t *shap
     return fr__trace_add(s->t, FR__OP_RESHAPE, x->dtype, ndim, shape, 1, &i, 0, NULL);
 }
 
+/* ---- on the host ---------------------------------------------------------------------------- */
+
+static bool goes_by_squares(const state *s, const fr__tnode *n)
+{
+    return (n->op == FR__OP_CONV || n->op == FR__OP_CONV_FILTER) &&
+           fr__by_squares(n, &s->old[n->in[0]], &s->old[n->in[1]]);
+}
+
+/* The padded array stays as it is where others read it, too. */
+static int32_t by_squares(const state *s, const fr__tnode *old)
+{
+    conv c = conv_of(s, old);
+    int x = old->in[0];
+    if (s->special[x] == s->uses[x] && !(s->old[x].flags & FR__T_OUTPUT))
+        take_padding(s, &c, false);
+    return fr__trace_add(s->t, old->op, old->dtype, old->ndim, old->shape, 2,
+                         (int32_t[]){c.x, c.w}, 4 * c.n + 2, c.par);
+}
+
 /* ---- what follows -------------------------------------------------------------------------- */
 
 static bool is_zero(const state *s, int i)
@@ -169,15 +190,26 @@ static int is_biased(const state *s, int i, conv *c)
         take_padding(s, c, true);
         c->bias = reshaped(s, s->to[row], 1, &filters);
         /* Nobody asks for what is below 0. */
-        c->relu = s->uses[i] > 0 && s->positive[i] == s->uses[i] && !(n->flags & FR__T_OUTPUT);
+        c->relu = s->uses[i] > 0 && s->special[i] == s->uses[i] && !(n->flags & FR__T_OUTPUT);
         return c->bias < 0 ? -1 : 1;
     }
     return 0;
 }
 
+/* As it was, of new inputs. */
+static int32_t kept(const state *s, const fr__tnode *old)
+{
+    fr__tnode n = *old;
+    for (int j = 0; j < n.nin; j++)
+        n.in[j] = s->to[n.in[j]];
+    return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
+}
+
 static int32_t rewritten(const state *s, int i)
 {
     const fr__tnode *old = &s->old[i];
+    if (s->t->place == FR__HOST)
+        return goes_by_squares(s, old) ? by_squares(s, old) : kept(s, old);
     conv c;
     if (old->op == FR__OP_CONV_FILTER) {
         c = conv_of(s, old);
@@ -202,10 +234,7 @@ static int32_t rewritten(const state *s, int i)
         take_padding(s, &c, true);
         return put_conv(s, FR__OP_CONV, &c, old);
     }
-    fr__tnode n = *old;
-    for (int j = 0; j < n.nin; j++)
-        n.in[j] = s->to[n.in[j]];
-    return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
+    return kept(s, old);
 }
 
 /* Leaves out nodes that nobody wants any more. */
@@ -235,6 +264,19 @@ static void only_live(fr__trace *t, bool *live, int32_t *to)
         t->outs.at[i].node = to[t->outs.at[i].node];
 }
 
+static void count_uses(state *s, int n)
+{
+    bool host = s->t->place == FR__HOST;
+    for (int i = 0; i < n; i++) {
+        const fr__tnode *x = &s->old[i];
+        bool squares = host && goes_by_squares(s, x);
+        for (int j = 0; j < x->nin; j++) {
+            s->uses[x->in[j]]++;
+            s->special[x->in[j]] += host ? squares && j == 0 : is_positive_part(s, x, j);
+        }
+    }
+}
+
 int fr__convolve(fr__trace *t)
 {
     int n = t->nodes.n, status = -1;
@@ -252,12 +294,8 @@ int fr__convolve(fr__trace *t)
     s.uses = fr__calloc(2 * (size_t)n, sizeof *s.uses);
     if (!s.to || !s.uses)
         goto out;
-    s.positive = s.uses + n;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < s.old[i].nin; j++) {
-            s.uses[s.old[i].in[j]]++;
-            s.positive[s.old[i].in[j]] += is_positive_part(&s, &s.old[i], j);
-        }
+    s.special = s.uses + n;
+    count_uses(&s, n);
     for (int i = 0; i < n; i++) {
         if ((s.to[i] = rewritten(&s, i)) < 0)
             goto out;

@@ -191,7 +191,7 @@ bool fr__memory_of(const fr__trace *t, int i, fr__place_in *p, int *at);
 
 /* ---- simplify.c, convolve.c, layout.c, split.c, fuse.c, merge.c ------------------------------------------- */
 int fr__simplify(fr__trace *t);
-int fr__convolve(fr__trace *t); /* for GPUs */
+int fr__convolve(fr__trace *t);
 int fr__layout(fr__trace *t);
 int fr__split(fr__trace *t);
 int fr__op_cost(const fr__tnode *n); /* scalar operations an element, roughly */

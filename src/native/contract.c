@@ -129,7 +129,7 @@ const fr__gemm *fr__contract_gemm(const fr__native_call *c)
     return &((const product *)c->own)->g;
 }
 
-/* What only GPUs have code for (graph/convolve.c). */
+/* Pads by itself (graph/convolve.c): a GPU's own code, on the host one by squares. */
 static bool is_padded(const fr__native_call *c)
 {
     return c->routine != &fr__native_contract && c->npar > 2 * (c->in[0].ndim - 2) + 1;
@@ -137,11 +137,18 @@ static bool is_padded(const fr__native_call *c)
 
 static int prepare(fr__native_call *c, fr__arena *arena, int threads)
 {
-    if (is_padded(c))
+    bool padded = is_padded(c);
+    if (padded && c->place != FR__HOST)
         return 0;
     product *p = fr__arena_zalloc(arena, sizeof *p);
     if (!p)
         return -1;
+    c->own = p;
+    p->by_squares = padded;
+    if (padded) {
+        fr__winograd_prepare(&p->winograd, c);
+        return 0;
+    }
     fr__gemm *g = &p->g;
     bool filter = c->routine == &fr__native_conv_filter, turned = filter && is_better_turned(c);
     if (filter)
@@ -150,11 +157,6 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
         (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
     p->a = filter && !turned;
     p->b = 1 - p->a;
-    c->own = p;
-    p->by_squares = c->routine != &fr__native_contract && c->place == FR__HOST &&
-                    fr__winograd_prepare(&p->winograd, c);
-    if (p->by_squares)
-        return 0;
     p->cut = fr__gemm_cut_up(g, threads);
     c->scratch = p->cut.scratch;
     c->work =

@@ -1,12 +1,13 @@
 /* winograd.h - 3x3 windows by fewer multiplications: F(2x2, 3x3), and the gradient of a window so
  *
  * Lavin, Gray: Fast Algorithms for Convolutional Neural Networks (2015). float32, windows of 3x3 side by
- * side, one group. Which convolutions are made so follows from their shapes alone, and so does the
- * order of every sum: results depend neither on layouts nor on the number of threads.
+ * side, one group. Which convolutions are made so follows from their shapes alone (graph/squares.h), and so
+ * does the order of every sum: results depend neither on layouts nor on the number of threads.
  */
 #ifndef FR_NATIVE_WINOGRAD_H
 #define FR_NATIVE_WINOGRAD_H
 
+#include "graph/squares.h"
 #include "native/native.h"
 
 /* [examples, size, lines of n], strides in elements */
@@ -19,14 +20,12 @@ typedef struct fr__winograd {
     fr__winograd_image x, y; /* y: the result, or its gradient */
     int64_t window[4];       /* strides of the window [filters, 3, 3, channels] */
     int64_t before[2];       /* zeros before x's rows and columns */
-    int64_t tiles[2];        /* of 2x2 places of y, in an example */
-    int64_t block;           /* tiles that are worked on together, at most */
-    int64_t rows, units;     /* rows of tiles in a unit */
-    int64_t parts;           /* of all tiles, for a window's gradient: so many units */
+    fr__squares cut;
+    int64_t rows, units; /* rows of tiles in a unit */
 } fr__winograd;
 
-/* Is this CONV or CONV_FILTER to be made so? Then fills in *w, and what the call needs. */
-bool fr__winograd_prepare(fr__winograd *w, fr__native_call *c);
+/* A CONV or CONV_FILTER that graph/convolve.c has found to be one: fills in *w, and what the call needs. */
+void fr__winograd_prepare(fr__winograd *w, fr__native_call *c);
 void fr__winograd_run(const fr__winograd *w, const fr__native_call *c, int phase,
                       char *const *data, int64_t begin, int64_t end, char *scratch);
 /* Of a CONV's result. */

@@ -68,9 +68,7 @@ int fr__gpu_product_run(fr__gpu_run *r, const fr__native_call *call, char *const
 /* The same of a product with its operands' addresses, to c. */
 int fr__gpu_gemm_run(fr__gpu_run *r, const fr__gemm *g, char *c, bool *done);
 
-/* gpu_conv.c: is what stands around convolutions to be said in them (graph/convolve.c)? */
-bool fr__gpu_convolves(int place);
-/* CONV and CONV_FILTER. As fr__gpu_product_run. */
+/* gpu_conv.c: CONV and CONV_FILTER. As fr__gpu_product_run. */
 int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *data,
                      bool *done);
 

@@ -460,8 +460,6 @@ static int by_tiles(fr__gpu_run *r, conv *c, bool *done)
     return fr__gpu_tiles_run(r, &t, done);
 }
 
-bool fr__gpu_convolves(int place) { return place != FR__HOST; }
-
 int fr__gpu_conv_run(fr__gpu_run *r, const fr__native_call *call, char *const *data, bool *done)
 {
     conv c = read_call(call, data);

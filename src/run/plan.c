@@ -308,8 +308,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
         goto fail;
     if (fr__debug() >= 6)
         fr__trace_print(t, &text);
-    if (fr__simplify(t) || check(t) ||
-        (fr__gpu_convolves(t->place) && (fr__convolve(t) || check(t))) || fr__layout(t) ||
+    if (fr__simplify(t) || check(t) || fr__convolve(t) || check(t) || fr__layout(t) ||
         check(t) || fr__split(t) || check(t) || fr__fuse(t) || check(t) || fr__merge(t) ||
         check(t) || fr__prologues(t) || check(t))
         goto fail;
