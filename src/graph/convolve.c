@@ -93,24 +93,30 @@ static int put_conv(const state *s, int op, conv *c, const fr__tnode *like)
                          c->par);
 }
 
-/* The part of a convolution that starts at start >= 0. */
-static bool is_part(const state *s, const fr__tnode *slice, conv *c)
+/* Some of the places of a convolution that nobody else wants. */
+static bool is_part(const state *s, const fr__tnode *slice)
 {
+    if (slice->op != FR__OP_SLICE)
+        return false;
     const fr__tnode *y = &s->old[slice->in[0]];
-    if (slice->op != FR__OP_SLICE || y->op != FR__OP_CONV || s->uses[slice->in[0]] != 1 ||
-        y->flags & FR__T_OUTPUT)
+    if (y->op != FR__OP_CONV || s->uses[slice->in[0]] != 1 || y->flags & FR__T_OUTPUT)
         return false;
     int last = y->ndim - 1;
-    if (slice->shape[0] != y->shape[0] || slice->shape[last] != y->shape[last])
-        return false;
-    *c = conv_of(s, y);
-    take_padding(s, c, true);
+    for (int d = 0; d <= last; d++)
+        if (slice->par[d] < 0 || slice->par[y->ndim + d] != 1)
+            return false;
+    return slice->shape[0] == y->shape[0] && slice->shape[last] == y->shape[last];
+}
+
+/* Windows that begin where that part does. False: after the first element. */
+static bool begin_at(conv *c, const fr__tnode *slice)
+{
+    bool outside = true;
     for (int d = 0; d < c->n; d++) {
         before(c)[d] -= slice->par[d + 1] * c->par[d];
-        if (slice->par[y->ndim + d + 1] != 1 || slice->par[d + 1] < 0 || before(c)[d] < 0)
-            return false;
+        outside &= before(c)[d] >= 0;
     }
-    return slice->par[y->ndim] == 1 && slice->par[y->ndim + last] == 1;
+    return outside;
 }
 
 static int32_t reshaped(const state *s, int32_t i, int ndim, const int64_t *shape)
@@ -121,6 +127,15 @@ static int32_t reshaped(const state *s, int32_t i, int ndim, const int64_t *shap
     return fr__trace_add(s->t, FR__OP_RESHAPE, x->dtype, ndim, shape, 1, &i, 0, NULL);
 }
 
+/* As it was, of new inputs. */
+static int32_t kept(const state *s, const fr__tnode *old)
+{
+    fr__tnode n = *old;
+    for (int j = 0; j < n.nin; j++)
+        n.in[j] = s->to[n.in[j]];
+    return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
+}
+
 /* ---- on the host ---------------------------------------------------------------------------- */
 
 static bool goes_by_squares(const state *s, const fr__tnode *n)
@@ -129,15 +144,23 @@ static bool goes_by_squares(const state *s, const fr__tnode *n)
            fr__by_squares(n, &s->old[n->in[0]], &s->old[n->in[1]]);
 }
 
-/* The padded array stays as it is where others read it, too. */
-static int32_t by_squares(const state *s, const fr__tnode *old)
+/* CONV or CONV_FILTER `node`, or a part of it. The padded array stays as it is where others read it, too. */
+static int32_t by_squares(const state *s, const fr__tnode *node, const fr__tnode *part)
 {
-    conv c = conv_of(s, old);
-    int x = old->in[0];
+    conv c = conv_of(s, node);
+    int x = node->in[0];
     if (s->special[x] == s->uses[x] && !(s->old[x].flags & FR__T_OUTPUT))
         take_padding(s, &c, false);
-    return fr__trace_add(s->t, old->op, old->dtype, old->ndim, old->shape, 2,
+    if (part != node)
+        begin_at(&c, part);
+    return fr__trace_add(s->t, node->op, node->dtype, node->ndim, part->shape, 2,
                          (int32_t[]){c.x, c.w}, 4 * c.n + 2, c.par);
+}
+
+static int32_t host_node(const state *s, const fr__tnode *old)
+{
+    const fr__tnode *node = is_part(s, old) ? &s->old[old->in[0]] : old;
+    return goes_by_squares(s, node) ? by_squares(s, node, old) : kept(s, old);
 }
 
 /* ---- what follows -------------------------------------------------------------------------- */
@@ -196,28 +219,23 @@ static int is_biased(const state *s, int i, conv *c)
     return 0;
 }
 
-/* As it was, of new inputs. */
-static int32_t kept(const state *s, const fr__tnode *old)
-{
-    fr__tnode n = *old;
-    for (int j = 0; j < n.nin; j++)
-        n.in[j] = s->to[n.in[j]];
-    return fr__vec_push(&s->t->nodes, n) ? -1 : s->t->nodes.n - 1;
-}
-
 static int32_t rewritten(const state *s, int i)
 {
     const fr__tnode *old = &s->old[i];
     if (s->t->place == FR__HOST)
-        return goes_by_squares(s, old) ? by_squares(s, old) : kept(s, old);
+        return host_node(s, old);
     conv c;
     if (old->op == FR__OP_CONV_FILTER) {
         c = conv_of(s, old);
         take_padding(s, &c, false);
         return put_conv(s, FR__OP_CONV_FILTER, &c, old);
     }
-    if (old->op == FR__OP_SLICE && is_part(s, old, &c))
-        return put_conv(s, FR__OP_CONV, &c, old);
+    if (is_part(s, old)) {
+        c = conv_of(s, &s->old[old->in[0]]);
+        take_padding(s, &c, true);
+        if (begin_at(&c, old))
+            return put_conv(s, FR__OP_CONV, &c, old);
+    }
     int biased = is_biased(s, i, &c);
     if (biased)
         return biased < 0 ? -1 : put_conv(s, FR__OP_CONV, &c, old);

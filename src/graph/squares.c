@@ -20,7 +20,8 @@ enum {
     PART = 256,           /* tiles in one, at least */
     LEAST_WORK = 1 << 20, /* multiplications of the window itself */
 #endif
-    BLOCK_LINES = 6144, /* channels and filters of a block's tiles: their squares take less than half of L2 */
+    BLOCK_LINES =
+        6144, /* channels and filters of a block's tiles: their squares take less than half of L2 */
     MOST_PARTS = 16,
     SUM_FLOATS = 1 << 22, /* of all parts' sums */
     LANES = 16,
@@ -30,8 +31,7 @@ fr__squares fr__squares_of(const int64_t *y, int64_t channels)
 {
     int64_t filters = y[3];
     fr__squares s = {.tiles = {fr__ceil_div(y[1], 2), fr__ceil_div(y[2], 2)}};
-    s.block =
-        fr__max64(fr__min64(BLOCK_LINES / (channels + filters), MOST_BLOCK), LEAST_BLOCK);
+    s.block = fr__max64(fr__min64(BLOCK_LINES / (channels + filters), MOST_BLOCK), LEAST_BLOCK);
     s.parts = fr__min64(fr__min64(y[0] * s.tiles[0] * s.tiles[1] / PART, MOST_PARTS),
                         SUM_FLOATS / (FR__SQUARE * channels * filters));
     return s;

@@ -39,7 +39,10 @@ static fr__winograd_image image_of(const fr__native_array *a)
 }
 
 /* From one of a block's 16 numbers to the next: not so that a tile's share a few lines of the cache. */
-static int64_t apart(const fr__winograd *w, int64_t n) { return w->cut.block * pitch(n) + LANES; }
+static int64_t apart(const fr__winograd *w, int64_t n)
+{
+    return w->cut.block * pitch(n) + LANES;
+}
 
 /* Lines where x has no elements, where y has no places, and those that are put together. */
 static size_t lines_floats(const fr__winograd *w)
@@ -294,8 +297,8 @@ static void multiply_gradient(const fr__winograd *w, const space *s, float *sums
 static void unit_gradient(const fr__winograd *w, char *const *data, int64_t part, char *scratch)
 {
     space s = space_of(w, scratch);
-    int64_t all = w->examples * w->cut.tiles[0] * w->cut.tiles[1], begin = all * part / w->cut.parts,
-            end = all * (part + 1) / w->cut.parts;
+    int64_t all = w->examples * w->cut.tiles[0] * w->cut.tiles[1],
+            begin = all * part / w->cut.parts, end = all * (part + 1) / w->cut.parts;
     float *sums = (float *)data[3] + part * SQUARE * w->y.n * w->x.n;
     for (int64_t i = begin, n; i < end; i += n) {
         n = fr__min64(end - i, w->cut.block);

@@ -94,6 +94,34 @@ def test_what_follows_runs_on_its_rows():
     assert (y == np.maximum(np.array(mx.conv2d(x, w)) + b, 0)).all()
 
 
+def kernels(f):
+    return [k["ops"] for k in mx.explain(f, as_dict=True)[-1]["kernels"]]
+
+
+def test_padding_is_nowhere_in_memory():
+    x, w = normal(3, 19, 23, 32), normal(64, 3, 3, 32)
+    around = ((0, 0), (1, 1), (1, 1), (0, 0))
+    expected = reference(np.pad(x, around), w)
+    f = mx.compile(lambda x, w: nn.relu(mx.conv2d(x * 1, w, padding=1)))
+    assert far(f(mx.array(x), mx.array(w)), np.maximum(expected, 0)) < SMALL
+    assert len(kernels(f)) == 1
+    # Where others read it, it is.
+    f = mx.compile(lambda x, w: (mx.conv2d(p := mx.pad(x, around, constant_values=0), w), p * 2))
+    y, double = f(mx.array(x), mx.array(w))
+    assert far(y, expected) < SMALL and (np.array(double) == 2 * np.pad(x, around)).all()
+    # Other numbers around are not left out.
+    f = mx.compile(lambda x, w: mx.conv2d(mx.pad(x, around, constant_values=2), w))
+    expected = reference(np.pad(x, around, constant_values=2), w)
+    assert far(f(mx.array(x), mx.array(w)), expected) < SMALL
+    # Unequal, and a part of the result.
+    f = mx.compile(
+        lambda x, w: mx.conv2d(mx.pad(x, ((0, 0), (0, 3), (2, 0), (0, 0))), w)[:, 1:17, 3:]
+    )
+    expected = reference(np.pad(x, ((0, 0), (0, 3), (2, 0), (0, 0))), w)[:, 1:17, 3:]
+    assert far(f(mx.array(x), mx.array(w)), expected) < SMALL
+    assert len(kernels(f)) == 1
+
+
 def test_infinities_stay_where_they_are():
     x, w = normal(2, 30, 30, 32), normal(64, 3, 3, 32)
     x[0, 5, 6, 3], x[1, 16, 13, 7], x[1, 0, 29, 0] = np.inf, np.nan, -np.inf
