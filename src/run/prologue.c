@@ -331,7 +331,8 @@ bool fr__prologue_made(const fr__lowered *l, int64_t row, fr__made *to)
     to->extent = k->axis[axis].extent;
     for (int i = 0; i < k->nins; i++) {
         const fr__kins *ins = &k->ins[i];
-        const fr__kaccess *x = &k->access[ins->imm];
+        bool moves = ins->op == FR__K_LOAD || ins->op == FR__K_STORE;
+        const fr__kaccess *x = moves ? &k->access[ins->imm] : NULL;
         if (ins->op == FR__K_AXIS && ins->imm == axis)
             return false; /* computes with where it is */
         if (ins->op == FR__K_STORE &&
