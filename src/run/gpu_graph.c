@@ -35,7 +35,7 @@ struct fr__gpu_recordings {
     fr__gpu_blocks working; /* of all recordings that run on this stream */
     fr__gpu_stream *home;
     int64_t calls, thrown;
-    bool hopeless; /* something can't be recorded */
+    _Atomic bool hopeless; /* something can't be recorded; looked at without the lock */
 };
 
 static pthread_mutex_t recorder = PTHREAD_MUTEX_INITIALIZER; /* one records at a time */
@@ -159,7 +159,7 @@ int fr__gpu_replay(fr__gpu_run *r, bool *done)
     enum { FEW = 512 };
     uint64_t few[FEW], *key = few;
     *done = false;
-    if (!all || all->hopeless)
+    if (!all || atomic_load_explicit(&all->hopeless, memory_order_relaxed))
         return 0;
     if (all->words > FEW && !(key = fr__malloc(sizeof *key * all->words)))
         return -1;

@@ -313,6 +313,64 @@ TEST(use_pool)
     fr_set_threads(0);
 }
 
+/* ---- a product whose rows other kernels take in strips, and kernels in one launch ----------------------------- */
+
+enum { SIDE = 200, PARTS = 8 };
+
+static int layer(void *ctx, int n_in, fr_array *const *in, int n_out, fr_array **out)
+{
+    (void)ctx, (void)n_in, (void)n_out;
+    out[0] = fr_maximum(fr_add(fr_matmul(in[0], in[1]), in[2]), 0);
+    for (int i = 0; i < PARTS; i++)
+        out[1 + i] = fr_sub(in[3 + i], fr_mul(in[3 + i], 0.5));
+    return 0;
+}
+
+static void call_layer(int thread)
+{
+    if (thread > 5)
+        return;
+    for (int i = 0; i < 4; i++) {
+        fr_scope *s = fr_scope_open();
+        fr_array *in[3 + PARTS] = {filled(SIDE + thread % 2, SIDE, thread + 1),
+                                   filled(SIDE, SIDE, 2), filled(1, SIDE, -1)},
+                         *out[1 + PARTS];
+        for (int k = 0; k < PARTS; k++)
+            in[3 + k] = filled(300 + k, 9, 4 * thread + k);
+        if (EXPECT_EQ(fr_call(function, 3 + PARTS, in, 1 + PARTS, out), 0)) {
+            is(fr_min(out[0], NULL), 2.0 * SIDE * (thread + 1) - 1);
+            is(fr_max(out[0], NULL), 2.0 * SIDE * (thread + 1) - 1);
+            for (int k = 0; k < PARTS; k++)
+                is(fr_max(out[1 + k], NULL), 2 * thread + 0.5 * k);
+        }
+        fr_scope_close(s);
+    }
+}
+
+/* Several own the pool in turn; the others do all of it by themselves. */
+TEST(strips_and_launches_of_many)
+{
+    fr_set_threads(3);
+    function = fr_compile(layer, NULL, &(fr_compile_options){.name = "layer"});
+    run_all_clean(call_layer);
+    fr_scope *s = fr_scope_open();
+    fr_array *in[3 + PARTS] = {filled(SIDE, SIDE, 1), filled(SIDE, SIDE, 2),
+                               filled(1, SIDE, -1)},
+                     *out[1 + PARTS];
+    for (int k = 0; k < PARTS; k++)
+        in[3 + k] = filled(300 + k, 9, k);
+    CHECK_EQ(fr_eval_all(3 + PARTS, in), 0);
+    int64_t launches = fr_count(FR_COUNT_KERNELS);
+    CHECK_EQ(fr_call(function, 3 + PARTS, in, 1 + PARTS, out), 0);
+    launches = fr_count(FR_COUNT_KERNELS) - launches;
+#ifndef FERRULE_HARD
+    EXPECT_EQ(launches, 2); /* the product with what takes its rows, and all others */
+#endif
+    fr_scope_close(s);
+    fr_function_free(function);
+    fr_set_threads(0);
+}
+
 /* ---- settings, counters, warnings, random sequence: read and written by all ----------------------------------- */
 
 static void odds_and_ends(int thread)
