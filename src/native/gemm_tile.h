@@ -61,7 +61,7 @@ enum { SOME_HALF, SOME, WHOLE_AND_HALF, WHOLE_AND_SOME, TWO, WIDTHS };
             for (int64_t i = run[q].n; i > 0; i--) {                                           \
                 V b0 = (V){0}, b1 = (V){0};                                                    \
                 HALF_OF(name) bh = (HALF_OF(name)){0};                                         \
-                if (far) {                                                                     \
+                if (width == TWO && far) {                                                     \
                     __builtin_prefetch(b + 2 * LANES);                                         \
                     __builtin_prefetch(b + 3 * LANES);                                         \
                 }                                                                              \
