@@ -155,6 +155,7 @@ static int prepare(fr__native_call *c, fr__arena *arena, int threads)
         prepare_filter(c, g, turned);
     else
         (c->routine == &fr__native_conv ? prepare_conv : prepare_product)(c, g);
+    g->followed = c->followed;
     p->a = filter && !turned;
     p->b = 1 - p->a;
     p->cut = fr__gemm_cut_up(g, threads);

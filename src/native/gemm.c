@@ -287,6 +287,7 @@ static void choose_parts(const fr__gemm *g, fr__gemm_cut *cut)
 static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
 {
     enum { TURNS = 12, COLUMN_UNITS = 12 };
+    const double ALONE = 1.1; /* what a kernel over the whole result costs more than over strips */
     int64_t products = g->batches * cut->parts;
     double work =
                (double)g->m * (double)g->n * (double)fr__min64(steps_of_k(g, cut), cut->depth),
@@ -303,6 +304,8 @@ static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
             int64_t r = fr__max64(turns * threads / (products * c), r_from);
             r = fr__max64(fr__min64(r, fr__min64(most / c, fr__ceil_div(g->m, 4))), r_from);
             double cost = cost_of(g, cut, r, c, threads);
+            if (g->followed && g->batches * r < threads)
+                cost *= ALONE;
             if (least == 0 || cost < least) {
                 least = cut->cycles = cost;
                 cut->row_units = r;

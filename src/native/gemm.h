@@ -51,6 +51,7 @@ typedef struct fr__gemm {
     fr__gemm_operand a, b;
     double made
         [2]; /* of A, B: 0, or it isn't in memory: cycles to make an element where it is packed */
+    bool followed; /* rows go to a kernel while they are in the cache: better for all threads */
     int64_t ldc,
         next; /* elements from one row of c to the next, from one product to the next */
 } fr__gemm;

@@ -124,6 +124,24 @@ static int fill_input(fr__plan *p, const fr__trace *t, const int32_t *stored_of,
     return fill_array(p, &t->nodes.at[i], place.strides, &s->native->in[j]);
 }
 
+/* Whether the next kernel takes what the routine makes: it may go over strips of it (strips.c). */
+static bool is_followed(const fr__trace *t, int root)
+{
+    int next = t->nodes.at[root].group + 1;
+    if (next >= t->groups.n ||
+        fr__ops[t->nodes.at[t->groups.at[next].root].op].class == FR__NATIVE)
+        return false;
+    for (int i = t->groups.at[next].first; i >= 0; i = t->nodes.at[i].next)
+        for (int j = 0; j < t->nodes.at[i].nin; j++) {
+            int at = t->nodes.at[i].in[j];
+            while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].group < 0)
+                at = t->nodes.at[at].in[0];
+            if (at == root)
+                return true;
+        }
+    return false;
+}
+
 static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of, fr__step *s,
                        int root)
 {
@@ -137,6 +155,7 @@ static int fill_native(fr__plan *p, const fr__trace *t, const int32_t *stored_of
     c->nin = n->nin;
     c->npar = n->npar;
     c->place = p->place;
+    c->followed = is_followed(t, root);
     c->par = copy_in(p, n->par, sizeof(int64_t) * n->npar);
     fr__row_major(n->ndim, n->shape, strides);
     if (!c->routine)
