@@ -259,9 +259,7 @@ static double cost_of(const fr__gemm *g, const fr__gemm_cut *cut, int64_t row_un
                   (double)columns * pack_cost(&g->b, g->k * g->n, cut->pack_b, g->made[1]);
     double unit = (multiply + pack + tiles) * depth + 50 * tiles + 500;
     int64_t units = g->batches * cut->parts * row_units * col_units;
-    /* What follows a product goes over its rows as they are finished: some for every thread. */
-    double few = g->batches * row_units < threads ? 1.05 : 1;
-    return few * unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.1 : 0));
+    return unit * ((double)fr__ceil_div(units, threads) + (threads > 1 ? 0.1 : 0));
 }
 
 /* Rows of A, packed, that L2 holds beside a panel of B. */
