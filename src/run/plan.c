@@ -367,6 +367,7 @@ fr__plan *fr__plan_make(fr__trace *t, bool describe)
     if (join_steps(p) || fr__plan_places(p) || fill_outputs(p, t, stored_of) || text.failed ||
         fr__failed())
         goto fail; /* whatever a pass could not do for want of memory: no such program is kept */
+    fr__pool_threads(); /* a setting that is wrong is told, however little there is to do */
     p->little = p->place == FR__HOST && p->nsteps == 1 && p->steps[0].alone &&
                 p->nstored == 1 && p->owned == 1 && p->nleaves <= FR__LITTLE_LEAVES &&
                 p->max_words <= FR__LITTLE_WORDS;
