@@ -285,7 +285,8 @@ static void choose_parts(const fr__gemm *g, fr__gemm_cut *cut)
 static void choose_units(const fr__gemm *g, fr__gemm_cut *cut, int threads)
 {
     enum { TURNS = 12, COLUMN_UNITS = 12 };
-    const double ALONE = 1.1; /* what a kernel over the whole result costs more than over strips */
+    const double ALONE =
+        1.1; /* what a kernel over the whole result costs more than over strips */
     int64_t products = g->batches * cut->parts;
     double work =
                (double)g->m * (double)g->n * (double)fr__min64(steps_of_k(g, cut), cut->depth),

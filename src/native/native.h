@@ -57,8 +57,8 @@ typedef struct fr__native_call {
     int nin, npar;
     fr__native_array in[FR__INPUTS], out;
     const int64_t *par;
-    int place;               /* where it runs (core/place.h) */
-    bool followed;           /* the next kernel takes the result: strips for all threads are good */
+    int place;     /* where it runs (core/place.h) */
+    bool followed; /* the next kernel takes the result: strips for all threads are good */
     const fr__made *made[2]; /* of a product: NULL, or how this operand comes to be */
     /* What prepare fills in. */
     void *own; /* the routine's, in the arena */
