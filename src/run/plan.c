@@ -114,13 +114,16 @@ static int fill_input(fr__plan *p, const fr__trace *t, const int32_t *stored_of,
     if (!leaf && stored_of[place.base] < 0 && base->size)
         return fr__fail_int(FR__E_INTERNAL, "plan: node %d is read and was not stored",
                             place.base);
-    s->native->made[j] = made_for(p, t, s, place.base);
-    if (s->native->made[j])
+    const fr__made *made =
+        j < FR__COUNT(s->native->made) ? made_for(p, t, s, place.base) : NULL;
+    if (made) {
+        s->native->made[j] = made;
         p->stored[stored_of[place.base]].bytes = 0;
-    else if (base->size)
+    } else if (base->size) {
         s->patches[s->npatches++] =
             (fr__patch){(uint16_t)j, leaf, leaf ? base->slot : stored_of[place.base],
                         place.offset * fr__dsize(base->dtype)};
+    }
     return fill_array(p, &t->nodes.at[i], place.strides, &s->native->in[j]);
 }
 

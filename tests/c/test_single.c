@@ -133,7 +133,9 @@ TEST(together)
     enum { THREADS = 4 };
     pthread_t threads[THREADS];
     int failed[THREADS] = {0};
-    fr_array *a = floats(33, 33), *b = floats(33, 33);
+    fr_scope *scope = fr_scope_open();
+    fr_array *a = fr_keep(floats(33, 33)), *b = fr_keep(floats(33, 33));
+    fr_scope_close(scope);
     for (int round = 0; round < 20; round++) {
         for (int i = 0; i < 200; i++)
             shared[i] = i % 2 ? fr_matmul(a, b) : (fr_add)(a, b);
