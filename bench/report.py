@@ -86,7 +86,7 @@ def overview(data):
         "| | ferrule | best of the others | its time / ours | of the limit |",
         "| --- | --- | --- | --- | --- |",
     ]
-    ratios = []
+    ratios, known, late = [], reasons(), []
     for row, title in row_titles(data).items():
         cells = data["rows"].get(row, {})
         ours = median(data, row, FERRULE) or median(data, row, LAZY) or median(data, row, "ferrule")
@@ -108,12 +108,15 @@ def overview(data):
         line += [f"{others[best] / ours:.2f}" if best else "-", limit]
         if best:
             ratios.append(others[best] / ours)
+        if best and others[best] < ours:
+            late.append(f"- {title}: {known.get('behind ' + row, 'not looked into yet')}")
         lines.append("| " + " | ".join(line) + " |")
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         behind = sum(r < 1 for r in ratios)
         text = f"Geometric mean of the others' best by ours: {mean:.2f}; behind in {behind} rows of {len(ratios)}."
         lines += ["", text]
+        lines += ["", "Behind:", "", *late, ""] if late else []
         if data.get("peak"):
             lines += [
                 f"The peak: {data['peak'] * 1e-9:.0f} GF/s of multiply-adds in registers (float32)."
