@@ -69,11 +69,8 @@ static int32_t all_parts(state *s, int32_t i)
 /* Sources below input i of a member of group g: through views, and inlined nodes (few deep). */
 static void look_below(state *s, facts *f, int i, int g)
 {
+    i = fr__below_views(s->t, i);
     const fr__tnode *n = node(s, i);
-    while (fr__is_view(n) && n->group < 0) {
-        i = n->in[0];
-        n = node(s, i);
-    }
     if (n->op == FR__OP_NUMBER || n->group == g)
         return;
     if (n->flags & FR__T_INLINE) {
@@ -206,8 +203,7 @@ static bool in_step(state *s, int g, int i, const fr__index *m, int into)
 static bool follows(state *s, int into, int g)
 {
     const fr__group *group = &s->t->groups.at[g];
-    const fr__index *none = fr__index_new(&s->t->arena, 0);
-    for (int i = group->first; none && i >= 0; i = node(s, i)->next) {
+    for (int i = group->first; i >= 0; i = node(s, i)->next) {
         const fr__tnode *n = node(s, i);
         if (fr__ops[n->op].class == FR__SOURCE)
             continue;
@@ -224,7 +220,7 @@ static bool follows(state *s, int into, int g)
                 return false;
         }
     }
-    return none != NULL;
+    return true;
 }
 
 static int64_t bytes(const fr__tnode *n) { return n->size * fr__dsize(n->dtype); }

@@ -137,6 +137,13 @@ static inline bool fr__is_leaf(const fr__tnode *n)
 {
     return n->op == FR__OP_LEAF || n->op == FR__OP_PLACEHOLDER;
 }
+/* Node i, or what it is a view of, through views that are members of no group. */
+static inline int32_t fr__below_views(const fr__trace *t, int32_t i)
+{
+    while (fr__is_view(&t->nodes.at[i]) && t->nodes.at[i].group < 0)
+        i = t->nodes.at[i].in[0];
+    return i;
+}
 /* Says where an empty trace will run; it is part of its key. */
 int fr__trace_on(fr__trace *t, int place);
 /* The type that an elementwise node's operands are computed in. */

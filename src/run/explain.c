@@ -45,9 +45,8 @@ typedef struct {
 /* Node i through views and what is computed wherever it is wanted (few deep). */
 static void add_source(sources *r, const fr__trace *t, int i)
 {
+    i = fr__below_views(t, i);
     const fr__tnode *x = &t->nodes.at[i];
-    while (fr__is_view(x) && x->group < 0)
-        x = &t->nodes.at[i = x->in[0]];
     if (x->flags & FR__T_INLINE) {
         for (int j = 0; j < x->nin; j++)
             add_source(r, t, x->in[j]);

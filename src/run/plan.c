@@ -135,13 +135,9 @@ static bool is_followed(const fr__trace *t, int root)
         fr__ops[t->nodes.at[t->groups.at[next].root].op].class == FR__NATIVE)
         return false;
     for (int i = t->groups.at[next].first; i >= 0; i = t->nodes.at[i].next)
-        for (int j = 0; j < t->nodes.at[i].nin; j++) {
-            int at = t->nodes.at[i].in[j];
-            while (fr__is_view(&t->nodes.at[at]) && t->nodes.at[at].group < 0)
-                at = t->nodes.at[at].in[0];
-            if (at == root)
+        for (int j = 0; j < t->nodes.at[i].nin; j++)
+            if (fr__below_views(t, t->nodes.at[i].in[j]) == root)
                 return true;
-        }
     return false;
 }
 
